@@ -1,0 +1,100 @@
+"""What an adapter is: settings in a frozen dataclass, called on a batch of episodes, answering with a `Fit`.
+
+A probe sees frozen features, a tuner sees the images and the backbone. Both are inductive: the query of an episode
+never changes how another query is classified. The same arguments give the same answer.
+
+Shapes: features z_s [e n d], z_q [e q d]; images x_s [e n 3 h w], x_q [e q 3 h w]; labels y_s [e n] in 0..way-1.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from fewshot_bn.backbones import Backbone
+from fewshot_bn.errors import DataError, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """The scores of the queries, and how the fit went: steps taken, and which episodes reached their goal.
+
+    Not converging is data: it is counted in the result and shown.
+    """
+
+    logits: Float[Tensor, "e q way"]
+    steps: int
+    converged: Bool[Tensor, "e"]
+
+
+@runtime_checkable
+class Probe(Protocol):
+    """Classifies on frozen features."""
+
+    takes: ClassVar[Literal["features"]]
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def __call__(self, z_s: Float[Tensor, "e n d"], y_s: Int64[Tensor, "e n"], z_q: Float[Tensor, "e q d"]) -> Fit: ...
+
+
+@runtime_checkable
+class Tuner(Protocol):
+    """Adapts the backbone to each episode; leaves the backbone itself bit-identical."""
+
+    takes: ClassVar[Literal["images"]]
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def check(self, backbone: Backbone) -> None:
+        """Raise `ModelError` where this backbone cannot be adapted."""
+        ...
+
+    def __call__(
+        self,
+        backbone: Backbone,
+        x_s: Float[Tensor, "e n 3 h w"],
+        y_s: Int64[Tensor, "e n"],
+        x_q: Float[Tensor, "e q 3 h w"],
+    ) -> Fit: ...
+
+
+Adapter = Probe | Tuner
+
+
+def count_ways(y_s: Int64[Tensor, "e n"]) -> int:
+    """The number of classes. Raises `DataError` where an episode lacks a support image of one of 0..way-1."""
+    n_way = int(y_s.max()) + 1 if y_s.numel() else 0
+    counts = (y_s[:, :, None] == torch.arange(n_way, device=y_s.device)).sum(1)
+    if n_way < 2 or int(y_s.min()) < 0 or not bool((counts > 0).all()):
+        lacking = (counts == 0).nonzero()
+        which = (
+            f"episode {int(lacking[0, 0])} has no support image of class {int(lacking[0, 1])}" if len(lacking) else ""
+        )
+        raise DataError(
+            f"support labels must be 0..way-1 with every class present, way at least 2; found {y_s.unique().tolist()}"
+            + (f"; {which}" if which else "")
+        )
+    return n_way
+
+
+def check_finite(z: Float[Tensor, "e n d"], what: str) -> None:
+    """Raise `DataError` that names the first row of `z` that is not finite."""
+    bad = (~z.isfinite().all(-1)).nonzero()
+    if len(bad):
+        e, row = bad[0].tolist()
+        raise DataError(f"the features of {what} image {row} in episode {e} of this batch are not finite")
+
+
+def check_positive(**values: float) -> None:
+    """Raise `UsageError` for the first value that is not a finite number above 0."""
+    for name, value in values.items():
+        if not 0 < value < float("inf"):
+            raise UsageError(f"{name} is {value}; it must be above 0")
+
+
+def check_not_negative(**values: float) -> None:
+    """Raise `UsageError` for the first value that is not a finite number of at least 0."""
+    for name, value in values.items():
+        if not 0 <= value < float("inf"):
+            raise UsageError(f"{name} is {value}; it must be 0 or more")

@@ -1,0 +1,33 @@
+"""Prototypes: the nearest class mean of the frozen features decides.
+
+Shapes: z_s [e n d], y_s [e n], z_q [e q d]; logits [e q way] are negative squared Euclidean distances.
+Source: Snell et al. 2017, arXiv:1703.05175, eq. 1-2.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn import functional as F
+
+from fewshot_bn.adapters.contract import Fit, check_finite, count_ways
+
+
+@dataclass(frozen=True, slots=True)
+class Prototypes:
+    """Nearest class mean, with no settings."""
+
+    takes: ClassVar[Literal["features"]] = "features"
+
+    def __call__(self, z_s: Float[Tensor, "e n d"], y_s: Int64[Tensor, "e n"], z_q: Float[Tensor, "e q d"]) -> Fit:
+        check_finite(z_s, "support")
+        check_finite(z_q, "query")
+        member = F.one_hot(y_s, count_ways(y_s)).double()  # [e n way]
+        origin = z_s.double().mean(1, keepdim=True)  # distances do not change, their rounding errors shrink
+        prototypes = member.mT @ (z_s - origin) / member.sum(1)[:, :, None]
+        z = z_q - origin
+        squared = z.square().sum(-1, keepdim=True) - 2 * z @ prototypes.mT + prototypes.square().sum(-1)[:, None]
+        converged = torch.ones(len(z_s), dtype=torch.bool, device=z_s.device)
+        return Fit(-squared, steps=0, converged=converged)

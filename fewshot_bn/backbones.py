@@ -1,0 +1,202 @@
+"""Backbones: a frozen network that maps normalised images to features, with the preprocessing it was trained with.
+
+A backbone is named by a shipped card, by the path of a user's card, or as a torchvision model (`resnet50`,
+`torchvision:resnet50`). `weights` replaces its weights: a file, the name of official weights, or `random`.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fewshot_bn import chance, paths, torchvision_models
+from fewshot_bn.cards import read_card
+from fewshot_bn.checkpoints import KeyRules, load_strictly, read_checkpoint, sha256_of, tensors_of
+from fewshot_bn.datasets.dataset import digest
+from fewshot_bn.errors import ModelError, UsageError, unknown
+from fewshot_bn.images import Preprocessing
+from fewshot_bn.networks import NETWORKS
+from fewshot_bn.request import DEFAULT_MODEL
+
+RANDOM = "random"
+TORCHVISION = "torchvision:"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """The card of a checkpoint: `models/<name>.toml`. `weights` is a file beside the card, pinned by `sha256`.
+
+    `network` is a name of `networks.NETWORKS` or `torchvision:<name>`, called with `arguments`; `norm_eps` replaces
+    the epsilon of its BatchNorm layers. `expected` are accuracies measured with it, by a description of the run.
+    """
+
+    name: str
+    title: str
+    network: str
+    preprocessing: Preprocessing
+    weights: str
+    sha256: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    norm_eps: float | None = None
+    keys: KeyRules = field(default_factory=KeyRules)
+    licence: str = ""
+    source: str = ""
+    recipe: str = ""
+    expected: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """A network in eval mode without gradients that gives `dim` features per image.
+
+    `weights` says which weights; `fingerprint` stands for the architecture and every weight and buffer; `card`
+    is the SHA-256 of the card's file, where there is one.
+    """
+
+    name: str
+    weights: str
+    module: nn.Module
+    dim: int
+    preprocessing: Preprocessing
+    fingerprint: str
+    card: str = ""
+    notices: tuple[str, ...] = ()
+
+    @torch.no_grad()
+    def features(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+        z: Tensor = self.module(x)
+        return z
+
+
+def shipped_models() -> dict[str, Path]:
+    """The cards that come with the package, by name."""
+    return {path.stem: path for path in sorted(paths.shipped("models").glob("*.toml"))}
+
+
+def load_backbone(
+    model: str = DEFAULT_MODEL,
+    *,
+    weights: str | None = None,
+    device: torch.device | str = "cpu",
+    strict: bool = False,
+) -> Backbone:
+    """Build the backbone `model` on `device`, frozen and in eval mode.
+
+    Raises `UsageError` for an unknown model and `ModelError` for weights that are absent, unsafe or do not fit. With
+    `strict`, weights other than those a card pins are an error instead of a notice.
+    """
+    path = shipped_models().get(model, Path(model))
+    if path.suffix == ".toml":
+        backbone = replace(
+            _from_card(read_card(path, ModelCard, ModelError), path.parent, weights), card=sha256_of(path)
+        )
+    else:
+        backbone = _from_torchvision(model.removeprefix(TORCHVISION), weights)
+    if strict and backbone.notices:
+        raise ModelError(f"{backbone.notices[0]}; --strict takes only exactly what the card says")
+    backbone.module.to(device)
+    return backbone
+
+
+def _from_card(card: ModelCard, folder: Path, weights: str | None) -> Backbone:
+    network = _build(card)
+    notices: tuple[str, ...] = ()
+    if weights == RANDOM:
+        _randomise(network)
+    else:
+        file = Path(weights) if weights else folder / card.weights
+        if not file.is_file():
+            raise ModelError(f"{card.name}: no weights file {file}; get it ({card.source}) or name it with --weights")
+        sha256 = sha256_of(file)
+        if sha256 != card.sha256:
+            found = f"{card.name}: {file} has SHA-256 {sha256[:12]}…, the card pins {card.sha256[:12]}…"
+            if weights is None:
+                raise ModelError(f"{found}: damaged or changed; get it again")
+            notices = (f"{found}: these are other weights than the card's",)
+        _load(network, file, card.keys)
+    architecture = f"{card.network} {card.arguments} {card.norm_eps}"
+    backbone = freeze(network, card.name, weights or card.weights, card.preprocessing, architecture=architecture)
+    return replace(backbone, notices=notices)
+
+
+def _from_torchvision(name: str, weights: str | None) -> Backbone:
+    known = torchvision_models.torchvision_names()
+    if name not in known:
+        raise UsageError(f"{unknown('model', name, [*shipped_models(), *known])}, or give the path of a card (.toml)")
+    network, head = torchvision_models.build_headless(name)
+    preprocessing = torchvision_models.official_preprocessing(name)
+    if weights == RANDOM:
+        _randomise(network)
+    elif weights and Path(weights).is_file():
+        _load(network, Path(weights), KeyRules(drop=(f"{head}.*",)))
+    else:
+        weights, tensors, preprocessing = torchvision_models.official_weights(name, weights)
+        rules = KeyRules(drop=(f"{head}.*",))
+        load_strictly(network, tensors_of(tensors, rules, name), rules.may_lack, where=f"{name} {weights}")
+    return freeze(network, name, weights, preprocessing, architecture=TORCHVISION + name)
+
+
+def _build(card: ModelCard) -> nn.Module:
+    if card.network.startswith(TORCHVISION):
+        network, _ = torchvision_models.build_headless(card.network.removeprefix(TORCHVISION), card.arguments)
+    elif card.network in NETWORKS:
+        try:
+            with chance.torch_state(0, "random weights"):
+                network = NETWORKS[card.network](**card.arguments)
+        except (TypeError, ValueError) as problem:
+            raise ModelError(
+                f"{card.name}: {card.network} cannot be built with {card.arguments}: {problem}"
+            ) from problem
+    else:
+        raise ModelError(f"{card.name}: {unknown('network', card.network, NETWORKS)}, or {TORCHVISION}<name>")
+    if card.norm_eps is not None:
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps = card.norm_eps
+    return network
+
+
+def _load(network: nn.Module, file: Path, rules: KeyRules) -> None:
+    tensors = tensors_of(read_checkpoint(file), rules, where=str(file))
+    load_strictly(network, tensors, rules.may_lack, where=str(file))
+
+
+def _randomise(network: nn.Module) -> None:
+    """A fixed random initialisation, the control of every pretraining: He normal weights, neutral norm layers.
+
+    Source: He et al. 2015, arXiv:1502.01852, section 2.2.
+    """
+    generator = chance.torch_generator(0, "random weights")
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def freeze(
+    network: nn.Module, name: str, weights: str, preprocessing: Preprocessing, *, architecture: str
+) -> Backbone:
+    """`network` as a backbone: frozen, in eval mode, its feature size and fingerprint taken.
+
+    `architecture` tells networks apart that have the same weights, such as other strides. Raises `ModelError` where it does not give one feature vector per image.
+    """
+    network.eval().requires_grad_(requires_grad=False).to(memory_format=torch.channels_last)
+    side = preprocessing.crop_px
+    try:
+        with torch.no_grad():
+            z = network(torch.zeros(2, 3, side, side))
+    except RuntimeError as problem:
+        raise ModelError(f"{name}: does not take images of {side} px: {problem}") from problem
+    if not isinstance(z, Tensor) or z.ndim != 2:
+        raise ModelError(f"{name}: gives no feature vector per image, so it cannot serve as a backbone")
+    state = [
+        part
+        for key, value in network.state_dict().items()
+        for part in (key, value.dtype, tuple(value.shape), value.contiguous().numpy().tobytes())
+    ]
+    fingerprint = digest([architecture, *state])
+    return Backbone(name, Path(weights).name, network, z.shape[1], preprocessing, fingerprint)

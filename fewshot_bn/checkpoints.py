@@ -1,0 +1,99 @@
+"""Read weights that others saved: safely, strictly, and with an explicit list of what may be dropped or lacking.
+
+Security: safetensors, or torch files with `weights_only=True`; nothing is ever unpickled beyond tensors.
+"""
+
+import hashlib
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fewshot_bn.errors import ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRules:
+    """How the keys of a checkpoint become the keys of a network.
+
+    `unwrap` is the entry that holds the tensors ("a.b" for an entry of an entry); `prefix` is taken off every key, and
+    keys without it are an error unless dropped; `drop` are patterns of (original) keys to leave out, such as heads;
+    `may_lack` are patterns of network keys that need not be there.
+    """
+
+    unwrap: str = ""
+    prefix: str = ""
+    drop: tuple[str, ...] = ()
+    may_lack: tuple[str, ...] = ("*.num_batches_tracked",)
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_checkpoint(path: Path) -> Mapping[str, Any]:
+    """Everything in the file, on the CPU. Raises `ModelError` where it is unreadable or would run code."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as problem:
+        raise ModelError(
+            f"{path}: not read, because it holds more than tensors and plain values (loading it could run code) or is "
+            "damaged; save its state_dict alone, as safetensors or with torch.save"
+        ) from problem
+    except Exception as problem:  # torch and safetensors raise many kinds; all of them mean an unreadable file
+        reason = " ".join(str(problem).split())[:200]
+        raise ModelError(f"{path}: these weights cannot be read: {reason or type(problem).__name__}") from problem
+    if not isinstance(content, Mapping):
+        raise ModelError(f"{path}: holds a {type(content).__name__}, a dictionary of tensors is needed")
+    return content
+
+
+def tensors_of(content: Mapping[str, Any], rules: KeyRules, where: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint under the names of the network."""
+    for part in filter(None, rules.unwrap.split(".")):
+        if part not in content or not isinstance(content[part], Mapping):
+            raise ModelError(f"{where}: no entry {part!r} that holds tensors; its entries are {_some(list(content))}")
+        content = content[part]
+    kept = {k: v for k, v in content.items() if not any(fnmatchcase(k, pattern) for pattern in rules.drop)}
+    others = [k for k, v in kept.items() if not isinstance(v, Tensor)]
+    if others:
+        raise ModelError(
+            f"{where}: entries that are no tensors: {_some(others)}; name the entry of the weights (unwrap)"
+        )
+    strange = [k for k in kept if not k.startswith(rules.prefix)]
+    if strange:
+        raise ModelError(f"{where}: keys without the prefix {rules.prefix!r} that are not dropped: {_some(strange)}")
+    return {k.removeprefix(rules.prefix): v for k, v in kept.items()}
+
+
+def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], may_lack: Sequence[str], where: str) -> None:
+    """Copy `tensors` into `network`. Raises `ModelError` that shows the first keys that do not fit."""
+    own = network.state_dict()
+    missing = [k for k in own if k not in tensors and not any(fnmatchcase(k, pattern) for pattern in may_lack)]
+    unexpected = [k for k in tensors if k not in own]
+    shapes = [
+        f"{k} is {tuple(tensors[k].shape)} instead of {tuple(v.shape)}"
+        for k, v in own.items()
+        if k in tensors and tensors[k].shape != v.shape
+    ]
+    not_finite = [k for k, v in tensors.items() if v.is_floating_point() and not bool(v.isfinite().all())]
+    faults = {"missing": missing, "unexpected": unexpected, "of another shape": shapes, "not finite": not_finite}
+    found = [f"{len(keys)} {fault} ({_some(keys)})" for fault, keys in faults.items() if keys]
+    if found:
+        raise ModelError(f"{where}: these weights do not fit the network: {'; '.join(found)}")
+    network.load_state_dict(dict(tensors), strict=False)
+
+
+def _some(names: list[str], n: int = 3) -> str:
+    more = f" and {len(names) - n} more" if len(names) > n else ""
+    return ", ".join(str(name) for name in names[:n]) + more

@@ -1,0 +1,49 @@
+"""A dataset as every other part sees it: rows in canonical order, and a way to read the encoded image of a row."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Labelled images, sorted by class index and then by id, so that row numbers mean the same everywhere.
+
+    `fingerprint` stands for the classes, ids and encoded images that were found and is the same on every machine;
+    `stamp` also changes when a file is written again, so caches of this machine are keyed by it.
+    `card` is the SHA-256 of the card's file, where there is one, and `n_on_card` the number of images it states.
+    `notices` are things a person should know of, such as "a subset: 1,000 of 27,000 images".
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    labels: Int64[ndarray, "n"]
+    ids: tuple[str, ...]
+    read: Callable[[int], bytes]
+    fingerprint: str
+    stamp: str
+    notices: tuple[str, ...] = ()
+    n_on_card: int | None = None
+    card: str = ""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def class_sizes(self) -> list[int]:
+        sizes: list[int] = np.bincount(self.labels, minlength=len(self.class_names)).tolist()
+        return sizes
+
+
+def digest(parts: Iterable[object]) -> str:
+    """SHA-256 over the parts, each preceded by its length, so that no two lists of parts look alike."""
+    sha = hashlib.sha256()
+    for part in parts:
+        encoded = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogateescape")
+        sha.update(len(encoded).to_bytes(8, "little"))
+        sha.update(encoded)
+    return sha.hexdigest()

@@ -1,0 +1,122 @@
+"""Images in one folder per class: any user's data, and the datasets that are published in that form."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from fewshot_bn.datasets.card import DatasetCard
+from fewshot_bn.datasets.dataset import Dataset, digest
+from fewshot_bn.errors import DataError
+
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+def open_folder(folder: Path, *, name: str | None = None, class_names: Sequence[str] | None = None) -> Dataset:
+    """The images under `folder/<class>/`, at any depth; classes in alphabetical order unless they are given.
+
+    Raises `DataError` for a class without images, for empty files and for fewer than two classes.
+    """
+    name = name or folder.resolve().name
+    if class_names is None:
+        class_names = _class_folders(folder)
+    if len(class_names) < 2:
+        raise DataError(
+            f"{folder}: {len(class_names)} class folders found, at least 2 are needed; "
+            "the expected tree is <folder>/<class>/<image>, one folder per class"
+        )
+    labels: list[int] = []
+    ids: list[str] = []
+    states: list[os.stat_result] = []
+    n_ignored = 0
+    for k, class_name in enumerate(class_names):
+        found = sorted(_files(folder / class_name, class_name))
+        images = [(path, state) for path, state in found if path.lower().endswith(IMAGE_SUFFIXES)]
+        n_ignored += len(found) - len(images)
+        if not images:
+            kinds = ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
+            raise DataError(f"{name}: the class folder {class_name!r} in {folder} holds no image ({kinds})")
+        labels += [k] * len(images)
+        ids += [path for path, _ in images]
+        states += [state for _, state in images]
+    empty = [path for path, state in zip(ids, states, strict=True) if state.st_size == 0]
+    if empty:
+        raise DataError(f"{name}: {_some(empty)} in {folder}: empty (0 bytes); get these files again or remove them")
+    sizes = [state.st_size for state in states]
+    fingerprint = digest([*class_names, *labels, *ids, *sizes])
+    return Dataset(
+        name=name,
+        class_names=tuple(class_names),
+        labels=np.array(labels, np.int64),
+        ids=tuple(ids),
+        read=lambda row: (folder / ids[row]).read_bytes(),
+        fingerprint=fingerprint,
+        stamp=digest([fingerprint, *(state.st_mtime_ns for state in states)]),
+        notices=(f"{name}: {n_ignored:,} files that are no images were left out",) if n_ignored else (),
+    )
+
+
+def open_carded_folder(card: DatasetCard, root: Path) -> Dataset:
+    """The dataset of `card` under the data root `root`, with a notice wherever it differs from the card."""
+    folder = _find(card, root)
+    found = set(_class_folders(folder))
+    present = [class_name for class_name in card.classes if class_name in found]
+    dataset = open_folder(folder, name=card.name, class_names=present)
+    notices = [*dataset.notices, *_differences(card, dataset, extra=sorted(found - set(card.classes)))]
+    return replace(dataset, notices=tuple(notices))
+
+
+def _find(card: DatasetCard, root: Path) -> Path:
+    candidates = [root / folder for folder in card.folders]
+    for candidate in candidates:
+        if candidate.is_dir() and not card.classes.keys().isdisjoint(_class_folders(candidate)):
+            return candidate
+    looked = ", ".join(str(candidate) for candidate in candidates)
+    first = next(iter(card.classes))
+    raise DataError(
+        f"{card.name}: no data found; looked in {looked}. Expected tree: {root / card.folders[0] / first}/<image>, one "
+        f"folder per class. How to get it: {card.get} Then name its data root with --data-root or FEWSHOT_BN_DATA. "
+        "To try the tool now, run it without --dataset: the embedded digits need no download"
+    )
+
+
+def _differences(card: DatasetCard, dataset: Dataset, extra: list[str]) -> Iterator[str]:
+    if extra:
+        yield f"{card.name}: folders that are no class of the card were left out: {_some(extra)}"
+    sizes = dict(zip(dataset.class_names, dataset.class_sizes, strict=True))
+    wrong = [f"{k} {sizes.get(k, 0):,} of {n:,}" for k, n in card.classes.items() if sizes.get(k, 0) != n]
+    if wrong:
+        more = any(sizes.get(k, 0) > n for k, n in card.classes.items())
+        what = "differs from its card" if more else "a subset"
+        yield f"{card.name}: {what}: {len(dataset):,} of {card.n_images:,} images ({_some(wrong)})"
+
+
+def _class_folders(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    except OSError as problem:
+        raise DataError(f"{folder}: this folder cannot be read: {problem.strerror}") from problem
+
+
+def _files(folder: Path, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Every file below `folder` with its state, folder links not followed (they may lead in circles)."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                path = f"{prefix}/{entry.name}"
+                if entry.is_dir(follow_symlinks=False):
+                    yield from _files(folder / entry.name, path)
+                elif entry.is_file():
+                    yield path, entry.stat()
+    except OSError as problem:
+        raise DataError(f"{problem.filename}: this folder or file cannot be read: {problem.strerror}") from problem
+
+
+def _some(names: list[str], n: int = 3) -> str:
+    more = f" and {len(names) - n:,} more" if len(names) > n else ""
+    return ", ".join(names[:n]) + more

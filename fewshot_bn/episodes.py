@@ -1,0 +1,114 @@
+"""Episodes: which dataset rows are support and which are query. Indices only, never pixels.
+
+Episode i is a pure function of (class sizes, shape, seed, i). Within a class, one random order of its images serves
+all shapes: support images are taken from its front and queries from its back. So with one seed the 1-shot support
+lies inside the 5-shot support, the queries are the same for every number of shots, and shots compare in pairs.
+Classes are the front of one random order of all classes, so 5-way episodes lie inside 10-way ones.
+
+Shapes: classes [E way], support [E way n_support], query [E way n_query]; dataset rows, int64.
+Source: the protocol of Guo et al. 2020 (CD-FSL), arXiv:1912.07200, section 4.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
+
+from fewshot_bn import chance
+from fewshot_bn.errors import DataError, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeShape:
+    """How many classes, and how many support and query images of each."""
+
+    n_way: int = 5
+    n_support: int = 5
+    n_query: int = 15
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("n_way", self.n_way, 2),
+            ("n_support", self.n_support, 1),
+            ("n_query", self.n_query, 1),
+        ):
+            if value < least:
+                raise UsageError(f"{name} is {value}; an episode needs at least {least}")
+
+
+@dataclass(frozen=True, slots=True)
+class Episodes:
+    """A list of episodes as arrays of dataset rows."""
+
+    classes: Int64[ndarray, "e way"]
+    support: Int64[ndarray, "e way n_support"]
+    query: Int64[ndarray, "e way n_query"]
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def __getitem__(self, part: slice) -> "Episodes":
+        return Episodes(self.classes[part], self.support[part], self.query[part])
+
+    @property
+    def rows(self) -> Int64[ndarray, "n"]:
+        """Every row that occurs, once, in order."""
+        return np.unique(np.concatenate([self.support.ravel(), self.query.ravel()]))
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the rows of all episodes, equal exactly for equal lists."""
+        digest = hashlib.sha256()
+        for rows in (self.classes, self.support, self.query):
+            digest.update(repr(rows.shape).encode())
+            digest.update(rows.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+
+def sample(
+    class_sizes: Sequence[int],
+    shape: EpisodeShape,
+    *,
+    seed: int,
+    n_episodes: int,
+    start: int = 0,
+    class_names: Sequence[str] | None = None,
+) -> Episodes:
+    """Episodes start .. start + n_episodes - 1 of the endless list that (class sizes, shape, seed) stand for.
+
+    `class_sizes[k]` is the number of images of class k, whose rows follow those of class k-1 (the canonical order of a
+    `Dataset`). Raises `UsageError` for impossible numbers and `DataError` when a class is too small.
+    """
+    chance.check_seed(seed)
+    if n_episodes < 1:
+        raise UsageError(f"n_episodes is {n_episodes}; at least 1 is needed")
+    _check_fit(class_sizes, shape, class_names or [str(k) for k in range(len(class_sizes))])
+    first_row = np.concatenate([[0], np.cumsum(class_sizes)])
+    n_way, n_support, n_query = shape.n_way, shape.n_support, shape.n_query
+    classes = np.empty((n_episodes, n_way), np.int64)
+    support = np.empty((n_episodes, n_way, n_support), np.int64)
+    query = np.empty((n_episodes, n_way, n_query), np.int64)
+    for e in range(n_episodes):
+        classes[e] = chance.permutation(len(class_sizes), seed, "classes", start + e)[:n_way]
+        for way, k in enumerate(classes[e].tolist()):
+            order = first_row[k] + chance.permutation(class_sizes[k], seed, "images", start + e, k)
+            support[e, way] = order[:n_support]
+            query[e, way] = order[: -n_query - 1 : -1]
+    return Episodes(classes, support, query)
+
+
+def _check_fit(class_sizes: Sequence[int], shape: EpisodeShape, class_names: Sequence[str]) -> None:
+    if shape.n_way > len(class_sizes):
+        raise UsageError(f"n_way is {shape.n_way}, but there are only {len(class_sizes)} classes; lower --n-way")
+    needed = shape.n_support + shape.n_query
+    too_small = [k for k, size in enumerate(class_sizes) if size < needed]
+    if too_small:
+        smallest = min(too_small, key=lambda k: class_sizes[k])
+        others = f" (and {len(too_small) - 1} more classes are too small)" if len(too_small) > 1 else ""
+        raise DataError(
+            f"class {class_names[smallest]!r} has {class_sizes[smallest]} images{others}, an episode needs {needed} "
+            f"({shape.n_support} support + {shape.n_query} query); lower --n-support or --n-query"
+        )

@@ -1,0 +1,46 @@
+"""Everything that fewshot_bn raises on purpose.
+
+    FewshotError          one line: where, what was found, what was needed, what to do
+    ├── UsageError        an unknown name, a number out of range, settings that do not go together
+    ├── DataError         images, folders and cards of a dataset
+    ├── ModelError        networks, cards and weights of a backbone
+    ├── DeviceError       a device that is not there
+    └── ResultError       result files and the folders they live in
+
+At the command line each of these is one line on standard error and exit status 2.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class FewshotError(Exception):
+    """Any error whose message is meant for the person at the command line."""
+
+
+class UsageError(FewshotError):
+    """What was asked for does not exist or does not make sense."""
+
+
+class DataError(FewshotError):
+    """A dataset is missing, incomplete or unreadable."""
+
+
+class ModelError(FewshotError):
+    """A backbone cannot be built, or its weights do not fit it."""
+
+
+class DeviceError(FewshotError):
+    """The device asked for is not available."""
+
+
+class ResultError(FewshotError):
+    """A result cannot be read, continued or written."""
+
+
+def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:
+    """Name the closest choice, then all of them."""
+    choices = list(choices)
+    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return UsageError(f"unknown {kind} {name!r}{hint}; choose from: {', '.join(choices)}")

@@ -1,0 +1,245 @@
+"""Result files: what happened in every episode, with everything needed to do it again.
+
+One JSON file per (dataset, backbone, adapter, shape, seed, settings), its *identity*. Episodes are an endless list of
+which a file holds the first n, so a killed run goes on where it stopped, and asking for more episodes adds to the
+file. It is replaced atomically after every chunk and locked while a run writes to it.
+"""
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+import fewshot_bn
+from fewshot_bn.adapters import Adapter, settings_of
+from fewshot_bn.backbones import Backbone
+from fewshot_bn.datasets.dataset import Dataset, digest
+from fewshot_bn.episodes import Episodes, EpisodeShape
+from fewshot_bn.errors import ResultError
+from fewshot_bn.statistics import estimate
+
+FORMAT = 1
+Identity = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One process that added the episodes `start` .. `stop` - 1, on which software and device, in how many seconds."""
+
+    start: int
+    stop: int
+    seconds: float
+    device: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Correct queries, convergence and adaptation steps of episodes 0 .. n-1, and the fingerprint of their rows."""
+
+    identity: Identity
+    correct: tuple[int, ...] = ()
+    converged: tuple[bool, ...] = ()
+    steps: tuple[int, ...] = ()
+    episodes: str = ""
+    runs: tuple[Run, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.correct)
+
+    def __getitem__(self, part: slice) -> "Result":
+        return replace(
+            self, correct=self.correct[part], converged=self.converged[part], steps=self.steps[part], episodes=""
+        )
+
+    def extended(self, correct: Iterable[int], converged: Iterable[bool], steps: int) -> "Result":
+        """With the episodes of one more chunk."""
+        correct = tuple(int(n) for n in correct)
+        return replace(
+            self,
+            correct=self.correct + correct,
+            converged=self.converged + tuple(converged),
+            steps=self.steps + (steps,) * len(correct),
+        )
+
+    @property
+    def accuracies(self) -> list[float]:
+        """Fraction of correct queries of each episode."""
+        shape = self.identity["shape"]
+        return [n / (shape["n_way"] * shape["n_query"]) for n in self.correct]
+
+    @property
+    def seconds_per_episode(self) -> float:
+        return sum(run.seconds for run in self.runs) / max(1, sum(run.stop - run.start for run in self.runs))
+
+
+def identity_of(
+    dataset: Dataset, backbone: Backbone, adapter: tuple[str, Adapter], *, shape: EpisodeShape, seed: int
+) -> Identity:
+    """Everything that decides the answer, as plain values."""
+    name, settings = adapter
+    identity = {
+        "fewshot_bn": fewshot_bn.__version__,
+        "dataset": {
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "card": dataset.card,
+            "n_images": len(dataset),
+            "n_images_on_card": dataset.n_on_card,
+            "classes": dict(zip(dataset.class_names, dataset.class_sizes, strict=True)),
+        },
+        "backbone": {
+            "name": backbone.name,
+            "weights": backbone.weights,
+            "fingerprint": backbone.fingerprint,
+            "card": backbone.card,
+            "preprocessing": asdict(backbone.preprocessing),
+        },
+        "adapter": {"name": name, "settings": settings_of(settings)},
+        "shape": asdict(shape),
+        "seed": seed,
+    }
+    plain: Identity = json.loads(json.dumps(identity))  # tuples become lists, as they will be when read back
+    return plain
+
+
+def file_name(identity: Identity) -> str:
+    """A name that reads well and differs between identities."""
+    shape = identity["shape"]
+    parts = [
+        identity["dataset"]["name"],
+        identity["backbone"]["name"],
+        identity["adapter"]["name"],
+        f"{shape['n_way']}way",
+        f"{shape['n_support']}shot",
+        f"{shape['n_query']}query",
+        f"seed{identity['seed']}",
+        digest([json.dumps(identity, sort_keys=True)])[:8],
+    ]
+    return "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", part) for part in parts) + ".json"
+
+
+def check_folder(folder: Path) -> None:
+    """Make `folder` and raise `ResultError` where no file can be written into it."""
+    trial = folder / f".trial-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        trial.write_bytes(b"")
+        trial.unlink()
+    except OSError as problem:
+        raise ResultError(
+            f"the output folder {folder} cannot be written: {problem.strerror}; choose another with --output"
+        ) from problem
+
+
+class ResultFile:
+    """One result file, held by this process; `result` is what it says."""
+
+    def __init__(self, path: Path, result: Result) -> None:
+        self.path = path
+        self.result = result
+        self._earlier = result.runs
+
+    def replace(self, result: Result, run: Run) -> None:
+        """Write `result`; `run` describes all that this process has added."""
+        self.result = replace(result, runs=(*self._earlier, run))
+        _write(self.path, self.result)
+
+
+@contextlib.contextmanager
+def open_result(folder: Path, identity: Identity, first: Callable[[int], Episodes]) -> Iterator[ResultFile]:
+    """The result file of `identity` in `folder`, new or continued; `first(n)` are its first n episodes.
+
+    Raises `ResultError` where the file is damaged, speaks of something else, or is being written by another run.
+    """
+    path = folder / file_name(identity)
+    lock = filelock.FileLock(folder / f".{path.name}.lock")
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout as problem:
+        raise ResultError(
+            f"{path}: another run is writing this file; wait for it or choose another folder with --output"
+        ) from problem
+    try:
+        result = read_result(path) if path.exists() else Result(identity)
+        if result.identity != identity:
+            raise ResultError(
+                f"{path}: holds a result of other settings ({_difference(result.identity, identity)}); "
+                "move it away or choose another folder with --output"
+            )
+        if len(result) and result.episodes != first(len(result)).fingerprint:
+            raise ResultError(f"{path}: its episodes are not those of this dataset and seed; move it away")
+        yield ResultFile(path, result)
+    finally:
+        lock.release()
+
+
+def read_result(path: Path) -> Result:
+    """Read a result file. Raises `ResultError` where it is not a whole result file of this format."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise ResultError(f"{path}: cannot be read: {problem.strerror}") from problem
+    except ValueError as problem:
+        raise ResultError(f"{path}: not a whole result file (half-written or damaged); move it away") from problem
+    try:
+        if content["format"] != FORMAT:
+            raise ResultError(f"{path}: is of format {content['format']}, this version reads format {FORMAT}")
+        result = Result(
+            identity=content["identity"],
+            correct=tuple(content["correct"]),
+            converged=tuple(content["converged"]),
+            steps=tuple(content["steps"]),
+            episodes=content["episodes"],
+            runs=tuple(Run(**run) for run in content["runs"]),
+        )
+        shape = result.identity["shape"]
+        n_queries = shape["n_way"] * shape["n_query"]
+    except (KeyError, TypeError) as problem:
+        raise ResultError(f"{path}: not a result file, or a damaged one ({problem}); move it away") from problem
+    lengths = {len(result.correct), len(result.converged), len(result.steps)}
+    if len(lengths) != 1 or not all(type(n) is int and 0 <= n <= n_queries for n in result.correct):
+        raise ResultError(f"{path}: damaged: its episodes do not fit together; move it away")
+    return result
+
+
+def _write(path: Path, result: Result) -> None:
+    accuracy = estimate(result.accuracies)
+    content = {
+        "format": FORMAT,
+        "summary": {
+            "n_episodes": len(result),
+            "accuracy": accuracy.mean,
+            "ci95_half_width": accuracy.half_width if len(result) > 1 else None,
+            "not_converged": result.converged.count(False),
+        },
+        **asdict(result),
+    }
+    lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in content.items())
+    half_made = path.with_name(f".{path.name}.tmp")
+    try:
+        with half_made.open("w", encoding="utf-8") as file:
+            file.write(f"{{\n{lines}\n}}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        half_made.replace(path)
+    except OSError as problem:
+        with contextlib.suppress(OSError):
+            half_made.unlink(missing_ok=True)
+        kept = "what it held before is still there" if path.exists() else "nothing was kept"
+        raise ResultError(f"{path}: cannot be written: {problem.strerror}; {kept}") from problem
+
+
+def _difference(found: Any, wanted: Any, where: str = "") -> str:
+    """The first place where two identities differ."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for key in [*wanted, *found]:
+            if found.get(key) != wanted.get(key):
+                return _difference(found.get(key), wanted.get(key), f"{where}.{key}" if where else str(key))
+    return f"{where} is {found!r} there and {wanted!r} here"

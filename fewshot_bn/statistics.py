@@ -1,0 +1,40 @@
+"""Mean, confidence interval and paired difference of per-episode accuracies.
+
+Units: accuracies are fractions. Source: Student 1908; the paired design: Lafargue et al. 2024, TMLR, section 4.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean over `n` episodes and the half width of its 95 % interval (infinite for a single episode)."""
+
+    mean: float
+    half_width: float
+    n: int
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Mean and Student-t interval of independent values, with the sample standard deviation (ddof 1)."""
+    from scipy.stats import t
+
+    n = len(values)
+    if n == 0:
+        raise ValueError("no values to estimate a mean from")
+    mean = float(np.mean(values))
+    if n == 1:
+        return Estimate(mean, math.inf, n)
+    standard_error = float(np.std(values, ddof=1)) / math.sqrt(n)
+    return Estimate(mean, float(t.ppf(0.975, n - 1)) * standard_error, n)
+
+
+def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> Estimate:
+    """Mean of `values` minus `baseline`, episode by episode; both must speak of the same episodes."""
+    if len(values) != len(baseline):
+        raise ValueError(f"{len(values)} and {len(baseline)} values cannot be paired")
+    return estimate(np.subtract(values, baseline).tolist())

@@ -1,0 +1,163 @@
+"""One run of the command: every mode at every number of shots over the same episodes, with progress and a table."""
+
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import version
+
+import torch
+from tqdm import tqdm
+
+from fewshot_bn import paths
+from fewshot_bn.adapters import Adapter, make_adapter
+from fewshot_bn.backbones import load_backbone
+from fewshot_bn.datasets import Dataset, open_dataset
+from fewshot_bn.episodes import Episodes, EpisodeShape, sample
+from fewshot_bn.errors import DataError, unknown
+from fewshot_bn.evaluation import Source, choose_device, evaluate
+from fewshot_bn.features import Features
+from fewshot_bn.images import Images, with_geometry
+from fewshot_bn.request import Request
+from fewshot_bn.results import Identity, ResultFile, Run, check_folder, identity_of, open_result
+from fewshot_bn.statistics import estimate
+from fewshot_bn.table import percent, table
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One adapter on one shape of episodes."""
+
+    mode: str
+    adapter: Adapter
+    shape: EpisodeShape
+    episodes: Episodes
+    identity: Identity
+
+    @property
+    def title(self) -> str:
+        return f"{self.mode} {self.shape.n_support}-shot"
+
+
+def run(request: Request) -> None:
+    """Do what `request` says and print the table. What can be checked is checked before the first long computation."""
+    adapters = _adapters(request)
+    device = choose_device(request.device)
+    check_folder(request.output)
+    dataset = open_dataset(request.dataset, root=request.data_root, strict=request.strict)
+    source = _source(request, dataset, device)
+    for adapter in adapters.values():
+        if adapter.takes == "images":
+            adapter.check(source.backbone)
+    jobs = list(_jobs(request, adapters, source))
+    if not request.quiet:
+        print(_headline(request, source), file=sys.stderr)
+        for notice in (*dataset.notices, *source.backbone.notices):
+            print(f"note: {notice}", file=sys.stderr)
+    results, files = [], []
+    for job in jobs:
+        with open_result(request.output, job.identity, partial(_sample, dataset, job.shape, request)) as file:
+            _complete(file, job, source, request)
+        results.append(file.result[: request.n_episodes])
+        files.append(file.path)
+    print(table(results, request.baseline))
+    for path in files:
+        print(f"result: {path}")
+
+
+def _adapters(request: Request) -> dict[str, Adapter]:
+    """The baseline first, then the modes, each once."""
+    names = list(dict.fromkeys([*([request.baseline] if request.baseline else []), *request.modes]))
+    for name in request.settings:
+        if name not in names:
+            raise unknown("mode in --set (this run's can be set)", name, names)
+    return {name: make_adapter(name, request.settings.get(name)) for name in names}
+
+
+def _source(request: Request, dataset: Dataset, device: torch.device) -> Source:
+    backbone = load_backbone(request.model, weights=request.weights, device=device, strict=request.strict)
+    geometry = with_geometry(backbone.preprocessing, request.preset, request.image_px)
+    backbone = replace(backbone, preprocessing=geometry)
+    images = Images(dataset, geometry)
+    cache = paths.cache_root() if request.keep_features else None
+    return Source(images, backbone, Features(images, backbone, device=device, cache=cache), device)
+
+
+def _jobs(request: Request, adapters: Mapping[str, Adapter], source: Source) -> Iterator[Job]:
+    dataset = source.images.dataset
+    for n_support in dict.fromkeys(request.n_support):
+        shape = EpisodeShape(request.n_way, n_support, request.n_query)
+        episodes = _sample(dataset, shape, request, request.n_episodes)
+        for mode, adapter in adapters.items():
+            identity = identity_of(dataset, source.backbone, (mode, adapter), shape=shape, seed=request.seed)
+            yield Job(mode, adapter, shape, episodes, identity)
+
+
+def _sample(dataset: Dataset, shape: EpisodeShape, request: Request, n_episodes: int) -> Episodes:
+    try:
+        return sample(
+            dataset.class_sizes, shape, seed=request.seed, n_episodes=n_episodes, class_names=dataset.class_names
+        )
+    except DataError as problem:
+        raise DataError(f"{dataset.name}: {problem}") from problem
+
+
+def _complete(file: ResultFile, job: Job, source: Source, request: Request) -> None:
+    """Run the episodes that the file does not hold yet, and add them chunk by chunk."""
+    done = len(file.result)
+    todo = job.episodes[done:]
+    if not len(todo):
+        return
+    try:
+        if job.adapter.takes == "features":
+            _compute_features(source.features, todo, request)
+        seconds = 0.0
+        with _bar(job.title, len(job.episodes), "episode", request) as bar:
+            bar.update(done)
+            for outcome in evaluate(job.adapter, source, todo, chunk=request.chunk):
+                seconds += outcome.seconds
+                result = file.result.extended(outcome.correct, outcome.converged, outcome.steps)
+                result = replace(result, episodes=job.episodes[: len(result)].fingerprint)
+                file.replace(result, Run(done, len(result), seconds, _device_name(source.device), _versions()))
+                bar.set_postfix_str(f"accuracy {percent(estimate(result.accuracies))}", refresh=False)
+                bar.update(len(outcome.correct))
+    except KeyboardInterrupt:
+        kept = f"{len(file.result)} of {len(job.episodes)} episodes of {job.title} are kept in {file.path}"
+        raise KeyboardInterrupt(f"stopped: {kept}; the same command goes on from there") from None
+
+
+def _compute_features(features: Features, episodes: Episodes, request: Request) -> None:
+    missing = features.missing(episodes.rows)
+    if len(missing):
+        with _bar("frozen features", len(missing), "image", request) as bar:
+            for n_images in features.compute(missing):
+                bar.update(n_images)
+    for notice in features.notices:
+        print(f"note: {notice}", file=sys.stderr)
+    features.notices.clear()
+
+
+def _bar(title: str, total: int, unit: str, request: Request) -> "tqdm[None]":
+    """On a terminal only, so that logs of batch scripts stay short."""
+    return tqdm(total=total, desc=title, unit=unit, disable=True if request.quiet else None, leave=False)
+
+
+def _headline(request: Request, source: Source) -> str:
+    dataset, backbone = source.images.dataset, source.backbone
+    return (
+        f"{dataset.name} ({len(dataset):,} images, {len(dataset.class_names)} classes), "
+        f"{backbone.name} ({backbone.weights}) at {backbone.preprocessing.crop_px} px; {request.n_way}-way, "
+        f"{request.n_query} queries, {request.n_episodes} episodes, seed {request.seed}; {_device_name(source.device)}"
+    )
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({torch.get_num_threads()} threads)"
+
+
+def _versions() -> dict[str, str]:
+    packages = ("fewshot_bn", "torch", "torchvision", "numpy", "scikit-learn", "pillow")
+    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
