@@ -86,14 +86,14 @@ def check_finite(z: Float[Tensor, "e n d"], what: str) -> None:
         raise DataError(f"the features of {what} image {row} in episode {e} of this batch are not finite")
 
 
-def check_positive(**values: float) -> None:
+def check_positive(**values: int | float) -> None:
     """Raise `UsageError` for the first value that is not a finite number above 0."""
     for name, value in values.items():
         if not 0 < value < float("inf"):
             raise UsageError(f"{name} is {value}; it must be above 0")
 
 
-def check_not_negative(**values: float) -> None:
+def check_not_negative(**values: int | float) -> None:
     """Raise `UsageError` for the first value that is not a finite number of at least 0."""
     for name, value in values.items():
         if not 0 <= value < float("inf"):

@@ -1,0 +1,139 @@
+"""One contract for every adapter in `ADAPTERS`; the answers themselves are tested in files of their own."""
+
+import dataclasses
+
+import pytest
+import torch
+from conftest import small_backbone
+
+from fewshot_bn.adapters import ADAPTERS, make_adapter, settings_of
+from fewshot_bn.errors import DataError, FewshotError, UsageError
+
+N_WAY, SIDE, DIM = 3, 8, 6
+
+
+def problem(name, *, n_episodes=4, n_support=2, n_query=5, seed=0):
+    """Arguments of the adapter: features, or images whose brightness depends on the class."""
+    generator = torch.Generator().manual_seed(seed)
+    y_s = torch.arange(N_WAY).repeat_interleave(n_support).expand(n_episodes, -1).contiguous()
+    y_q = torch.arange(N_WAY).repeat_interleave(n_query).expand(n_episodes, -1)
+    size = (DIM,) if ADAPTERS[name].takes == "features" else (3, SIDE, SIDE)
+
+    def inputs(y):
+        means = torch.randn(n_episodes, N_WAY, *size, generator=torch.Generator().manual_seed(99))
+        noise = torch.randn(*y.shape, *size, generator=generator)
+        return means[torch.arange(n_episodes)[:, None], y] + 0.5 * noise
+
+    x_s, x_q = inputs(y_s), inputs(y_q)
+    return (x_s, y_s, x_q) if ADAPTERS[name].takes == "features" else (small_backbone(), x_s, y_s, x_q)
+
+
+def reorder(arguments, episodes, support=slice(None)):
+    *backbone, x_s, y_s, x_q = arguments
+    return (*backbone, x_s[episodes][:, support], y_s[episodes][:, support], x_q[episodes])
+
+
+@pytest.fixture(params=ADAPTERS)
+def name(request):
+    return request.param
+
+
+def test_settings_are_a_frozen_dataclass_with_defaults(name):
+    adapter = make_adapter(name)
+    assert adapter.__dataclass_params__.frozen
+    assert set(settings_of(adapter)) == {field.name for field in dataclasses.fields(adapter)}
+
+
+def test_the_fit_has_its_shape_and_beats_chance(name):
+    fit = make_adapter(name)(*problem(name))
+    assert fit.logits.shape == (4, 15, N_WAY)
+    assert fit.converged.tolist() == [True] * 4
+    y_q = torch.arange(N_WAY).repeat_interleave(5)
+    assert (fit.logits.argmax(-1) == y_q).float().mean() > 0.5
+
+
+def test_same_arguments_same_answer_and_arguments_untouched(name):
+    arguments = problem(name)
+    before = [a.clone() for a in arguments if isinstance(a, torch.Tensor)]
+    first, second = make_adapter(name)(*arguments), make_adapter(name)(*arguments)
+    assert torch.equal(first.logits, second.logits)
+    assert all(map(torch.equal, before, [a for a in arguments if isinstance(a, torch.Tensor)]))
+
+
+def test_the_global_generator_is_left_alone(name):
+    arguments, before = problem(name), torch.get_rng_state()
+    make_adapter(name)(*arguments)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_permuting_episodes_permutes_answers(name):
+    arguments, order = problem(name), torch.tensor([2, 0, 3, 1])
+    expected = make_adapter(name)(*arguments).logits[order]
+    assert torch.allclose(make_adapter(name)(*reorder(arguments, order)).logits, expected, atol=1e-5)
+
+
+def test_episodes_are_independent(name):
+    arguments = problem(name)
+    together = make_adapter(name)(*arguments).logits
+    for e in range(4):
+        alone = make_adapter(name)(*reorder(arguments, slice(e, e + 1))).logits
+        assert torch.allclose(alone[0], together[e], atol=1e-5)
+
+
+def test_the_order_of_support_images_does_not_matter(name):
+    arguments, order = problem(name), torch.tensor([3, 0, 5, 1, 4, 2])
+    expected = make_adapter(name)(*arguments).logits
+    assert torch.allclose(make_adapter(name)(*reorder(arguments, slice(None), order)).logits, expected, atol=1e-4)
+
+
+def test_each_query_is_classified_on_its_own(name):
+    """No adapter here is transductive: another set of queries does not change the answer for one of them."""
+    *others, x_q = problem(name)
+    expected = make_adapter(name)(*others, x_q).logits[:, :2]
+    assert torch.allclose(make_adapter(name)(*others, x_q[:, :2].contiguous()).logits, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("labels", [[3, 3, 4, 4, 5, 5], [0, 0, 0, 0, 2, 2], [0, 0, 0, 0, 0, 0], [-1, -1, 0, 0, 1, 1]])
+def test_labels_that_are_not_0_to_way_are_an_error(name, labels):
+    *others, x_s, _, x_q = problem(name, n_episodes=1)
+    with pytest.raises(DataError, match="support labels must be"):
+        make_adapter(name)(*others, x_s, torch.tensor([labels]), x_q)
+
+
+def test_an_unknown_mode_names_the_closest():
+    with pytest.raises(UsageError, match=r"unknown mode 'prot' \(did you mean 'proto'\?\); choose from: proto, lr, bn"):
+        make_adapter("prot")
+
+
+def test_settings_are_parsed_from_text():
+    adapter = make_adapter("bn", {"steps": "7", "lr_head": "1e-1"})
+    assert (adapter.steps, adapter.lr_head, adapter.momentum) == (7, 0.1, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("mode", "settings", "message"),
+    [
+        ("bn", {"step": "7"}, r"unknown setting of bn 'step' \(did you mean 'steps'\?\)"),
+        ("bn", {"steps": "7.5"}, "bn.steps is '7.5'; it must be a whole number"),
+        ("bn", {"steps": "0"}, "bn: steps is 0; it must be above 0"),
+        ("bn", {"lr_head": "-1"}, "bn: lr_head is -1.0; it must be 0 or more"),
+        ("bn", {"lr_norm": "nan"}, "bn: lr_norm is nan"),
+        ("bn", {"momentum": "1"}, "bn: momentum is 1.0; it must be at least 0 and below 1"),
+        ("lr", {"C": "many"}, "lr.C is 'many'; it must be a number"),
+        ("lr", {"C": "0"}, "lr: C is 0.0; it must be above 0"),
+        ("lr", {"C": "inf"}, "lr: C is inf"),
+        ("proto", {"C": "1"}, "proto has no settings"),
+        ("proto", {"takes": "images"}, "proto has no settings"),
+    ],
+)
+def test_wrong_settings(mode, settings, message):
+    with pytest.raises(FewshotError, match=message):
+        make_adapter(mode, settings)
+
+
+def test_features_that_are_not_finite_are_an_error():
+    z_s, y_s, z_q = problem("proto")
+    z_s[1, 4, 0] = float("nan")
+    for mode in ("proto", "lr"):
+        with pytest.raises(DataError, match="support image 4 in episode 1 of this batch are not finite"):
+            make_adapter(mode)(z_s, y_s, z_q)

@@ -1,0 +1,109 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import transforms
+
+from fewshot_bn.datasets import open_dataset
+from fewshot_bn.errors import DataError, UsageError
+from fewshot_bn.images import PRESETS, Images, Preprocessing, normalise, pixels_of, with_geometry
+
+
+def encoded(image, kind="PNG"):
+    file = io.BytesIO()
+    image.save(file, kind)
+    return file.getvalue()
+
+
+def noise(rng, size, mode="RGB"):
+    channels = {"RGB": (3,), "RGBA": (4,), "L": ()}[mode]
+    return Image.fromarray(rng.integers(0, 256, (size[1], size[0], *channels), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("size", [(40, 30), (30, 40), (33, 33), (301, 97)])
+@pytest.mark.parametrize("preset", ["cdfsl", "paper"])
+def test_geometry_equals_torchvision_bit_for_bit(rng, size, preset):
+    image = noise(rng, size)
+    ours = with_geometry(Preprocessing(), preset, 28)
+    mode = transforms.InterpolationMode(ours.interpolation)
+    resize = transforms.Resize(ours.resize_px if ours.keep_aspect else (ours.resize_px,) * 2, mode)
+    theirs = transforms.Compose([resize, transforms.CenterCrop(28), transforms.PILToTensor()])(image)
+    np.testing.assert_array_equal(pixels_of(encoded(image), ours), theirs.numpy())
+
+
+def test_normalisation_equals_torchvision(rng):
+    preprocessing = Preprocessing(16, 16)
+    pixels = torch.from_numpy(rng.integers(0, 256, (2, 3, 16, 16), dtype=np.uint8))
+    theirs = transforms.Normalize(preprocessing.mean, preprocessing.std)(pixels / 255)
+    torch.testing.assert_close(normalise(pixels, preprocessing, torch.device("cpu")), theirs)
+
+
+def test_presets_keep_mean_and_std_of_the_backbone_and_scale_with_the_image_size():
+    own = Preprocessing(96, 96, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    assert with_geometry(own, None, None) == own
+    assert with_geometry(own, "cdfsl", None).mean == own.mean
+    assert (PRESETS["cdfsl"].resize_px, with_geometry(own, "cdfsl", 112).resize_px) == (257, 128)
+    with pytest.raises(UsageError, match="unknown preset 'cdfls'"):
+        with_geometry(own, "cdfls", None)
+
+
+def test_grey_transparent_and_16_bit_images_become_rgb(rng):
+    same = Preprocessing(8, 8)
+    grey = noise(rng, (8, 8), "L")
+    expected = np.repeat(np.asarray(grey)[None], 3, 0)
+    np.testing.assert_array_equal(pixels_of(encoded(grey), same), expected)
+    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 256 + 77)
+    np.testing.assert_array_equal(pixels_of(encoded(deep), same), expected)
+    clear = noise(rng, (8, 8), "RGBA")
+    np.testing.assert_array_equal(pixels_of(encoded(clear), same), np.asarray(clear)[..., :3].transpose(2, 0, 1))
+    palette = grey.convert("P")
+    np.testing.assert_array_equal(pixels_of(encoded(palette), same), expected)
+
+
+def test_rows_are_gathered_in_order_and_decoded_once(image_folder):
+    dataset = open_dataset(str(image_folder))
+    reads = []
+    counted = Images(dataset_with(dataset, lambda row: reads.append(row) or dataset.read(row)), Preprocessing(8, 8))
+    rows = np.array([5, 2, 5, 20])
+    first, second = counted.gather(rows), counted.gather(rows)
+    assert torch.equal(first, second)
+    assert torch.equal(first[0], first[2])
+    np.testing.assert_array_equal(first[1].numpy(), pixels_of(dataset.read(2), Preprocessing(8, 8)))
+    assert set(reads) == {2, 5, 20}
+    assert len(reads) <= 4  # two threads may meet at row 5, later calls read nothing
+
+
+def test_memory_is_bounded_by_the_setting(image_folder):
+    images = Images(open_dataset(str(image_folder)), Preprocessing(8, 8), cache_bytes=5 * 3 * 8 * 8)
+    images.gather(np.arange(29))
+    assert len(images._kept) == 5
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"not an image", lambda b: b[:30] + bytes(900)])
+def test_a_damaged_image_is_named_with_its_row(image_folder, damage):
+    path = image_folder / "c" / "3.png"
+    path.write_bytes(damage(path.read_bytes()))
+    images = Images(open_dataset(str(image_folder)), Preprocessing(8, 8))
+    with pytest.raises(DataError, match=r"shapes: image 'c/3.png' \(row 15\) cannot be read"):
+        images.gather(np.arange(29))
+
+
+def test_an_image_that_has_gone_is_named(image_folder):
+    images = Images(open_dataset(str(image_folder)), Preprocessing(8, 8))
+    (image_folder / "c" / "3.png").unlink()
+    with pytest.raises(DataError, match=r"image 'c/3.png' \(row 15\) cannot be read"):
+        images.gather(np.array([15]))
+
+
+@pytest.mark.parametrize("wrong", [{"crop_px": 300}, {"crop_px": 0}, {"std": (1.0, 0.0, 1.0)}])
+def test_impossible_preprocessing(wrong):
+    with pytest.raises(UsageError):
+        Preprocessing(**wrong)
+
+
+def dataset_with(dataset, read):
+    from dataclasses import replace
+
+    return replace(dataset, read=read)
