@@ -87,7 +87,7 @@ def test_a_file_for_a_torchvision_network_may_hold_the_head(tmp_path):
     torch.save(resnet18(num_classes=7).state_dict(), tmp_path / "r.pth")
     backbone = load_backbone("torchvision:resnet18", weights=str(tmp_path / "r.pth"))
     assert (backbone.name, backbone.dim, backbone.weights) == ("resnet18", 512, "r.pth")
-    with pytest.raises(ModelError, match=r"do not fit the network: \d+ missing .*layer3.2.conv1.weight"):
+    with pytest.raises(ModelError, match=r"do not fit the network: \d+ missing .*layer1.2.conv1.weight"):
         load_backbone("resnet34", weights=str(tmp_path / "r.pth"))
 
 

@@ -77,7 +77,7 @@ class Evil:
 
 def test_code_in_a_checkpoint_is_never_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name, save in (("zip.pth", torch.save), ("old.pkl", lambda thing, path: path.write_bytes(pickle.dumps(thing)))):
+    for name, save in (("zip.pth", torch.save), ("old.pkl", lambda thing, path: path.write_bytes(pickle.dumps(thing, protocol=2)))):
         save({"a": Evil()}, tmp_path / name)
         with pytest.raises(ModelError, match="not read, because it holds more than tensors"):
             read_checkpoint(tmp_path / name)

@@ -1,0 +1,87 @@
+"""The shape of the package: which way imports point, how large modules are, what is quick to import."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fewshot_bn
+
+PACKAGE = Path(fewshot_bn.__file__).parent
+ORDER = [
+    ["errors", "request", "paths", "statistics", "__init__"],
+    ["chance", "cards"],
+    ["episodes", "datasets", "networks"],
+    ["images", "checkpoints"],
+    ["torchvision_models"],
+    ["backbones"],
+    ["features", "adapters"],
+    ["results", "evaluation"],
+    ["table"],
+    ["suite"],
+    ["eval"],
+    ["__main__"],
+]
+LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path):
+    """Rooms imported anywhere in the module except for type checking."""
+    tree = ast.parse(path.read_text())
+    skipped = {id(n) for node in ast.walk(tree) if isinstance(node, ast.If) for n in ast.walk(node)}
+    for node in ast.walk(tree):
+        if id(node) in skipped or not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module == "fewshot_bn":
+            names = [f"fewshot_bn.{a.name}" for a in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        yield from (name.split(".")[1] for name in names if name.startswith("fewshot_bn."))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_one_way(path):
+    room = room_of(path)
+    for other in imported_rooms(path):
+        assert other == room or LEVEL[other] < LEVEL[room], f"{room} imports {other}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_modules_are_short_and_say_what_they_are_for(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 250
+    assert ast.get_docstring(ast.parse(text))
+
+
+def test_every_public_name_is_there():
+    for name in fewshot_bn.__all__:
+        assert getattr(fewshot_bn, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        fewshot_bn.nothing  # noqa: B018
+
+
+def test_the_version_is_that_of_the_installed_package():
+    from importlib.metadata import version
+
+    assert version("fewshot_bn") == fewshot_bn.__version__
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("fewshot_bn", ["torch", "numpy", "sklearn"]),
+        ("fewshot_bn.eval", ["torch", "numpy", "sklearn"]),
+        ("fewshot_bn.suite", ["torchvision", "sklearn", "scipy", "h5py", "PIL", "matplotlib", "learn2learn"]),
+    ],
+)
+def test_heavy_libraries_are_imported_where_they_are_used(module, heavy):
+    code = f"import {module}, sys; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

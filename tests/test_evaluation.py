@@ -1,0 +1,91 @@
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from fewshot_bn.adapters import Fit, make_adapter
+from fewshot_bn.datasets import open_dataset
+from fewshot_bn.episodes import EpisodeShape, sample
+from fewshot_bn.errors import DeviceError, UsageError
+from fewshot_bn.evaluation import Source, choose_device, default_chunk, evaluate
+from fewshot_bn.features import Features
+from fewshot_bn.images import Images, Preprocessing, normalise
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def source(image_folder, backbone):
+    images = Images(open_dataset(str(image_folder)), Preprocessing(8, 8, mean=(0.5,) * 3, std=(0.5,) * 3))
+    features = Features(images, backbone, device=CPU)
+    list(features.compute(np.arange(29)))
+    return Source(images, backbone, features, CPU)
+
+
+@pytest.fixture
+def episodes(source):
+    return sample(source.images.dataset.class_sizes, EpisodeShape(3, 2, 4), seed=0, n_episodes=7)
+
+
+@pytest.mark.parametrize("mode", ["proto", "lr", "bn"])
+def test_correct_counts_equal_a_loop_over_episodes(source, episodes, mode):
+    adapter = make_adapter(mode)
+    outcomes = list(evaluate(adapter, source, episodes, chunk=3))
+    assert [len(outcome.correct) for outcome in outcomes] == [3, 3, 1]
+    found = np.concatenate([outcome.correct for outcome in outcomes])
+    for e in range(7):
+        x_s, x_q = (
+            normalise(source.images.gather(rows[e].ravel()), source.images.preprocessing, CPU)[None]
+            for rows in (episodes.support, episodes.query)
+        )
+        y_s, y_q = torch.tensor([[0, 0, 1, 1, 2, 2]]), torch.tensor([0] * 4 + [1] * 4 + [2] * 4)
+        if adapter.takes == "features":
+            fit = adapter(source.backbone.features(x_s[0])[None], y_s, source.backbone.features(x_q[0])[None])
+        else:
+            fit = adapter(source.backbone, x_s, y_s, x_q)
+        assert int((fit.logits[0].argmax(-1) == y_q).sum()) == found[e]
+    assert found.mean() > 12 / 3  # the colours can be told apart
+
+
+@pytest.mark.parametrize("mode", ["proto", "lr", "bn"])
+def test_the_chunk_does_not_change_the_answer(source, episodes, mode):
+    answers = [
+        np.concatenate([outcome.correct for outcome in evaluate(make_adapter(mode), source, episodes, chunk=chunk)])
+        for chunk in (1, 2, 7, None)
+    ]
+    assert all((answer == answers[0]).all() for answer in answers)
+
+
+def test_an_episode_that_is_not_finite_counts_as_wrong_and_is_reported(source, episodes):
+    @dataclass(frozen=True)
+    class Diverges:
+        takes: ClassVar[str] = "features"
+
+        def __call__(self, z_s, y_s, z_q):
+            logits = torch.nn.functional.one_hot(torch.arange(12) // 4).double().expand(len(z_s), -1, -1).clone()
+            logits[1, 5, 2] = float("nan")
+            return Fit(logits, 3, torch.ones(len(z_s), dtype=torch.bool))
+
+    (outcome,) = evaluate(Diverges(), source, episodes)
+    assert outcome.correct.tolist() == [12, 0, 12, 12, 12, 12, 12]
+    assert outcome.converged == (True, False, True, True, True, True, True)
+    assert outcome.steps == 3
+
+
+def test_devices():
+    assert choose_device("cpu") == CPU
+    assert choose_device("auto").type in ("cpu", "cuda")
+    for name in ("gpu", "meta", "cuda:x"):
+        with pytest.raises(UsageError, match=f"unknown device '{name}'"):
+            choose_device(name)
+    with pytest.raises(DeviceError, match="device 'cuda:99' is not there"):
+        choose_device("cuda:99")
+
+
+def test_the_default_chunk_shrinks_with_the_image():
+    bn = make_adapter("bn")
+    sizes = [default_chunk(bn, 25, side, CPU) for side in (16, 32, 96, 224)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] == 1
