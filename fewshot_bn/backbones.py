@@ -177,12 +177,11 @@ def _randomise(network: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def freeze(
-    network: nn.Module, name: str, weights: str, preprocessing: Preprocessing, *, architecture: str
-) -> Backbone:
+def freeze(network: nn.Module, name: str, weights: str, preprocessing: Preprocessing, *, architecture: str) -> Backbone:
     """`network` as a backbone: frozen, in eval mode, its feature size and fingerprint taken.
 
-    `architecture` tells networks apart that have the same weights, such as other strides. Raises `ModelError` where it does not give one feature vector per image.
+    `architecture` tells networks apart that have the same weights, such as other strides. Raises `ModelError` where
+    the network does not give one feature vector per image.
     """
     network.eval().requires_grad_(requires_grad=False).to(memory_format=torch.channels_last)
     side = preprocessing.crop_px

@@ -34,11 +34,11 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What happened in a chunk of episodes: correct queries and convergence of each, steps taken, seconds."""
+    """What happened in a chunk of episodes: correct queries, convergence and steps of each, and the seconds of all."""
 
-    correct: Int64[ndarray, "e"]
+    correct: tuple[int, ...]
     converged: tuple[bool, ...]
-    steps: int
+    steps: tuple[int, ...]
     seconds: float
 
 
@@ -81,9 +81,10 @@ def evaluate(adapter: Adapter, source: Source, episodes: Episodes, *, chunk: int
             fit = _fit(adapter, source, part)
         finite = fit.logits.isfinite().all((1, 2))
         right = (fit.logits.argmax(-1) == _labels(part.query).to(source.device)) & finite[:, None]
-        correct = right.sum(1).cpu().numpy()
-        converged = tuple((fit.converged & finite).tolist())
-        yield Outcome(correct, converged, fit.steps, time.perf_counter() - began)
+        correct, converged, steps = (
+            tuple(values.tolist()) for values in (right.sum(1), fit.converged & finite, fit.steps)
+        )
+        yield Outcome(correct, converged, steps, time.perf_counter() - began)
 
 
 def _fit(adapter: Adapter, source: Source, episodes: Episodes) -> Fit:

@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -58,14 +58,13 @@ class Result:
             self, correct=self.correct[part], converged=self.converged[part], steps=self.steps[part], episodes=""
         )
 
-    def extended(self, correct: Iterable[int], converged: Iterable[bool], steps: int) -> "Result":
-        """With the episodes of one more chunk."""
-        correct = tuple(int(n) for n in correct)
+    def extended(self, correct: Sequence[int], converged: Sequence[bool], steps: Sequence[int]) -> "Result":
+        """With some episodes more; their fingerprint has to be put in place."""
         return replace(
             self,
-            correct=self.correct + correct,
-            converged=self.converged + tuple(converged),
-            steps=self.steps + (steps,) * len(correct),
+            correct=(*self.correct, *correct),
+            converged=(*self.converged, *converged),
+            steps=(*self.steps, *steps),
         )
 
     @property

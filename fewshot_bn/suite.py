@@ -15,7 +15,7 @@ from fewshot_bn.adapters import Adapter, make_adapter
 from fewshot_bn.backbones import load_backbone
 from fewshot_bn.datasets import Dataset, open_dataset
 from fewshot_bn.episodes import Episodes, EpisodeShape, sample
-from fewshot_bn.errors import DataError, unknown
+from fewshot_bn.errors import DataError, UsageError
 from fewshot_bn.evaluation import Source, choose_device, evaluate
 from fewshot_bn.features import Features
 from fewshot_bn.images import Images, with_geometry
@@ -69,10 +69,11 @@ def run(request: Request) -> None:
 def _adapters(request: Request) -> dict[str, Adapter]:
     """The baseline first, then the modes, each once."""
     names = list(dict.fromkeys([*([request.baseline] if request.baseline else []), *request.modes]))
-    for name in request.settings:
-        if name not in names:
-            raise unknown("mode in --set (this run's can be set)", name, names)
-    return {name: make_adapter(name, request.settings.get(name)) for name in names}
+    adapters = {name: make_adapter(name, request.settings.get(name)) for name in names}
+    unused = request.settings.keys() - adapters.keys()
+    if unused:
+        raise UsageError(f"--set names {sorted(unused)[0]!r}, which is not a mode of this run ({', '.join(names)})")
+    return adapters
 
 
 def _source(request: Request, dataset: Dataset, device: torch.device) -> Source:

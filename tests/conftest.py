@@ -9,7 +9,7 @@ from jaxtyping import install_import_hook
 from PIL import Image
 
 with install_import_hook("fewshot_bn", "beartype.beartype"):
-    import fewshot_bn.suite  # every module of the package, by way of its last
+    import fewshot_bn.suite  # noqa: F401 - imports every module of the package
 
 import torch
 from torch import nn
@@ -21,7 +21,9 @@ ROOT = Path(__file__).parent.parent
 CARDS = Path(__file__).parent / "cards"
 SHARED = Path(os.environ.get("FEWSHOT_BN_SHARED") or ROOT.parent / "shared")
 
-needs_shared = pytest.mark.skipif(not (SHARED / "data").is_dir(), reason=f"the real images and weights are not in {SHARED}")
+needs_shared = pytest.mark.skipif(
+    not (SHARED / "data").is_dir(), reason=f"the real images and weights are not in {SHARED}"
+)
 
 
 @pytest.fixture(autouse=True)

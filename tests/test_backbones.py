@@ -126,7 +126,9 @@ def test_wrong_cards(tmp_path, replaced, message):
 def test_unknown_models_and_weights_name_the_closest():
     with pytest.raises(UsageError, match=r"unknown model 'resnet05' \(did you mean 'resnet50'\?\)"):
         load_backbone("resnet05")
-    with pytest.raises(UsageError, match=r"unknown weights of resnet50 'IMAGENET_V1' \(did you mean 'IMAGENET1K_V1'\?\)"):
+    with pytest.raises(
+        UsageError, match=r"unknown weights of resnet50 'IMAGENET_V1' \(did you mean 'IMAGENET1K_V1'\?\)"
+    ):
         load_backbone("resnet50", weights="IMAGENET_V1")
     with pytest.raises(ModelError, match="this card cannot be read"):
         load_backbone("absent.toml")

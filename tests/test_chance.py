@@ -14,7 +14,12 @@ def test_a_stream_depends_on_seed_and_path_only():
     first = chance.words(4, 1, "a", 2)
     np.random.default_rng(0).random(10)
     assert (chance.words(4, 1, "a", 2) == first).all()
-    others = [chance.words(4, 2, "a", 2), chance.words(4, 1, "b", 2), chance.words(4, 1, "a", 3), chance.words(4, 1, "a")]
+    others = [
+        chance.words(4, 2, "a", 2),
+        chance.words(4, 1, "b", 2),
+        chance.words(4, 1, "a", 3),
+        chance.words(4, 1, "a"),
+    ]
     assert all((other != first).all() for other in others)
 
 

@@ -25,7 +25,10 @@ RULES = KeyRules(unwrap="model.state_dict", prefix="module.", drop=("module.fc.*
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_weights_come_back_as_they_were_saved(network, tmp_path, suffix):
     path = tmp_path / f"weights{suffix}"
-    state = {key: torch.rand_like(value) if value.is_floating_point() else value for key, value in network.state_dict().items()}
+    state = {
+        key: torch.rand_like(value) if value.is_floating_point() else value
+        for key, value in network.state_dict().items()
+    }
     (save_file if suffix == ".safetensors" else torch.save)(state, path)
     load_strictly(network, tensors_of(read_checkpoint(path), KeyRules(), "here"), (), "here")
     assert all(torch.equal(network.state_dict()[key], state[key]) for key in state)
@@ -77,7 +80,10 @@ class Evil:
 
 def test_code_in_a_checkpoint_is_never_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name, save in (("zip.pth", torch.save), ("old.pkl", lambda thing, path: path.write_bytes(pickle.dumps(thing, protocol=2)))):
+    for name, save in (
+        ("zip.pth", torch.save),
+        ("old.pkl", lambda thing, path: path.write_bytes(pickle.dumps(thing, protocol=2))),
+    ):
         save({"a": Evil()}, tmp_path / name)
         with pytest.raises(ModelError, match="not read, because it holds more than tensors"):
             read_checkpoint(tmp_path / name)

@@ -135,7 +135,11 @@ def test_what_differs_from_the_card_is_noticed_and_with_strict_an_error(card, tm
     [
         ('licence = "none"\n', "", "the field 'licence' is missing"),
         ('licence = "none"', "licence = 3", "licence: 3 is not of type str"),
-        ('licence = "none"', 'licence = "none"\nlicense = "x"', r"unknown field 'license' \(did you mean 'licence'\?\)"),
+        (
+            'licence = "none"',
+            'licence = "none"\nlicense = "x"',
+            r"unknown field 'license' \(did you mean 'licence'\?\)",
+        ),
         ("cat = 3", 'cat = "3"', "classes.cat: '3' is not of type int"),
         ('layout = "folder"', 'layout = "csv"', "layout: unknown value 'csv'"),
         ("cat = 3", "cat 3", "not valid TOML"),
@@ -159,9 +163,10 @@ def test_every_shipped_card_is_whole(name):
 def test_digits_are_exactly_what_their_card_says():
     dataset = open_dataset("digits", strict=True)
     assert (len(dataset), dataset.n_on_card, dataset.notices) == (1797, 1797, ())
-    assert dict(zip(dataset.class_names, dataset.class_sizes, strict=True)) == read_dataset_card(
-        shipped_cards()["digits"]
-    ).classes
+    assert (
+        dict(zip(dataset.class_names, dataset.class_sizes, strict=True))
+        == read_dataset_card(shipped_cards()["digits"]).classes
+    )
 
 
 @needs_shared

@@ -9,8 +9,8 @@ from fewshot_bn.errors import DataError, UsageError
 SIZES = [30, 25, 40, 22, 35, 28]
 
 
-def draw(shape=EpisodeShape(), **kwargs):
-    return sample(SIZES, shape, **{"seed": 3, "n_episodes": 20, **kwargs})
+def draw(shape=None, **kwargs):
+    return sample(SIZES, shape or EpisodeShape(), **{"seed": 3, "n_episodes": 20, **kwargs})
 
 
 def test_shapes_classes_and_rows_fit_together():

@@ -81,7 +81,9 @@ def test_memory_is_bounded_by_the_setting(image_folder):
     assert len(images._kept) == 5
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"not an image", lambda b: b[:30] + bytes(900)])
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[: len(b) // 2], lambda b: b"not an image", lambda b: b[:30] + bytes(900)]
+)
 def test_a_damaged_image_is_named_with_its_row(image_folder, damage):
     path = image_folder / "c" / "3.png"
     path.write_bytes(damage(path.read_bytes()))

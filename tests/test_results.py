@@ -24,7 +24,7 @@ def first(n):
 
 
 def extended(file, correct):
-    result = file.result.extended(correct, [True] * len(correct), 50)
+    result = file.result.extended(correct, [True] * len(correct), [50] * len(correct))
     file.replace(replace(result, episodes=first(len(result)).fingerprint), replace(RUN, stop=len(result)))
 
 
@@ -36,7 +36,12 @@ def write(folder, correct=(7, 3)):
 
 def test_what_is_written_is_read_back(tmp_path):
     result = read_result(write(tmp_path))
-    assert (result.identity, result.correct, result.converged, result.steps) == (IDENTITY, (7, 3), (True, True), (50, 50))
+    assert (result.identity, result.correct, result.converged, result.steps) == (
+        IDENTITY,
+        (7, 3),
+        (True, True),
+        (50, 50),
+    )
     assert result.accuracies == [0.7, 0.3]
     assert result.seconds_per_episode == 0.75
     assert json.loads(next(tmp_path.glob("*.json")).read_text())["summary"]["accuracy"] == pytest.approx(0.5)
@@ -74,7 +79,10 @@ def test_a_single_episode_has_no_interval_in_the_file(tmp_path):
         (lambda text: text.replace('"correct": [7, 3]', '"correct": [7]'), "do not fit together"),
         (lambda text: text.replace('"correct": [7, 3]', '"correct": [7, 11]'), "do not fit together"),
         (lambda text: text.replace('"format": 1', '"format": 99'), "is of format 99, this version reads format 1"),
-        (lambda text: text.replace('"steps": 50', '"steps": 40'), "other settings .adapter.settings.steps is 40 there and 50"),
+        (
+            lambda text: text.replace('"steps": 50', '"steps": 40'),
+            "other settings .adapter.settings.steps is 40 there and 50",
+        ),
         (lambda text: text.replace('"episodes": "', '"episodes": "0'), "its episodes are not those"),
     ],
 )
@@ -88,9 +96,11 @@ def test_a_file_that_is_damaged_or_of_something_else_is_left_alone(tmp_path, dam
 
 
 def test_a_second_run_on_the_same_file_is_refused(tmp_path):
-    with open_result(tmp_path, IDENTITY, first):
-        with pytest.raises(ResultError, match="another run is writing this file"), open_result(tmp_path, IDENTITY, first):
-            pass
+    with (
+        open_result(tmp_path, IDENTITY, first), pytest.raises(ResultError, match="another run is writing this file"),
+        open_result(tmp_path, IDENTITY, first),
+    ):
+        pass
     write(tmp_path)
 
 
@@ -103,7 +113,9 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path, monkeypatch):
 
     with open_result(tmp_path, IDENTITY, first) as file:
         monkeypatch.setattr("os.fsync", full)
-        with pytest.raises(ResultError, match="cannot be written: No space left on device; what it held before is still"):
+        with pytest.raises(
+            ResultError, match="cannot be written: No space left on device; what it held before is still"
+        ):
             extended(file, [1])
     assert path.read_text() == before
     assert not list(tmp_path.glob(".*.tmp"))

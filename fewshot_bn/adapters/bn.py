@@ -78,4 +78,5 @@ class BatchNormTuning:
                 schedule.step()
         with torch.no_grad():
             logits = classify(x_q)
-        return Fit(logits, self.steps, logits.isfinite().all((1, 2)))
+        steps = torch.full((n_episodes,), self.steps, device=logits.device)
+        return Fit(logits, steps, converged=logits.isfinite().all((1, 2)))

@@ -19,13 +19,13 @@ from fewshot_bn.errors import DataError, UsageError
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The scores of the queries, and how the fit went: steps taken, and which episodes reached their goal.
+    """The scores of the queries, and how the fit of each episode went: steps taken, and whether it reached its goal.
 
     Not converging is data: it is counted in the result and shown.
     """
 
     logits: Float[Tensor, "e q way"]
-    steps: int
+    steps: Int64[Tensor, "e"]
     converged: Bool[Tensor, "e"]
 
 

@@ -105,7 +105,7 @@ class _Problem:
         return 1 / (self.C * squares * weight + penalty).clamp_min(1e-300)
 
 
-Solution = tuple[Float[Tensor, "e r1 way"], int, Bool[Tensor, "e"]]
+Solution = tuple[Float[Tensor, "e r1 way"], Int64[Tensor, "e"], Bool[Tensor, "e"]]
 
 
 def solve(problem: _Problem, tolerance: float, max_steps: int) -> Solution:
@@ -113,10 +113,11 @@ def solve(problem: _Problem, tolerance: float, max_steps: int) -> Solution:
     n_episodes, _, r = problem.x.shape
     theta = problem.x.new_zeros(n_episodes, r + 1, problem.y.shape[2])
     longest = _with_one(problem.x).square().sum(-1).amax(1).sqrt()
-    converged = torch.zeros(n_episodes, dtype=torch.bool, device=problem.x.device)
     active = torch.arange(n_episodes, device=problem.x.device)
-    step = 0
-    while step < max_steps and len(active):
+    steps, converged = torch.zeros_like(active), torch.zeros_like(active, dtype=torch.bool)
+    for _ in range(max_steps):
+        if not len(active):
+            break
         part, at = problem.part(active), theta[active]
         p = part.probabilities(at)
         gradient = part.gradient(at, p)
@@ -125,10 +126,10 @@ def solve(problem: _Problem, tolerance: float, max_steps: int) -> Solution:
         slope = _dot(direction, gradient)
         theta[active], moved = _descend(part, at, direction, slope)
         reached = (-slope).clamp_min(0).sqrt() * longest[active] <= tolerance
+        steps[active] += 1
         converged[active] = reached
         active = active[moved & ~reached]
-        step += 1
-    return theta, step, converged
+    return theta, steps, converged
 
 
 def conjugate_gradients(

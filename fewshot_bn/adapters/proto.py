@@ -29,5 +29,5 @@ class Prototypes:
         prototypes = member.mT @ (z_s - origin) / member.sum(1)[:, :, None]
         z = z_q - origin
         squared = z.square().sum(-1, keepdim=True) - 2 * z @ prototypes.mT + prototypes.square().sum(-1)[:, None]
-        converged = torch.ones(len(z_s), dtype=torch.bool, device=z_s.device)
-        return Fit(-squared, steps=0, converged=converged)
+        steps = torch.zeros(len(z_s), dtype=torch.int64, device=z_s.device)
+        return Fit(-squared, steps, converged=torch.ones_like(steps, dtype=torch.bool))
