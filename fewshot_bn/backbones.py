@@ -4,6 +4,7 @@ A backbone is named by a shipped card, by the path of a user's card, or as a tor
 `torchvision:resnet50`). `weights` replaces its weights: a file, the name of official weights, or `random`.
 """
 
+import contextlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,17 @@ class Backbone:
 
     @torch.no_grad()
     def features(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
-        z: Tensor = self.module(x)
+        with exact_convolutions():
+            z: Tensor = self.module(x)
         return z
+
+
+def exact_convolutions() -> contextlib.AbstractContextManager[None]:
+    """On a GPU, full float32 (no TF32) and algorithms that give the same answer every time; on a CPU, nothing."""
+    exact: contextlib.AbstractContextManager[None] = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
+    return exact
 
 
 def shipped_models() -> dict[str, Path]:

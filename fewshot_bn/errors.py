@@ -39,8 +39,11 @@ class ResultError(FewshotError):
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:
-    """Name the closest choice, then all of them."""
+    """Name the closest choice, then all of them, or where they are many the closest few."""
     choices = list(choices)
-    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, choices, n=5, cutoff=0.5)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return UsageError(f"unknown {kind} {name!r}{hint}; choose from: {', '.join(choices)}")
+    if len(choices) <= 12:
+        return UsageError(f"unknown {kind} {name!r}{hint}; choose from: {', '.join(choices)}")
+    shown = ", ".join(close or choices[:5])
+    return UsageError(f"unknown {kind} {name!r}{hint}; there are {len(choices)}, such as: {shown}")

@@ -4,7 +4,6 @@ A chunk is the batch of episodes that the adapter sees at once. Its size changes
 rounding).
 """
 
-import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from fewshot_bn.adapters import Adapter, Fit
-from fewshot_bn.backbones import Backbone
+from fewshot_bn.backbones import Backbone, exact_convolutions
 from fewshot_bn.episodes import Episodes
 from fewshot_bn.errors import DeviceError, UsageError
 from fewshot_bn.features import Features
@@ -77,7 +76,7 @@ def evaluate(adapter: Adapter, source: Source, episodes: Episodes, *, chunk: int
     for start in range(0, len(episodes), chunk):
         began = time.perf_counter()
         part = episodes[start : start + chunk]
-        with _exact_arithmetic():
+        with exact_convolutions():
             fit = _fit(adapter, source, part)
         finite = fit.logits.isfinite().all((1, 2))
         right = (fit.logits.argmax(-1) == _labels(part.query).to(source.device)) & finite[:, None]
@@ -109,11 +108,3 @@ def _pixels(source: Source, rows: Int64[ndarray, "e n"]) -> Float[Tensor, "e n 3
     pixels = source.images.gather(rows.ravel())
     x = normalise(pixels, source.images.preprocessing, source.device)
     return x.reshape(*rows.shape, *x.shape[1:])
-
-
-def _exact_arithmetic() -> contextlib.AbstractContextManager[None]:
-    """On a GPU: no TF32 in convolutions, and algorithms that give the same answer every time."""
-    exact: contextlib.AbstractContextManager[None] = torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    )
-    return exact

@@ -152,19 +152,21 @@ class ResultFile:
 
 
 @contextlib.contextmanager
-def open_result(folder: Path, identity: Identity, first: Callable[[int], Episodes]) -> Iterator[ResultFile]:
+def open_result(
+    folder: Path, identity: Identity, first: Callable[[int], Episodes], waiting: Callable[[Path], None]
+) -> Iterator[ResultFile]:
     """The result file of `identity` in `folder`, new or continued; `first(n)` are its first n episodes.
 
-    Raises `ResultError` where the file is damaged, speaks of something else, or is being written by another run.
+    While another run writes it, this one calls `waiting` once and waits. Raises `ResultError` where the file is
+    damaged or speaks of something else.
     """
     path = folder / file_name(identity)
     lock = filelock.FileLock(folder / f".{path.name}.lock")
     try:
         lock.acquire(blocking=False)
-    except filelock.Timeout as problem:
-        raise ResultError(
-            f"{path}: another run is writing this file; wait for it or choose another folder with --output"
-        ) from problem
+    except filelock.Timeout:
+        waiting(path)
+        lock.acquire()
     try:
         result = read_result(path) if path.exists() else Result(identity)
         if result.identity != identity:

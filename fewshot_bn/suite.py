@@ -51,14 +51,19 @@ def run(request: Request) -> None:
         if adapter.takes == "images":
             adapter.check(source.backbone)
     jobs = list(_jobs(request, adapters, source))
-    if not request.quiet:
-        print(_headline(request, source), file=sys.stderr)
-        for notice in (*dataset.notices, *source.backbone.notices):
-            print(f"note: {notice}", file=sys.stderr)
+    say = _say_nothing if request.quiet else _say
+    say(_headline(request, source))
+    for notice in (*dataset.notices, *source.backbone.notices):
+        say(f"note: {notice}")
     results, files = [], []
     for job in jobs:
-        with open_result(request.output, job.identity, partial(_sample, dataset, job.shape, request)) as file:
+        first = partial(_first, job, dataset, request)
+        waiting = partial(say, "note: another run is writing {}; waiting for it")
+        with open_result(request.output, job.identity, first, waiting) as file:
             _complete(file, job, source, request)
+        for notice in source.features.notices:
+            say(f"note: {notice}")
+        source.features.notices.clear()
         results.append(file.result[: request.n_episodes])
         files.append(file.path)
     print(table(results, request.baseline))
@@ -104,6 +109,13 @@ def _sample(dataset: Dataset, shape: EpisodeShape, request: Request, n_episodes:
         raise DataError(f"{dataset.name}: {problem}") from problem
 
 
+def _first(job: Job, dataset: Dataset, request: Request, n_episodes: int) -> Episodes:
+    """The first episodes of the job's list, also beyond those that it is asked for."""
+    if n_episodes <= len(job.episodes):
+        return job.episodes[:n_episodes]
+    return _sample(dataset, job.shape, request, n_episodes)
+
+
 def _complete(file: ResultFile, job: Job, source: Source, request: Request) -> None:
     """Run the episodes that the file does not hold yet, and add them chunk by chunk."""
     done = len(file.result)
@@ -124,8 +136,9 @@ def _complete(file: ResultFile, job: Job, source: Source, request: Request) -> N
                 bar.set_postfix_str(f"accuracy {percent(estimate(result.accuracies))}", refresh=False)
                 bar.update(len(outcome.correct))
     except KeyboardInterrupt:
-        kept = f"{len(file.result)} of {len(job.episodes)} episodes of {job.title} are kept in {file.path}"
-        raise KeyboardInterrupt(f"stopped: {kept}; the same command goes on from there") from None
+        kept = f" and are kept in {file.path}" if len(file.result) else ""
+        done_now = f"{len(file.result)} of {len(job.episodes)} episodes of {job.title} are done{kept}"
+        raise KeyboardInterrupt(f"stopped: {done_now}; the same command goes on from there") from None
 
 
 def _compute_features(features: Features, episodes: Episodes, request: Request) -> None:
@@ -134,9 +147,14 @@ def _compute_features(features: Features, episodes: Episodes, request: Request) 
         with _bar("frozen features", len(missing), "image", request) as bar:
             for n_images in features.compute(missing):
                 bar.update(n_images)
-    for notice in features.notices:
-        print(f"note: {notice}", file=sys.stderr)
-    features.notices.clear()
+
+
+def _say(text: str, *values: object) -> None:
+    print(text.format(*values) if values else text, file=sys.stderr)
+
+
+def _say_nothing(text: str, *values: object) -> None:
+    pass
 
 
 def _bar(title: str, total: int, unit: str, request: Request) -> "tqdm[None]":

@@ -120,7 +120,7 @@ def test_ctrl_c_keeps_what_was_computed_and_the_same_command_goes_on(here, capsy
         patch.setattr(suite, "evaluate", interrupted)
         assert run("--baseline", "none", "--chunk", "2") == 130
     message = capsys.readouterr().err.splitlines()[-1]
-    assert message.startswith("stopped: 4 of 6 episodes of bn 2-shot are kept in results")
+    assert message.startswith("stopped: 4 of 6 episodes of bn 2-shot are done and are kept in results")
     assert run("--baseline", "none", "--chunk", "2") == 0
     run("--baseline", "none", "--output", "whole")
     assert answers(here / "results") == answers(here / "whole")

@@ -1,5 +1,7 @@
 import errno
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -19,6 +21,10 @@ IDENTITY = {
 RUN = Run(0, 2, 1.5, "cpu", {"torch": "1"})
 
 
+def never(path):
+    raise AssertionError(f"nobody else writes {path}")
+
+
 def first(n):
     return sample([9] * 6, EpisodeShape(5, 1, 2), seed=3, n_episodes=n)
 
@@ -29,7 +35,7 @@ def extended(file, correct):
 
 
 def write(folder, correct=(7, 3)):
-    with open_result(folder, IDENTITY, first) as file:
+    with open_result(folder, IDENTITY, first, never) as file:
         extended(file, correct)
     return file.path
 
@@ -49,7 +55,7 @@ def test_what_is_written_is_read_back(tmp_path):
 
 def test_a_result_is_continued_and_keeps_who_ran_what(tmp_path):
     write(tmp_path)
-    with open_result(tmp_path, IDENTITY, first) as file:
+    with open_result(tmp_path, IDENTITY, first, never) as file:
         assert len(file.result) == 2
         extended(file, [10])
         extended(file, [1])
@@ -90,18 +96,24 @@ def test_a_file_that_is_damaged_or_of_something_else_is_left_alone(tmp_path, dam
     path = write(tmp_path)
     changed = damage(path.read_text())
     path.write_text(changed)
-    with pytest.raises(ResultError, match=message), open_result(tmp_path, IDENTITY, first):
+    with pytest.raises(ResultError, match=message), open_result(tmp_path, IDENTITY, first, never):
         pass
     assert path.read_text() == changed
 
 
-def test_a_second_run_on_the_same_file_is_refused(tmp_path):
-    with (
-        open_result(tmp_path, IDENTITY, first), pytest.raises(ResultError, match="another run is writing this file"),
-        open_result(tmp_path, IDENTITY, first),
-    ):
-        pass
-    write(tmp_path)
+def test_a_second_run_on_the_same_file_waits_for_the_first_and_sees_its_episodes(tmp_path):
+    waited = threading.Event()
+
+    def second():
+        with open_result(tmp_path, IDENTITY, first, lambda path: waited.set()) as file:
+            return len(file.result)
+
+    with ThreadPoolExecutor() as pool:
+        with open_result(tmp_path, IDENTITY, first, never) as file:
+            length = pool.submit(second)
+            assert waited.wait(10)
+            extended(file, [3, 4])
+        assert length.result(10) == 2
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(tmp_path, monkeypatch):
@@ -111,7 +123,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with open_result(tmp_path, IDENTITY, first) as file:
+    with open_result(tmp_path, IDENTITY, first, never) as file:
         monkeypatch.setattr("os.fsync", full)
         with pytest.raises(
             ResultError, match="cannot be written: No space left on device; what it held before is still"
