@@ -194,18 +194,29 @@ def freeze(network: nn.Module, name: str, weights: str, preprocessing: Preproces
     the network does not give one feature vector per image.
     """
     network.eval().requires_grad_(requires_grad=False).to(memory_format=torch.channels_last)
-    side = preprocessing.crop_px
-    try:
-        with torch.no_grad():
-            z = network(torch.zeros(2, 3, side, side))
-    except RuntimeError as problem:
-        raise ModelError(f"{name}: does not take images of {side} px: {problem}") from problem
-    if not isinstance(z, Tensor) or z.ndim != 2:
-        raise ModelError(f"{name}: gives no feature vector per image, so it cannot serve as a backbone")
+    dim = _count_features(network, name, preprocessing.crop_px)
     state = [
         part
         for key, value in network.state_dict().items()
         for part in (key, value.dtype, tuple(value.shape), value.contiguous().numpy().tobytes())
     ]
     fingerprint = digest([architecture, *state])
-    return Backbone(name, Path(weights).name, network, z.shape[1], preprocessing, fingerprint)
+    return Backbone(name, Path(weights).name, network, dim, preprocessing, fingerprint)
+
+
+def with_preprocessing(backbone: Backbone, preprocessing: Preprocessing) -> Backbone:
+    """The same network for images of another geometry. Raises `ModelError` where it does not take them."""
+    dim = _count_features(backbone.module, backbone.name, preprocessing.crop_px)
+    return replace(backbone, preprocessing=preprocessing, dim=dim)
+
+
+def _count_features(network: nn.Module, name: str, side_px: int) -> int:
+    device = next((parameter.device for parameter in network.parameters()), None)
+    try:
+        with torch.no_grad():
+            z = network(torch.zeros(2, 3, side_px, side_px, device=device))
+    except (RuntimeError, AssertionError) as problem:
+        raise ModelError(f"{name}: does not take images of {side_px} px: {problem}") from problem
+    if not isinstance(z, Tensor) or z.ndim != 2 or z.shape[1] == 0:
+        raise ModelError(f"{name}: gives no feature vector per image of {side_px} px, so it cannot serve as a backbone")
+    return z.shape[1]

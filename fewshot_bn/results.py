@@ -58,13 +58,16 @@ class Result:
             self, correct=self.correct[part], converged=self.converged[part], steps=self.steps[part], episodes=""
         )
 
-    def extended(self, correct: Sequence[int], converged: Sequence[bool], steps: Sequence[int]) -> "Result":
-        """With some episodes more; their fingerprint has to be put in place."""
+    def extended(
+        self, correct: Sequence[int], converged: Sequence[bool], steps: Sequence[int], *, episodes: str
+    ) -> "Result":
+        """With some episodes more; `episodes` is the fingerprint of all."""
         return replace(
             self,
             correct=(*self.correct, *correct),
             converged=(*self.converged, *converged),
             steps=(*self.steps, *steps),
+            episodes=episodes,
         )
 
     @property
@@ -145,7 +148,7 @@ class ResultFile:
         self.result = result
         self._earlier = result.runs
 
-    def replace(self, result: Result, run: Run) -> None:
+    def write(self, result: Result, run: Run) -> None:
         """Write `result`; `run` describes all that this process has added."""
         self.result = replace(result, runs=(*self._earlier, run))
         _write(self.path, self.result)
@@ -153,19 +156,19 @@ class ResultFile:
 
 @contextlib.contextmanager
 def open_result(
-    folder: Path, identity: Identity, first: Callable[[int], Episodes], waiting: Callable[[Path], None]
+    folder: Path, identity: Identity, first: Callable[[int], Episodes], say: Callable[[str], None]
 ) -> Iterator[ResultFile]:
     """The result file of `identity` in `folder`, new or continued; `first(n)` are its first n episodes.
 
-    While another run writes it, this one calls `waiting` once and waits. Raises `ResultError` where the file is
-    damaged or speaks of something else.
+    While another run writes it, this one says so and waits. Raises `ResultError` where the file is damaged or speaks
+    of something else.
     """
     path = folder / file_name(identity)
     lock = filelock.FileLock(folder / f".{path.name}.lock")
     try:
         lock.acquire(blocking=False)
     except filelock.Timeout:
-        waiting(path)
+        say(f"note: another run is writing {path}; waiting for it")
         lock.acquire()
     try:
         result = read_result(path) if path.exists() else Result(identity)

@@ -2,8 +2,8 @@
 
 import platform
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 
@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from fewshot_bn import paths
 from fewshot_bn.adapters import Adapter, make_adapter
-from fewshot_bn.backbones import load_backbone
+from fewshot_bn.backbones import load_backbone, with_preprocessing
 from fewshot_bn.datasets import Dataset, open_dataset
 from fewshot_bn.episodes import Episodes, EpisodeShape, sample
 from fewshot_bn.errors import DataError, UsageError
@@ -51,21 +51,17 @@ def run(request: Request) -> None:
         if adapter.takes == "images":
             adapter.check(source.backbone)
     jobs = list(_jobs(request, adapters, source))
-    say = _say_nothing if request.quiet else _say
+    say = _say_nothing if request.quiet else _say_on_stderr
     say(_headline(request, source))
     for notice in (*dataset.notices, *source.backbone.notices):
         say(f"note: {notice}")
     results, files = [], []
     for job in jobs:
-        first = partial(_first, job, dataset, request)
-        waiting = partial(say, "note: another run is writing {}; waiting for it")
-        with open_result(request.output, job.identity, first, waiting) as file:
-            _complete(file, job, source, request)
-        for notice in source.features.notices:
-            say(f"note: {notice}")
-        source.features.notices.clear()
+        with open_result(request.output, job.identity, partial(_first, job, dataset, request), say) as file:
+            _complete(file, job, source, request, say=say)
         results.append(file.result[: request.n_episodes])
         files.append(file.path)
+        say(f"{job.title}: {percent(estimate(results[-1].accuracies))}")
     print(table(results, request.baseline))
     for path in files:
         print(f"result: {path}")
@@ -84,7 +80,7 @@ def _adapters(request: Request) -> dict[str, Adapter]:
 def _source(request: Request, dataset: Dataset, device: torch.device) -> Source:
     backbone = load_backbone(request.model, weights=request.weights, device=device, strict=request.strict)
     geometry = with_geometry(backbone.preprocessing, request.preset, request.image_px)
-    backbone = replace(backbone, preprocessing=geometry)
+    backbone = with_preprocessing(backbone, geometry)
     images = Images(dataset, geometry)
     cache = paths.cache_root() if request.keep_features else None
     return Source(images, backbone, Features(images, backbone, device=device, cache=cache), device)
@@ -116,7 +112,7 @@ def _first(job: Job, dataset: Dataset, request: Request, n_episodes: int) -> Epi
     return _sample(dataset, job.shape, request, n_episodes)
 
 
-def _complete(file: ResultFile, job: Job, source: Source, request: Request) -> None:
+def _complete(file: ResultFile, job: Job, source: Source, request: Request, *, say: Callable[[str], None]) -> None:
     """Run the episodes that the file does not hold yet, and add them chunk by chunk."""
     done = len(file.result)
     todo = job.episodes[done:]
@@ -124,15 +120,15 @@ def _complete(file: ResultFile, job: Job, source: Source, request: Request) -> N
         return
     try:
         if job.adapter.takes == "features":
-            _compute_features(source.features, todo, request)
+            _compute_features(source.features, todo, request, say)
         seconds = 0.0
-        with _bar(job.title, len(job.episodes), "episode", request) as bar:
-            bar.update(done)
+        with _bar(job.title, "episode", len(job.episodes), done, quiet=request.quiet) as bar:
             for outcome in evaluate(job.adapter, source, todo, chunk=request.chunk):
                 seconds += outcome.seconds
-                result = file.result.extended(outcome.correct, outcome.converged, outcome.steps)
-                result = replace(result, episodes=job.episodes[: len(result)].fingerprint)
-                file.replace(result, Run(done, len(result), seconds, _device_name(source.device), _versions()))
+                stop = len(file.result) + len(outcome.correct)
+                fingerprint = job.episodes[:stop].fingerprint
+                result = file.result.extended(outcome.correct, outcome.converged, outcome.steps, episodes=fingerprint)
+                file.write(result, Run(done, stop, seconds, _device_name(source.device), _versions()))
                 bar.set_postfix_str(f"accuracy {percent(estimate(result.accuracies))}", refresh=False)
                 bar.update(len(outcome.correct))
     except KeyboardInterrupt:
@@ -141,25 +137,28 @@ def _complete(file: ResultFile, job: Job, source: Source, request: Request) -> N
         raise KeyboardInterrupt(f"stopped: {done_now}; the same command goes on from there") from None
 
 
-def _compute_features(features: Features, episodes: Episodes, request: Request) -> None:
+def _compute_features(features: Features, episodes: Episodes, request: Request, say: Callable[[str], None]) -> None:
     missing = features.missing(episodes.rows)
     if len(missing):
-        with _bar("frozen features", len(missing), "image", request) as bar:
+        with _bar("frozen features", "image", len(missing), quiet=request.quiet) as bar:
             for n_images in features.compute(missing):
                 bar.update(n_images)
+    for notice in features.notices:
+        say(f"note: {notice}")
+    features.notices.clear()
 
 
-def _say(text: str, *values: object) -> None:
-    print(text.format(*values) if values else text, file=sys.stderr)
+def _say_on_stderr(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
-def _say_nothing(text: str, *values: object) -> None:
-    pass
+def _say_nothing(text: str) -> None:
+    del text
 
 
-def _bar(title: str, total: int, unit: str, request: Request) -> "tqdm[None]":
+def _bar(title: str, unit: str, total: int, done: int = 0, *, quiet: bool) -> "tqdm[None]":
     """On a terminal only, so that logs of batch scripts stay short."""
-    return tqdm(total=total, desc=title, unit=unit, disable=True if request.quiet else None, leave=False)
+    return tqdm(desc=title, unit=unit, total=total, initial=done, leave=False, disable=True if quiet else None)
 
 
 def _headline(request: Request, source: Source) -> str:
@@ -178,5 +177,5 @@ def _device_name(device: torch.device) -> str:
 
 
 def _versions() -> dict[str, str]:
-    packages = ("fewshot_bn", "torch", "torchvision", "numpy", "scikit-learn", "pillow")
+    packages = ("torch", "torchvision", "numpy", "scikit-learn", "pillow")
     return {"python": platform.python_version(), **{package: version(package) for package in packages}}

@@ -3,7 +3,7 @@ import torch
 from conftest import CARDS, SHARED, needs_shared, small_backbone
 from torch import nn
 
-from fewshot_bn.backbones import freeze, load_backbone, shipped_models
+from fewshot_bn.backbones import freeze, load_backbone, shipped_models, with_preprocessing
 from fewshot_bn.errors import ModelError, UsageError
 from fewshot_bn.images import Preprocessing
 
@@ -173,3 +173,8 @@ def test_features_are_those_of_the_plain_network():
     x = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         assert torch.equal(backbone.features(x), backbone.module(x))
+
+
+def test_another_image_size_may_give_another_number_of_features(tmp_path):
+    backbone = load_backbone(write_card(tmp_path))
+    assert (backbone.dim, with_preprocessing(backbone, Preprocessing(64, 64)).dim) == (8, 32)

@@ -173,6 +173,10 @@ def test_a_bn_run_that_diverges_is_counted_as_wrong_and_shown(here, capsys):
         (["--device", "cuda:99"], "device 'cuda:99' is not there"),
         (["--preset", "cdfs"], r"unknown preset 'cdfs' \(did you mean 'cdfsl'\?\)"),
         (["--image-size", "4"], "argument --image-size"),
+        (
+            ["--model", str(CARDS / "conv4.toml"), "--weights", "random", "--image-size", "8"],
+            "conv4: .* images of 8 px",
+        ),
         (["--output", "card.toml"], "the output folder card.toml cannot be written"),
         (["--nshot", "5"], "unrecognized arguments: --nshot 5; --help shows all options"),
     ],

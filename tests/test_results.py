@@ -21,8 +21,8 @@ IDENTITY = {
 RUN = Run(0, 2, 1.5, "cpu", {"torch": "1"})
 
 
-def never(path):
-    raise AssertionError(f"nobody else writes {path}")
+def never(text):
+    raise AssertionError(text)
 
 
 def first(n):
@@ -30,8 +30,10 @@ def first(n):
 
 
 def extended(file, correct):
-    result = file.result.extended(correct, [True] * len(correct), [50] * len(correct))
-    file.replace(replace(result, episodes=first(len(result)).fingerprint), replace(RUN, stop=len(result)))
+    n = len(file.result) + len(correct)
+    fingerprint = first(n).fingerprint
+    result = file.result.extended(correct, [True] * len(correct), [50] * len(correct), episodes=fingerprint)
+    file.write(result, replace(RUN, stop=n))
 
 
 def write(folder, correct=(7, 3)):
@@ -105,7 +107,7 @@ def test_a_second_run_on_the_same_file_waits_for_the_first_and_sees_its_episodes
     waited = threading.Event()
 
     def second():
-        with open_result(tmp_path, IDENTITY, first, lambda path: waited.set()) as file:
+        with open_result(tmp_path, IDENTITY, first, lambda text: waited.set()) as file:
             return len(file.result)
 
     with ThreadPoolExecutor() as pool:
