@@ -1,14 +1,13 @@
 """The batched adapter against the loop everyone writes: one episode at a time, a deep copy, torch's own layers."""
 
-import copy
-
 import pytest
 import torch
 from conftest import small_backbone
+from references import plain_bn
 from torch import nn
 from torch.nn import functional as F
 
-from fewshot_bn.adapters import make_adapter
+from fewshot_bn.adapters.bn import BatchNormTuning
 from fewshot_bn.adapters.episodic_norm import episodic_copy, norm_layers
 from fewshot_bn.backbones import freeze, load_backbone
 from fewshot_bn.errors import ModelError
@@ -22,34 +21,6 @@ def problem(n_episodes=3, *, side=8, dtype=torch.float64, seed=0):
     return x_s, y_s, x_q
 
 
-def plain_loop(backbone, x_s, y_s, x_q, *, steps, lr_norm=0.01, lr_head=0.01, momentum=0.9, weight_decay=0.0):
-    """Scores of the queries, and the tuned parameters of each episode."""
-    answers, tuned = [], []
-    for e in range(len(x_s)):
-        network = copy.deepcopy(backbone.module).requires_grad_(True).eval()
-        norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        head = nn.Linear(backbone.dim, 3, dtype=x_s.dtype)
-        nn.init.zeros_(head.weight)
-        nn.init.zeros_(head.bias)
-        affines = [p for norm in norms for p in norm.parameters()]
-        optimiser = torch.optim.SGD(
-            [{"params": affines, "lr": lr_norm}, {"params": head.parameters(), "lr": lr_head}],
-            momentum=momentum,
-            weight_decay=weight_decay,
-        )
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-        for _ in range(steps):
-            loss = F.cross_entropy(head(network(x_s[e])), y_s[e])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-        with torch.no_grad():
-            answers.append(head(network(x_q[e])))
-        tuned.append([p.detach() for p in affines])
-    return torch.stack(answers), tuned
-
-
 @pytest.mark.parametrize(
     "settings",
     [{}, {"lr_norm": 0.0}, {"lr_head": 0.1, "lr_norm": 0.003}, {"momentum": 0.0, "weight_decay": 0.01}],
@@ -58,17 +29,17 @@ def plain_loop(backbone, x_s, y_s, x_q, *, steps, lr_norm=0.01, lr_head=0.01, mo
 def test_equals_the_plain_loop_in_float64(settings):
     backbone = small_backbone(dtype=torch.float64)
     arguments = problem()
-    expected, _ = plain_loop(backbone, *arguments, steps=12, **settings)
-    texts = {name: str(value) for name, value in {"steps": 12, **settings}.items()}
-    fit = make_adapter("bn", texts)(backbone, *arguments)
+    adapter = BatchNormTuning(steps=12, **settings)
+    expected = plain_bn(backbone, *arguments, settings=adapter)
+    fit = adapter(backbone, *arguments)
     assert torch.allclose(fit.logits, expected, rtol=1e-9, atol=1e-11)
     assert (fit.steps.tolist(), fit.converged.tolist()) == ([12] * 3, [True] * 3)
 
 
 def test_equals_the_plain_loop_in_float32():
     backbone, arguments = small_backbone(), problem(dtype=torch.float32)
-    expected, _ = plain_loop(backbone, *arguments, steps=12)
-    logits = make_adapter("bn", {"steps": "12"})(backbone, *arguments).logits
+    expected = plain_bn(backbone, *arguments, settings=BatchNormTuning(steps=12))
+    logits = BatchNormTuning(steps=12)(backbone, *arguments).logits
     assert (logits - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
@@ -77,8 +48,8 @@ def test_equals_the_plain_loop_on_torchvision_networks(model):
     backbone = load_backbone(model, weights="random")
     backbone.module.double()
     x_s, y_s, x_q = problem(2, side=32)
-    expected, _ = plain_loop(backbone, x_s, y_s, x_q, steps=2)
-    logits = make_adapter("bn", {"steps": "2"})(backbone, x_s, y_s, x_q).logits
+    expected = plain_bn(backbone, x_s, y_s, x_q, settings=BatchNormTuning(steps=2))
+    logits = BatchNormTuning(steps=2)(backbone, x_s, y_s, x_q).logits
     assert torch.allclose(logits, expected, rtol=1e-6, atol=1e-9 * float(expected.abs().max()))
 
 
@@ -100,7 +71,7 @@ def assert_same_state(before, after):
 
 def test_the_backbone_is_left_bit_identical(backbone):
     before = state_of(backbone)
-    make_adapter("bn", {"steps": "3"})(backbone, *problem(dtype=torch.float32))
+    BatchNormTuning(steps=3)(backbone, *problem(dtype=torch.float32))
     assert_same_state(before, state_of(backbone))
 
 
@@ -118,15 +89,15 @@ def test_the_backbone_is_left_bit_identical_when_interrupted(backbone, interrupt
     cross_entropy = F.cross_entropy
     monkeypatch.setattr(F, "cross_entropy", interrupted)
     with pytest.raises(interruption):
-        make_adapter("bn")(backbone, *problem(dtype=torch.float32))
+        BatchNormTuning()(backbone, *problem(dtype=torch.float32))
     assert_same_state(before, state_of(backbone))
 
 
 def test_an_episode_that_diverges_is_reported_and_does_not_touch_the_others(backbone):
     x_s, y_s, x_q = problem(dtype=torch.float32)
-    expected = make_adapter("bn", {"steps": "5"})(backbone, x_s, y_s, x_q)
+    expected = BatchNormTuning(steps=5)(backbone, x_s, y_s, x_q)
     x_s[1] = 1e30
-    fit = make_adapter("bn", {"steps": "5"})(backbone, x_s, y_s, x_q)
+    fit = BatchNormTuning(steps=5)(backbone, x_s, y_s, x_q)
     assert fit.converged.tolist() == [True, False, True]
     assert torch.allclose(fit.logits[::2], expected.logits[::2], atol=1e-6)
 
@@ -166,18 +137,18 @@ def test_a_layer_used_twice_is_one_layer():
     backbone = freeze(Twice(), "twice", "", Preprocessing(8, 8), architecture="Twice")
     backbone.module.double()
     arguments = problem()
-    expected, _ = plain_loop(backbone, *arguments, steps=3)
-    assert torch.allclose(make_adapter("bn", {"steps": "3"})(backbone, *arguments).logits, expected, rtol=1e-9)
+    expected = plain_bn(backbone, *arguments, settings=BatchNormTuning(steps=3))
+    assert torch.allclose(BatchNormTuning(steps=3)(backbone, *arguments).logits, expected, rtol=1e-9)
 
 
 def test_a_backbone_without_batch_norm_is_an_error():
     backbone = load_backbone("vit_b_32", weights="random")
     with pytest.raises(ModelError, match="vit_b_32: no BatchNorm layer .* its norm layers are LayerNorm"):
-        make_adapter("bn").check(backbone)
+        BatchNormTuning().check(backbone)
 
 
 def test_batch_norm_without_running_statistics_is_an_error():
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.Flatten())
     backbone = freeze(network, "odd", "", Preprocessing(8, 8), architecture="odd")
     with pytest.raises(ModelError, match="odd: the BatchNorm layer 1 keeps no running statistics"):
-        make_adapter("bn").check(backbone)
+        BatchNormTuning().check(backbone)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression as Reference
+from references import sklearn_lr
 
 from fewshot_bn.adapters import make_adapter
 from fewshot_bn.adapters.lr import _Problem, in_span, solve
@@ -19,15 +19,6 @@ def problem(n_way, n_support, dim, *, n_episodes=3, spread=1.0, seed=0):
     return means[every, y_s] + noise_s, y_s, means[every, y_q] + noise_q
 
 
-def reference(z_s, y_s, z_q, C):
-    probabilities = []
-    for e in range(len(z_s)):
-        model = Reference(C=C, solver="newton-cg", tol=1e-12, max_iter=10_000)
-        model.fit(z_s[e].double().numpy(), y_s[e].numpy())
-        probabilities.append(model.predict_proba(z_q[e].double().numpy()))
-    return np.stack(probabilities)
-
-
 @pytest.mark.filterwarnings("ignore:(?i).*line search")  # scikit-learn's, at the rounding errors of its last step
 @pytest.mark.parametrize("C", [1e-4, 1.0, 100.0])
 @pytest.mark.parametrize(
@@ -38,7 +29,7 @@ def test_probabilities_equal_scikit_learn(n_way, n_support, dim, C):
     z_s, y_s, z_q = problem(n_way, n_support, dim, spread=0.7)
     fit = make_adapter("lr", {"C": str(C)})(z_s, y_s, z_q)
     assert fit.converged.all()
-    np.testing.assert_allclose(fit.logits.softmax(-1).numpy(), reference(z_s, y_s, z_q, C), atol=2e-6)
+    np.testing.assert_allclose(fit.logits.softmax(-1).numpy(), sklearn_lr(z_s, y_s, z_q, C), atol=2e-6)
 
 
 @pytest.mark.parametrize("C", [1e-6, 1e3, 1e6])
@@ -62,7 +53,7 @@ def test_duplicated_support_images_and_constant_features():
     z_s[:, 1::2] = z_s[:, ::2]
     z_s[..., 7] = z_q[..., 7] = 5.0
     fit = make_adapter("lr")(z_s, y_s, z_q)
-    np.testing.assert_allclose(fit.logits.softmax(-1).numpy(), reference(z_s, y_s, z_q, 1.0), atol=2e-6)
+    np.testing.assert_allclose(fit.logits.softmax(-1).numpy(), sklearn_lr(z_s, y_s, z_q, 1.0), atol=2e-6)
 
 
 def test_features_that_say_nothing_give_the_class_frequencies():
@@ -75,7 +66,7 @@ def test_unequal_class_sizes():
     z_s, _, z_q = problem(3, 4, 10, n_episodes=1)
     y_s = torch.tensor([[0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 2, 2]])
     fit = make_adapter("lr")(z_s, y_s, z_q)
-    np.testing.assert_allclose(fit.logits.softmax(-1).numpy(), reference(z_s, y_s, z_q, 1.0), atol=2e-6)
+    np.testing.assert_allclose(fit.logits.softmax(-1).numpy(), sklearn_lr(z_s, y_s, z_q, 1.0), atol=2e-6)
 
 
 def test_a_fit_that_runs_out_of_steps_says_so():
