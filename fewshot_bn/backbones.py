@@ -134,6 +134,10 @@ def _from_card(card: ModelCard, folder: Path, weights: str | None) -> Backbone:
 
 def _from_torchvision(name: str, weights: str | None) -> Backbone:
     known = torchvision_models.torchvision_names()
+    if name not in known and Path(name).is_file():
+        raise UsageError(
+            f"--model {name} is no card (.toml); name a network or a card, and these weights with --weights"
+        )
     if name not in known:
         raise UsageError(f"{unknown('model', name, [*shipped_models(), *known])}, or give the path of a card (.toml)")
     network, head = torchvision_models.build_headless(name)

@@ -34,6 +34,8 @@ def _open(name: str, root: Path) -> Dataset:
         return _open_card(path, root)
     if path.is_dir():
         return open_folder(path)
+    if len(path.parts) > 1:
+        raise DataError(f"{name}: there is no image folder or card (.toml) of this name")
     raise UsageError(f"{unknown('dataset', name, cards)}, or give the path of an image folder or of a card (.toml)")
 
 
