@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import filelock
 import pytest
 
 from fewshot_bn.results import read_result
@@ -54,15 +55,15 @@ def test_a_clear_error_is_one_line_and_status_2(tmp_path):
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_stopped_in_the_middle_goes_on_to_the_identical_answer(tmp_path, stop):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    subprocess.run(command("--n-episodes", "24", "--output", str(whole)), check=True, capture_output=True)
+    subprocess.run(command("--n-episodes", "40", "--output", str(whole)), check=True, capture_output=True)
     # another cache, so that nothing of the whole run helps the one that is stopped
     environment = {**os.environ, "FEWSHOT_BN_CACHE": str(tmp_path / "cache")}
-    again = command("--n-episodes", "24", "--output", str(stopped))
+    again = command("--n-episodes", "40", "--output", str(stopped))
     process = subprocess.Popen(again, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     wait_for(lambda: episodes_in(stopped, "bn") >= 4, process)
     process.send_signal(stop)
     _, errors = process.communicate(timeout=60)
-    assert 4 <= episodes_in(stopped, "bn") < 24
+    assert 4 <= episodes_in(stopped, "bn") < 40
     if stop == signal.SIGINT:
         assert process.returncode == 130
         assert errors.splitlines()[-1].endswith("the same command goes on from there")
@@ -83,13 +84,13 @@ def test_other_threads_and_chunks_give_the_same_episodes_and_accuracies_up_to_a_
         assert sum(abs(a - b) for a, b in zip(first[name][1], second[name][1], strict=True)) <= 1  # of 750 queries
 
 
-def test_two_runs_at_once_share_the_work_and_both_end_well(tmp_path):
-    arguments = command("--n-episodes", "24", "--output", str(tmp_path))
-    first = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: episodes_in(tmp_path, "bn") >= 2, first)
-    second = subprocess.run(arguments, capture_output=True, text=True, check=True)
-    table, _ = first.communicate(timeout=120)
-    assert first.returncode == 0
-    assert "note: another run is writing" in second.stderr
-    assert second.stdout == table
-    assert all(len(answer[1]) == 24 for answer in answers(tmp_path).values())
+def test_a_run_waits_while_another_writes_its_result_and_then_goes_on(tmp_path):
+    arguments = command("--baseline", "none", "--mode", "bn", "--output", str(tmp_path))
+    subprocess.run([*arguments, "--n-episodes", "2"], check=True, capture_output=True)
+    (path,) = tmp_path.glob("*.json")
+    with filelock.FileLock(tmp_path / f".{path.name}.lock"):
+        second = subprocess.Popen([*arguments, "--n-episodes", "4"], stderr=subprocess.PIPE, text=True)
+        assert any("note: another run is writing" in line for line in iter(second.stderr.readline, ""))
+        assert episodes_in(tmp_path, "bn") == 2
+    second.communicate(timeout=120)
+    assert (second.returncode, episodes_in(tmp_path, "bn")) == (0, 4)
