@@ -8,24 +8,18 @@ file. It is replaced atomically after every chunk and locked while a run writes 
 import contextlib
 import json
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import filelock
 
-import fewshot_bn
-from fewshot_bn.adapters import Adapter, settings_of
-from fewshot_bn.backbones import Backbone
-from fewshot_bn.datasets.dataset import Dataset, digest
-from fewshot_bn.episodes import Episodes, EpisodeShape
+from fewshot_bn.episodes import Episodes
 from fewshot_bn.errors import ResultError
+from fewshot_bn.identity import Identity, difference, file_name
 from fewshot_bn.statistics import estimate
 
 FORMAT = 1
-Identity = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,52 +75,6 @@ class Result:
         return sum(run.seconds for run in self.runs) / max(1, sum(run.stop - run.start for run in self.runs))
 
 
-def identity_of(
-    dataset: Dataset, backbone: Backbone, adapter: tuple[str, Adapter], *, shape: EpisodeShape, seed: int
-) -> Identity:
-    """Everything that decides the answer, as plain values."""
-    name, settings = adapter
-    identity = {
-        "fewshot_bn": fewshot_bn.__version__,
-        "dataset": {
-            "name": dataset.name,
-            "fingerprint": dataset.fingerprint,
-            "card": dataset.card,
-            "n_images": len(dataset),
-            "n_images_on_card": dataset.n_on_card,
-            "classes": dict(zip(dataset.class_names, dataset.class_sizes, strict=True)),
-        },
-        "backbone": {
-            "name": backbone.name,
-            "weights": backbone.weights,
-            "fingerprint": backbone.fingerprint,
-            "card": backbone.card,
-            "preprocessing": asdict(backbone.preprocessing),
-        },
-        "adapter": {"name": name, "settings": settings_of(settings)},
-        "shape": asdict(shape),
-        "seed": seed,
-    }
-    plain: Identity = json.loads(json.dumps(identity))  # tuples become lists, as they will be when read back
-    return plain
-
-
-def file_name(identity: Identity) -> str:
-    """A name that reads well and differs between identities."""
-    shape = identity["shape"]
-    parts = [
-        identity["dataset"]["name"],
-        identity["backbone"]["name"],
-        identity["adapter"]["name"],
-        f"{shape['n_way']}way",
-        f"{shape['n_support']}shot",
-        f"{shape['n_query']}query",
-        f"seed{identity['seed']}",
-        digest([json.dumps(identity, sort_keys=True)])[:8],
-    ]
-    return "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", part) for part in parts) + ".json"
-
-
 def check_folder(folder: Path) -> None:
     """Make `folder` and raise `ResultError` where no file can be written into it."""
     trial = folder / f".trial-{os.getpid()}"
@@ -174,7 +122,7 @@ def open_result(
         result = read_result(path) if path.exists() else Result(identity)
         if result.identity != identity:
             raise ResultError(
-                f"{path}: holds a result of other settings ({_difference(result.identity, identity)}); "
+                f"{path}: holds a result of other settings ({difference(result.identity, identity)}); "
                 "move it away or choose another folder with --output"
             )
         if len(result) and result.episodes != first(len(result)).fingerprint:
@@ -238,12 +186,3 @@ def _write(path: Path, result: Result) -> None:
             half_made.unlink(missing_ok=True)
         kept = "what it held before is still there" if path.exists() else "nothing was kept"
         raise ResultError(f"{path}: cannot be written: {problem.strerror}; {kept}") from problem
-
-
-def _difference(found: Any, wanted: Any, where: str = "") -> str:
-    """The first place where two identities differ."""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        for key in [*wanted, *found]:
-            if found.get(key) != wanted.get(key):
-                return _difference(found.get(key), wanted.get(key), f"{where}.{key}" if where else str(key))
-    return f"{where} is {found!r} there and {wanted!r} here"

@@ -18,9 +18,10 @@ from fewshot_bn.episodes import Episodes, EpisodeShape, sample
 from fewshot_bn.errors import DataError, UsageError
 from fewshot_bn.evaluation import Source, choose_device, evaluate
 from fewshot_bn.features import Features
+from fewshot_bn.identity import Identity, identity_of
 from fewshot_bn.images import Images, with_geometry
 from fewshot_bn.request import Request
-from fewshot_bn.results import Identity, ResultFile, Run, check_folder, identity_of, open_result
+from fewshot_bn.results import ResultFile, Run, check_folder, open_result
 from fewshot_bn.statistics import estimate
 from fewshot_bn.table import percent, table
 

@@ -5,7 +5,6 @@ import pytest
 import run
 
 
-
 def test_a_suite_is_every_combination_of_its_lists():
     suite = {"dataset": "digits", "model": [["a"], ["b"]], "n-support": [1, 5], "seed": [[0], [1]]}
     found = list(run.commands(suite))

@@ -8,7 +8,8 @@ import pytest
 
 from fewshot_bn.episodes import EpisodeShape, sample
 from fewshot_bn.errors import ResultError
-from fewshot_bn.results import Result, Run, check_folder, file_name, open_result, read_result
+from fewshot_bn.identity import file_name
+from fewshot_bn.results import Result, Run, check_folder, open_result, read_result
 
 IDENTITY = {
     "fewshot_bn": "0",

@@ -1,0 +1,69 @@
+"""The identity of a result: everything that decides its answer, as plain values, and the file name made of it."""
+
+import json
+import re
+from dataclasses import asdict
+from typing import Any
+
+import fewshot_bn
+from fewshot_bn.adapters import Adapter, settings_of
+from fewshot_bn.backbones import Backbone
+from fewshot_bn.datasets.dataset import Dataset, digest
+from fewshot_bn.episodes import EpisodeShape
+
+Identity = dict[str, Any]
+
+
+def identity_of(
+    dataset: Dataset, backbone: Backbone, adapter: tuple[str, Adapter], *, shape: EpisodeShape, seed: int
+) -> Identity:
+    """Dataset, backbone, adapter with its settings, shape and seed; two runs of one identity give one answer."""
+    name, settings = adapter
+    identity = {
+        "fewshot_bn": fewshot_bn.__version__,
+        "dataset": {
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "card": dataset.card,
+            "n_images": len(dataset),
+            "n_images_on_card": dataset.n_on_card,
+            "classes": dict(zip(dataset.class_names, dataset.class_sizes, strict=True)),
+        },
+        "backbone": {
+            "name": backbone.name,
+            "weights": backbone.weights,
+            "fingerprint": backbone.fingerprint,
+            "card": backbone.card,
+            "preprocessing": asdict(backbone.preprocessing),
+        },
+        "adapter": {"name": name, "settings": settings_of(settings)},
+        "shape": asdict(shape),
+        "seed": seed,
+    }
+    plain: Identity = json.loads(json.dumps(identity))  # tuples become lists, as they will be when read back
+    return plain
+
+
+def file_name(identity: Identity) -> str:
+    """A name that reads well and differs between identities."""
+    shape = identity["shape"]
+    parts = [
+        identity["dataset"]["name"],
+        identity["backbone"]["name"],
+        identity["adapter"]["name"],
+        f"{shape['n_way']}way",
+        f"{shape['n_support']}shot",
+        f"{shape['n_query']}query",
+        f"seed{identity['seed']}",
+        digest([json.dumps(identity, sort_keys=True)])[:8],
+    ]
+    return "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", part) for part in parts) + ".json"
+
+
+def difference(found: Any, wanted: Any, where: str = "") -> str:
+    """The first place where two identities differ."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for key in [*wanted, *found]:
+            if found.get(key) != wanted.get(key):
+                return difference(found.get(key), wanted.get(key), f"{where}.{key}" if where else str(key))
+    return f"{where} is {found!r} there and {wanted!r} here"
