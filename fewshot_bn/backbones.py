@@ -5,6 +5,7 @@ A backbone is named by a shipped card, by the path of a user's card, or as a tor
 """
 
 import contextlib
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -119,9 +120,10 @@ def _from_card(card: ModelCard, folder: Path, weights: str | None) -> Backbone:
     else:
         file = Path(weights) if weights else folder / card.weights
         if not file.is_file():
-            raise ModelError(f"{card.name}: no weights file {file}; get it ({card.source}) or name it with --weights")
+            where = f" (from {card.source})" if card.source else ""
+            raise ModelError(f"{card.name}: no weights file {file}; get it{where} or name it with --weights")
         sha256 = sha256_of(file)
-        if sha256 != card.sha256:
+        if sha256 != card.sha256.lower():
             found = f"{card.name}: {file} has SHA-256 {sha256[:12]}…, the card pins {card.sha256[:12]}…"
             if weights is None:
                 raise ModelError(f"{found}: damaged or changed; get it again")
@@ -144,12 +146,14 @@ def _from_torchvision(name: str, weights: str | None) -> Backbone:
     preprocessing = torchvision_models.official_preprocessing(name)
     if weights == RANDOM:
         _randomise(network)
-    elif weights and Path(weights).is_file():
+    elif weights and (Path(weights).is_file() or Path(weights).suffix or len(Path(weights).parts) > 1):
         _load(network, Path(weights), KeyRules(drop=(f"{head}.*",)))
     else:
         weights, tensors, preprocessing = torchvision_models.official_weights(name, weights)
         rules = KeyRules(drop=(f"{head}.*",))
         load_strictly(network, tensors_of(tensors, rules, name), rules.may_lack, where=f"{name} {weights}")
+        if hasattr(network, "transform_input"):  # GoogLeNet and Inception, ported from another normalisation
+            network.transform_input = True  # type: ignore[assignment]
     return freeze(network, name, weights, preprocessing, architecture=TORCHVISION + name)
 
 
@@ -160,13 +164,15 @@ def _build(card: ModelCard) -> nn.Module:
         try:
             with chance.torch_state(0, "random weights"):
                 network = NETWORKS[card.network](**card.arguments)
-        except (TypeError, ValueError) as problem:
+        except (TypeError, ValueError, ArithmeticError, RuntimeError) as problem:
             raise ModelError(
                 f"{card.name}: {card.network} cannot be built with {card.arguments}: {problem}"
             ) from problem
     else:
         raise ModelError(f"{card.name}: {unknown('network', card.network, NETWORKS)}, or {TORCHVISION}<name>")
     if card.norm_eps is not None:
+        if not 0 < card.norm_eps < math.inf:
+            raise ModelError(f"{card.name}: norm_eps is {card.norm_eps}; it must be a finite number above 0")
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eps = card.norm_eps
@@ -187,6 +193,7 @@ def _randomise(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+            module.weight.data.mul_(math.sqrt(getattr(module, "groups", 1)))  # fan_out is counted as without groups
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
 

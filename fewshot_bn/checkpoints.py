@@ -55,7 +55,14 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
         raise ModelError(f"{path}: these weights cannot be read: {reason or type(problem).__name__}") from problem
     if not isinstance(content, Mapping):
         raise ModelError(f"{path}: holds a {type(content).__name__}, a dictionary of tensors is needed")
+    _check_names(content, str(path))
     return content
+
+
+def _check_names(content: Mapping[Any, Any], where: str) -> None:
+    strange = [key for key in content if not isinstance(key, str)]
+    if strange:
+        raise ModelError(f"{where}: keys that are no names: {_some(strange)}")
 
 
 def tensors_of(content: Mapping[str, Any], rules: KeyRules, where: str) -> dict[str, Tensor]:
@@ -64,6 +71,7 @@ def tensors_of(content: Mapping[str, Any], rules: KeyRules, where: str) -> dict[
         if part not in content or not isinstance(content[part], Mapping):
             raise ModelError(f"{where}: no entry {part!r} that holds tensors; its entries are {_some(list(content))}")
         content = content[part]
+    _check_names(content, where)
     kept = {k: v for k, v in content.items() if not any(fnmatchcase(k, pattern) for pattern in rules.drop)}
     others = [k for k, v in kept.items() if not isinstance(v, Tensor)]
     if others:
@@ -86,14 +94,32 @@ def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], may_lack: S
         for k, v in own.items()
         if k in tensors and tensors[k].shape != v.shape
     ]
-    not_finite = [k for k, v in tensors.items() if v.is_floating_point() and not bool(v.isfinite().all())]
-    faults = {"missing": missing, "unexpected": unexpected, "of another shape": shapes, "not finite": not_finite}
+    kinds = [f"{k} is {v.dtype}, {v.layout}" for k, v in tensors.items() if k in own and not _fits(v, own[k])]
+    plain = {k: v for k, v in tensors.items() if k in own and _fits(v, own[k])}
+    faults = {
+        "missing": missing,
+        "unexpected": unexpected,
+        "of another shape": shapes,
+        "of another kind": kinds,
+        "not finite": [k for k, v in plain.items() if not bool(v.isfinite().all())],
+        "negative": [k for k, v in plain.items() if k.endswith("running_var") and bool((v < 0).any())],
+    }
     found = [f"{len(keys)} {fault} ({_some(keys)})" for fault, keys in faults.items() if keys]
     if found:
         raise ModelError(f"{where}: these weights do not fit the network: {'; '.join(found)}")
-    network.load_state_dict(dict(tensors), strict=False)
+    own.update(tensors)  # keeps the versions of layers, which some networks ask for
+    network.load_state_dict(own)
 
 
-def _some(names: list[str], n: int = 3) -> str:
+def _fits(value: Tensor, own: Tensor) -> bool:
+    """Plain numbers of the same kind: 16, 32 or 64 bits for weights, whole numbers for counters."""
+    if value.layout != torch.strided or value.is_meta or value.is_quantized:
+        return False
+    if own.is_floating_point():
+        return value.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    return value.dtype == own.dtype
+
+
+def _some(names: list[Any], n: int = 3) -> str:
     more = f" and {len(names) - n} more" if len(names) > n else ""
     return ", ".join(str(name) for name in names[:n]) + more

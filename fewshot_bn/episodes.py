@@ -20,6 +20,8 @@ from numpy import ndarray
 from fewshot_bn import chance
 from fewshot_bn.errors import DataError, UsageError
 
+MAX_EPISODES = 1_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class EpisodeShape:
@@ -83,8 +85,8 @@ def sample(
     `Dataset`). Raises `UsageError` for impossible numbers and `DataError` when a class is too small.
     """
     chance.check_seed(seed)
-    if n_episodes < 1:
-        raise UsageError(f"n_episodes is {n_episodes}; at least 1 is needed")
+    if not 1 <= n_episodes <= MAX_EPISODES:
+        raise UsageError(f"n_episodes is {n_episodes}; it must be between 1 and {MAX_EPISODES:,}")
     _check_fit(class_sizes, shape, class_names or [str(k) for k in range(len(class_sizes))])
     first_row = np.concatenate([[0], np.cumsum(class_sizes)])
     n_way, n_support, n_query = shape.n_way, shape.n_support, shape.n_query

@@ -4,6 +4,8 @@ Arguments in, table and result files out. Exit status: 0 done, 2 an error of our
 """
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -207,16 +209,23 @@ def _settings(texts: Sequence[str]) -> dict[str, dict[str, str]]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that has no ± shows ? instead
     try:
         request = parse(argv)
         from fewshot_bn.suite import run
 
         run(request)
-    except FewshotError as problem:
-        print(f"error: {problem}", file=sys.stderr)
+        sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads the table; the results are in their files
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (FewshotError, OSError) as problem:
+        print(f"error: {' '.join(str(problem).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        print(stop if stop.args else "stopped: nothing had been computed yet", file=sys.stderr)
+        print(stop if stop.args else "stopped; the same command goes on from what is kept", file=sys.stderr)
         return 130
     return 0
 

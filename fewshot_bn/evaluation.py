@@ -49,7 +49,7 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as problem:
         raise UsageError(f"unknown device {name!r}; choose from: auto, cpu, cuda, cuda:<index>") from problem
-    if device.type not in ("cpu", "cuda"):
+    if device.type not in ("cpu", "cuda") or name.startswith("cpu:") or len(name) > len("cuda:99"):
         raise UsageError(f"unknown device {name!r}; choose from: auto, cpu, cuda, cuda:<index>")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         n = torch.cuda.device_count()
@@ -57,12 +57,15 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def default_chunk(adapter: Adapter, n_support_images: int, image_px: int, device: torch.device) -> int:
-    """Episodes at once: 32 for a probe; for a tuner as many as keep the activations small enough to be fast."""
+def default_chunk(adapter: Adapter, n_images: int, image_px: int, device: torch.device) -> int:
+    """Episodes at once: 32 for a probe; for a tuner as many as keep the activations small enough to be fast.
+
+    `n_images` is what an episode weighs: its support images, or a quarter of its query images where that is more.
+    """
     if adapter.takes == "features":
         return 32
     pixels = 2**22 if device.type == "cuda" else 2**19  # measured on CPUs: larger batches fall out of the cache
-    return max(1, min(16, pixels // (n_support_images * image_px**2)))
+    return max(1, min(16, pixels // (n_images * image_px**2)))
 
 
 def evaluate(adapter: Adapter, source: Source, episodes: Episodes, *, chunk: int | None = None) -> Iterator[Outcome]:
@@ -71,8 +74,8 @@ def evaluate(adapter: Adapter, source: Source, episodes: Episodes, *, chunk: int
     An episode whose scores are not all finite counts as wrong on every query and as not converged.
     """
     if chunk is None:
-        n_support_images = episodes.support[0].size
-        chunk = default_chunk(adapter, n_support_images, source.images.preprocessing.crop_px, source.device)
+        n_images = max(episodes.support[0].size, episodes.query[0].size // 4)
+        chunk = default_chunk(adapter, n_images, source.images.preprocessing.crop_px, source.device)
     for start in range(0, len(episodes), chunk):
         began = time.perf_counter()
         part = episodes[start : start + chunk]

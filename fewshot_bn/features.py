@@ -7,9 +7,11 @@ a full disk or two runs at once leave whole parts or none. Where two parts hold 
 Features of a row do not depend on what it is batched with: every batch is filled up to one fixed size.
 """
 
-import os
+import contextlib
+import io
 import uuid
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +20,15 @@ from jaxtyping import Float, Float32, Int64
 from numpy import ndarray
 from torch import Tensor
 
+import fewshot_bn
 from fewshot_bn.backbones import Backbone
 from fewshot_bn.datasets.dataset import digest
 from fewshot_bn.errors import DataError
 from fewshot_bn.images import Images, normalise
 
-FORMAT = 1
+FORMAT = 2
 BATCH = 64
-ROWS_PER_PART = 1024
+ROWS_PER_PART = 256
 
 
 class Features:
@@ -33,17 +36,21 @@ class Features:
 
     def __init__(self, images: Images, backbone: Backbone, *, device: torch.device, cache: Path | None = None) -> None:
         self._images, self._backbone, self._device = images, backbone, device
-        key = digest([FORMAT, backbone.fingerprint, images.dataset.stamp, images.preprocessing, device.type])
+        software = [fewshot_bn.__version__, torch.__version__, version("pillow")]
+        what = [backbone.fingerprint, images.dataset.stamp, images.preprocessing, device.type]
+        key = digest([FORMAT, *software, *what])
         self._folder = cache / "features" / key[:32] if cache else None
         self._place = np.full(len(images.dataset), -1, np.int64)
         self._known = np.empty((0, backbone.dim), np.float32)
+        self._read = False
         self.notices: list[str] = []
-        if self._folder:
-            for path in sorted(self._folder.glob("*.h5")):
-                self._add(*_read_part(path, backbone.dim))
 
     def missing(self, rows: Int64[ndarray, "n"]) -> Int64[ndarray, "m"]:
-        """Those of `rows` that have not been computed yet."""
+        """Those of `rows` that no run has computed yet. Raises `DataError` where the cache is damaged."""
+        if self._folder and not self._read:
+            for path in sorted(self._folder.glob("*.h5")):
+                self._add(*_read_part(path, len(self._place), self._backbone.dim))
+            self._read = True
         return np.unique(rows[self._place[rows] < 0])
 
     def compute(self, rows: Int64[ndarray, "n"]) -> Iterator[int]:
@@ -90,28 +97,38 @@ class Features:
             return
         path = self._folder / f"{rows[0]:09d}-{uuid.uuid4().hex}.h5"
         half_made = path.with_suffix(".tmp")
-        import h5py
-
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with h5py.File(half_made, "w") as file:
-                file["rows"], file["z"] = rows, z
+            half_made.write_bytes(_encode_part(rows, z))
             half_made.replace(path)
         except OSError as problem:
-            half_made.unlink(missing_ok=True)
-            reason = os.strerror(problem.errno) if problem.errno else str(problem)
-            self.notices = [f"features are not kept for later runs: {self._folder}: {reason}"]
+            with contextlib.suppress(OSError):
+                half_made.unlink(missing_ok=True)
+            self.notices.append(f"features are not kept for later runs: {self._folder}: {problem.strerror}")
             self._folder = None
 
 
-def _read_part(path: Path, dim: int) -> tuple[Int64[ndarray, "n"], Float32[ndarray, "n d"]]:
+def _encode_part(rows: Int64[ndarray, "n"], z: Float32[ndarray, "n d"]) -> bytes:
+    """A part as an HDF5 file in memory: a full disk must not meet the HDF5 library, which crashes on it."""
+    import h5py
+
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        file["rows"], file["z"] = rows, z
+        file.attrs["sha256"] = digest([rows.tobytes(), z.tobytes()])
+    return memory.getvalue()
+
+
+def _read_part(path: Path, n_rows: int, dim: int) -> tuple[Int64[ndarray, "n"], Float32[ndarray, "n d"]]:
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
-            rows, z = file["rows"][:], file["z"][:]
-    except (OSError, KeyError) as problem:
+            rows, z = np.array(file["rows"][:], np.int64), np.array(file["z"][:], np.float32)
+            sha256 = file.attrs["sha256"]
+    except (OSError, KeyError, TypeError, ValueError) as problem:
         raise DataError(f"{path}: this part of the feature cache is damaged ({problem}); delete it") from problem
-    if z.shape != (len(rows), dim) or not np.isfinite(z).all():
-        raise DataError(f"{path}: this part of the feature cache is damaged (features {z.shape}); delete it")
+    fits = rows.ndim == 1 and z.shape == (len(rows), dim) and bool(((rows >= 0) & (rows < n_rows)).all())
+    if not fits or sha256 != digest([rows.tobytes(), z.tobytes()]):
+        raise DataError(f"{path}: this part of the feature cache is damaged (wrong checksum or shape); delete it")
     return rows, z

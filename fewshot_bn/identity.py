@@ -57,7 +57,7 @@ def file_name(identity: Identity) -> str:
         f"seed{identity['seed']}",
         digest([json.dumps(identity, sort_keys=True)])[:8],
     ]
-    return "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", part) for part in parts) + ".json"
+    return "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", part)[:50] for part in parts) + ".json"
 
 
 def difference(found: Any, wanted: Any, where: str = "") -> str:

@@ -5,6 +5,7 @@ Units: pixels; uint8 pixels run 0..255, and `mean` and `std` are those of pixels
 """
 
 import io
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -43,8 +44,8 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if not 1 <= self.crop_px <= self.resize_px:
             raise UsageError(f"cannot crop {self.crop_px} px out of images resized to {self.resize_px} px")
-        if min(self.std) <= 0:
-            raise UsageError(f"std is {self.std}; every value must be above 0")
+        if not all(0 < value < math.inf for value in self.std) or not all(map(math.isfinite, self.mean)):
+            raise UsageError(f"mean is {self.mean} and std {self.std}; they must be finite, and std above 0")
 
 
 # The geometry of the published numbers (Guo et al. 2020, arXiv:1912.07200): the code's, and the text's. The card of a
@@ -76,6 +77,8 @@ def pixels_of(encoded: bytes, preprocessing: Preprocessing) -> UInt8[ndarray, "3
     with Image.open(io.BytesIO(encoded)) as opened:
         image = _as_rgb(opened)
     short = min(image.size)
+    if max(image.size) > 100 * short:
+        raise ValueError(f"it is {image.size[0]} x {image.size[1]} pixels, more than 100 times as long as wide")
     width, height = (int(side * length / short) if preprocessing.keep_aspect else side for length in image.size)
     if (width, height) != image.size:
         image = image.resize((width, height), resampling[preprocessing.interpolation])
@@ -88,6 +91,8 @@ def _as_rgb(image: "Image") -> "Image":
     """RGB; transparency is dropped, and 16-bit grey keeps its upper 8 bits (PIL alone would clip it to white)."""
     from PIL import Image
 
+    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+        raise ValueError(f"its pixels are of mode {image.mode} (32 bits), whose range is unknown; save it with 8 or 16")
     if image.mode.startswith("I"):
         upper = np.clip(np.asarray(image).astype(np.int64), 0, 65535) >> 8
         return Image.fromarray(upper.astype(np.uint8)).convert("RGB")
@@ -123,13 +128,14 @@ class Images:
         return pixels
 
     def _decode(self, row: int) -> UInt8[ndarray, "3 h w"]:
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
 
         try:
             return pixels_of(self.dataset.read(row), self.preprocessing)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
+        except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as problem:
+            reason = "it is no image" if isinstance(problem, UnidentifiedImageError) else problem
             raise DataError(
-                f"{self.dataset.name}: image {self.dataset.ids[row]!r} (row {row}) cannot be read: {problem}; "
+                f"{self.dataset.name}: image {self.dataset.ids[row]!r} (row {row}) cannot be read: {reason}; "
                 "get this file again or remove it"
             ) from problem
 

@@ -7,6 +7,7 @@ file. It is replaced atomically after every chunk and locked while a run writes 
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -114,10 +115,15 @@ def open_result(
     path = folder / file_name(identity)
     lock = filelock.FileLock(folder / f".{path.name}.lock")
     try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        say(f"note: another run is writing {path}; waiting for it")
-        lock.acquire()
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
+            say(f"note: another run is writing {path}; waiting for it")
+            lock.acquire()
+    except OSError as problem:
+        raise ResultError(
+            f"{path}: cannot be locked: {problem.strerror}; choose another folder with --output"
+        ) from problem
     try:
         result = read_result(path) if path.exists() else Result(identity)
         if result.identity != identity:
@@ -138,7 +144,7 @@ def read_result(path: Path) -> Result:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as problem:
         raise ResultError(f"{path}: cannot be read: {problem.strerror}") from problem
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise ResultError(f"{path}: not a whole result file (half-written or damaged); move it away") from problem
     try:
         if content["format"] != FORMAT:
@@ -153,12 +159,25 @@ def read_result(path: Path) -> Result:
         )
         shape = result.identity["shape"]
         n_queries = shape["n_way"] * shape["n_query"]
-    except (KeyError, TypeError) as problem:
+        fits = _fits_together(result, n_queries)
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise ResultError(f"{path}: not a result file, or a damaged one ({problem}); move it away") from problem
-    lengths = {len(result.correct), len(result.converged), len(result.steps)}
-    if len(lengths) != 1 or not all(type(n) is int and 0 <= n <= n_queries for n in result.correct):
+    if not fits:
         raise ResultError(f"{path}: damaged: its episodes do not fit together; move it away")
     return result
+
+
+def _fits_together(result: Result, n_queries: int) -> bool:
+    """Whether counts are possible, lists of one length, and the runs follow each other over all episodes."""
+    ends = [0, *(run.stop for run in result.runs)]
+    return (
+        len(result.correct) == len(result.converged) == len(result.steps) == ends[-1]
+        and all(type(n) is int and 0 <= n <= n_queries for n in result.correct)
+        and all(type(value) is bool for value in result.converged)
+        and all(type(n) is int and n >= 0 for n in result.steps)
+        and [run.start for run in result.runs] == ends[:-1]
+        and all(0 <= run.seconds < math.inf for run in result.runs)
+    )
 
 
 def _write(path: Path, result: Result) -> None:

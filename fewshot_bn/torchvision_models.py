@@ -3,7 +3,9 @@
 The last linear layer of a classification network is its head; without it the network gives its features.
 """
 
+import re
 from collections.abc import Mapping
+from http.client import HTTPException
 from typing import Any
 
 from torch import Tensor, nn
@@ -30,7 +32,7 @@ def build_headless(name: str, arguments: Mapping[str, Any] | None = None) -> tup
     try:
         with chance.torch_state(0, "random weights"):
             network: nn.Module = models.get_model(name, weights=None, **quiet, **(arguments or {}))
-    except (TypeError, ValueError) as problem:
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as problem:
         raise ModelError(f"{name}: cannot be built with {dict(arguments or {})}: {problem}") from problem
     linear = [layer for layer, module in network.named_modules() if type(module) is nn.Linear]
     if not linear:
@@ -54,11 +56,13 @@ def official_weights(name: str, weights: str | None) -> tuple[str, dict[str, Ten
     member = choices[weights]
     try:
         state = member.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError) as problem:
+    except (OSError, RuntimeError, HTTPException) as problem:
         raise ModelError(
             f"{name}: the weights {weights} could not be downloaded from {member.url} ({problem}); download that file "
             "by hand and give its path with --weights"
         ) from problem
+    if name.startswith("densenet"):  # these files are older than the names of the layers
+        state = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)", r"\1\2", key): value for key, value in state.items()}
     return weights, dict(state), official_preprocessing(name, weights)
 
 

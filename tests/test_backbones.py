@@ -115,6 +115,8 @@ def test_other_weights_than_the_cards_are_noticed_and_with_strict_an_error(tmp_p
         ({"preprocessing": "{ resize_px = 32, crop_px = 64 }"}, "cannot crop 64 px"),
         ({"preprocessing": "{ resize_px = 32, crop_px = 32, mean = [0.5] }"}, "mean: has 1 values, 3 are needed"),
         ({"preprocessing": "{ resize_px = 9, crop_px = 9 }"}, "does not take images of 9 px"),
+        ({"arguments": "{ width = -1 }"}, "conv4 cannot be built with .*-1"),
+        ({"norm_eps": "-1.0"}, "norm_eps is -1.0; it must be a finite number above 0"),
         ({"title": "1"}, "title: 1 is not of type str"),
     ],
 )
@@ -178,3 +180,36 @@ def test_features_are_those_of_the_plain_network():
 def test_another_image_size_may_give_another_number_of_features(tmp_path):
     backbone = load_backbone(write_card(tmp_path))
     assert (backbone.dim, with_preprocessing(backbone, Preprocessing(64, 64)).dim) == (8, 32)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mnasnet0_5", "shufflenet_v2_x0_5", "resnet18"])
+def test_random_weights_keep_the_scale_of_the_input(name):
+    """Also through depthwise convolutions, so that the untrained control says something."""
+    backbone = load_backbone(name, weights="random")
+    x = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    assert 1e-3 < float(backbone.features(x).abs().max()) < 1e3
+
+
+def test_networks_that_ask_for_the_version_of_a_layer(tmp_path):
+    from torchvision.models import mnasnet0_5
+
+    torch.save(mnasnet0_5().state_dict(), tmp_path / "m.pth")
+    assert load_backbone("mnasnet0_5", weights=str(tmp_path / "m.pth")).dim == 1280
+
+
+def test_official_densenets_have_older_names(monkeypatch):
+    import re
+
+    from torchvision.models import densenet121
+
+    def fake(url, **kwargs):
+        state = densenet121().state_dict()
+        return {re.sub(r"(denselayer\d+\.)(norm|conv)(\d)", r"\1\2.\3", key): value for key, value in state.items()}
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fake)
+    assert load_backbone("densenet121").dim == 1024
+
+
+def test_a_weights_file_that_is_absent():
+    with pytest.raises(ModelError, match="absent.pth: these weights cannot be read: .*No such file"):
+        load_backbone("resnet18", weights="absent.pth")

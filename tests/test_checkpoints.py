@@ -112,3 +112,29 @@ def test_a_file_that_holds_no_dictionary(tmp_path):
     torch.save(torch.zeros(3), tmp_path / "weights.pth")
     with pytest.raises(ModelError, match="holds a Tensor, a dictionary of tensors is needed"):
         read_checkpoint(tmp_path / "weights.pth")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (torch.zeros(4, dtype=torch.int8), r"1 of another kind \(1.weight is torch.int8"),
+        (torch.zeros(4, dtype=torch.complex64), r"1 of another kind \(1.weight is torch.complex64"),
+        (torch.zeros(4).to_sparse(), r"1 of another kind \(1.weight is torch.float32, torch.sparse_coo"),
+    ],
+)
+def test_tensors_of_another_kind_are_not_cast(network, value, message):
+    with pytest.raises(ModelError, match=message):
+        load_strictly(network, {**network.state_dict(), "1.weight": value}, (), "here")
+
+
+def test_a_negative_variance_is_named(network):
+    with pytest.raises(ModelError, match=r"1 negative \(1.running_var\)"):
+        load_strictly(network, {**network.state_dict(), "1.running_var": -torch.ones(4)}, (), "here")
+
+
+def test_keys_that_are_no_names(tmp_path):
+    torch.save({3: torch.zeros(1)}, tmp_path / "weights.pth")
+    with pytest.raises(ModelError, match="keys that are no names: 3"):
+        read_checkpoint(tmp_path / "weights.pth")
+    with pytest.raises(ModelError, match="keys that are no names: 3"):
+        tensors_of({"a": {3: torch.zeros(1)}}, KeyRules(unwrap="a"), "here")

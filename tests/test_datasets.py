@@ -66,6 +66,12 @@ def test_links_that_lead_in_circles_are_not_followed(image_folder):
     assert open_dataset(str(image_folder)).class_sizes == [12, 9, 8]
 
 
+def test_a_broken_link_is_named(image_folder):
+    (image_folder / "c" / "gone.png").symlink_to(image_folder / "nowhere.png")
+    with pytest.raises(DataError, match=r"gone.png: this folder or file cannot be read: No such file"):
+        open_dataset(str(image_folder))
+
+
 def test_the_fingerprint_tells_what_was_found(image_folder):
     before = open_dataset(str(image_folder))
     os.utime(image_folder / "c" / "0.png", (1, 1))
@@ -143,6 +149,9 @@ def test_what_differs_from_the_card_is_noticed_and_with_strict_an_error(card, tm
         ("cat = 3", 'cat = "3"', "classes.cat: '3' is not of type int"),
         ('layout = "folder"', 'layout = "csv"', "layout: unknown value 'csv'"),
         ("cat = 3", "cat 3", "not valid TOML"),
+        ("cat = 3", "cat = -3", "at least 2 classes, each of at least 1 image"),
+        ('folders = ["Pets/images", "Pets"]', "", "names its folders"),
+        ('layout = "folder"', 'layout = "digits"', "the digits have 10 classes, this card 2"),
     ],
 )
 def test_wrong_cards(card, old, new, message):

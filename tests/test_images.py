@@ -1,4 +1,5 @@
 import io
+import math
 
 import numpy as np
 import pytest
@@ -62,6 +63,14 @@ def test_grey_transparent_and_16_bit_images_become_rgb(rng):
     np.testing.assert_array_equal(pixels_of(encoded(palette), same), expected)
 
 
+def test_images_whose_range_or_shape_is_unclear_are_errors(rng):
+    for image in (Image.new("F", (8, 8), 0.9), Image.new("I", (8, 8), 70_000)):
+        with pytest.raises(ValueError, match="32 bits"):
+            pixels_of(encoded(image, "TIFF"), Preprocessing(8, 8))
+    with pytest.raises(ValueError, match="3 x 400 pixels, more than 100 times as long as wide"):
+        pixels_of(encoded(Image.new("RGB", (3, 400))), Preprocessing(8, 8))
+
+
 def test_rows_are_gathered_in_order_and_decoded_once(image_folder):
     dataset = open_dataset(str(image_folder))
     reads = []
@@ -99,7 +108,9 @@ def test_an_image_that_has_gone_is_named(image_folder):
         images.gather(np.array([15]))
 
 
-@pytest.mark.parametrize("wrong", [{"crop_px": 300}, {"crop_px": 0}, {"std": (1.0, 0.0, 1.0)}])
+@pytest.mark.parametrize(
+    "wrong", [{"crop_px": 300}, {"crop_px": 0}, {"std": (1.0, 0.0, 1.0)}, {"mean": (0.0, math.nan, 0.0)}]
+)
 def test_impossible_preprocessing(wrong):
     with pytest.raises(UsageError):
         Preprocessing(**wrong)

@@ -34,7 +34,8 @@ def extended(file, correct):
     n = len(file.result) + len(correct)
     fingerprint = first(n).fingerprint
     result = file.result.extended(correct, [True] * len(correct), [50] * len(correct), episodes=fingerprint)
-    file.write(result, replace(RUN, stop=n))
+    start = file._earlier[-1].stop if file._earlier else 0
+    file.write(result, replace(RUN, start=start, stop=n))
 
 
 def write(folder, correct=(7, 3)):
@@ -84,6 +85,11 @@ def test_a_single_episode_has_no_interval_in_the_file(tmp_path):
     [
         (lambda text: text[: len(text) // 2], "half-written or damaged"),
         (lambda text: "[]", "not a result file"),
+        (lambda text: text.replace('"n_way": 5', '"n_way": "5"'), "not a result file, or a damaged one"),
+        (lambda text: text.replace("[true, true]", "[true, 3]"), "do not fit together|not a result file"),
+        (lambda text: text.replace('"seconds": 1.5', '"seconds": NaN'), "do not fit together"),
+        (lambda text: text.replace('"seconds": 1.5', '"seconds": "1"'), "not a result file, or a damaged one"),
+        (lambda text: text.replace('"stop": 2', '"stop": 3'), "do not fit together"),
         (lambda text: text.replace('"correct"', '"wrong"'), "not a result file, or a damaged one"),
         (lambda text: text.replace('"correct": [7, 3]', '"correct": [7]'), "do not fit together"),
         (lambda text: text.replace('"correct": [7, 3]', '"correct": [7, 11]'), "do not fit together"),

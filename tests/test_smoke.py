@@ -46,6 +46,18 @@ def test_the_embedded_default_runs_from_any_folder(tmp_path):
     assert len(answers(tmp_path / "results")) == 3
 
 
+def test_a_terminal_without_the_letters_and_a_reader_that_goes_away(tmp_path):
+    plain = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    arguments = [sys.executable, "-m", "fewshot_bn.eval", "--mode", "proto", "--n-episodes", "2"]
+    done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=True, env=plain)
+    assert "accuracy ? 95 % CI" in done.stdout
+    process = subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    with process.stderr as errors:
+        assert "Traceback" not in errors.read()
+    assert process.wait() == 141
+
+
 def test_a_clear_error_is_one_line_and_status_2(tmp_path):
     done = subprocess.run(command("--dataset", "eurosat"), cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)

@@ -77,6 +77,6 @@ class BatchNormTuning:
                 optimiser.step()
                 schedule.step()
         with torch.no_grad():
-            logits = classify(x_q)
+            logits = torch.cat([classify(part) for part in x_q.split(y_s.shape[1], dim=1)], dim=1)
         steps = torch.full((n_episodes,), self.steps, device=logits.device)
         return Fit(logits, steps, converged=logits.isfinite().all((1, 2)))

@@ -16,6 +16,8 @@ from torch import Tensor
 from fewshot_bn.backbones import Backbone
 from fewshot_bn.errors import DataError, UsageError
 
+LARGEST = torch.finfo(torch.float32).max
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -89,12 +91,12 @@ def check_finite(z: Float[Tensor, "e n d"], what: str) -> None:
 def check_positive(**values: int | float) -> None:
     """Raise `UsageError` for the first value that is not a finite number above 0."""
     for name, value in values.items():
-        if not 0 < value < float("inf"):
-            raise UsageError(f"{name} is {value}; it must be above 0")
+        if not 0 < value <= LARGEST:
+            raise UsageError(f"{name} is {value}; it must be a finite number above 0")
 
 
 def check_not_negative(**values: int | float) -> None:
     """Raise `UsageError` for the first value that is not a finite number of at least 0."""
     for name, value in values.items():
-        if not 0 <= value < float("inf"):
-            raise UsageError(f"{name} is {value}; it must be 0 or more")
+        if not 0 <= value <= LARGEST:
+            raise UsageError(f"{name} is {value}; it must be a finite number of 0 or more")

@@ -95,7 +95,8 @@ def episodic_copy(network: nn.Module, n_episodes: int) -> tuple[nn.Module, list[
     """
     shared = {id(tensor): tensor for tensor in itertools.chain(network.parameters(), network.buffers())}
     view = copy.deepcopy(network, shared)
-    episodic = {name: EpisodicBatchNorm(layer, n_episodes) for name, layer in norm_layers(view).items()}
-    for name, layer in episodic.items():
-        view.set_submodule(name, layer)
+    episodic = {layer: EpisodicBatchNorm(layer, n_episodes) for layer in norm_layers(view).values()}
+    for name, layer in list(view.named_modules(remove_duplicate=False)):
+        if isinstance(layer, _BatchNorm) and layer in episodic:
+            view.set_submodule(name, episodic[layer])
     return view, list(episodic.values())

@@ -23,6 +23,12 @@ class DatasetCard:
     classes: dict[str, int]
     folders: tuple[str, ...] = field(default=())
 
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2 or min(self.classes.values()) < 1:
+            raise DataError(f"{self.name}: a card needs at least 2 classes, each of at least 1 image")
+        if self.layout == "folder" and not self.folders:
+            raise DataError(f"{self.name}: the card of a folder layout names its folders; '.' is the data root itself")
+
     @property
     def n_images(self) -> int:
         return sum(self.classes.values())

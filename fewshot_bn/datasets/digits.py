@@ -9,6 +9,7 @@ import numpy as np
 
 from fewshot_bn.datasets.card import DatasetCard
 from fewshot_bn.datasets.dataset import Dataset, digest
+from fewshot_bn.errors import DataError
 
 
 def open_digits(card: DatasetCard) -> Dataset:
@@ -16,6 +17,8 @@ def open_digits(card: DatasetCard) -> Dataset:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
+    if len(card.classes) != len(bunch.target_names):
+        raise DataError(f"{card.name}: the digits have 10 classes, this card {len(card.classes)}")
     order = np.argsort(bunch.target, kind="stable")
     pixels = np.rint(bunch.images[order] * (255 / 16)).astype(np.uint8)  # the scan has 17 grey levels, 0..16
     labels = bunch.target[order].astype(np.int64)

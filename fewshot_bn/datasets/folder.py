@@ -111,7 +111,7 @@ def _files(folder: Path, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
                 path = f"{prefix}/{entry.name}"
                 if entry.is_dir(follow_symlinks=False):
                     yield from _files(folder / entry.name, path)
-                elif entry.is_file():
+                elif entry.is_file() or not Path(entry.path).exists():  # a broken link is an error, named below
                     yield path, entry.stat()
     except OSError as problem:
         raise DataError(f"{problem.filename}: this folder or file cannot be read: {problem.strerror}") from problem
