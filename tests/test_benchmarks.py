@@ -3,6 +3,9 @@
 import parity
 import pytest
 import run
+from conftest import ROOT
+
+from fewshot_bn.results import read_result
 
 
 def test_a_suite_is_every_combination_of_its_lists():
@@ -26,3 +29,8 @@ def test_parity(capsys):
     assert parity.main(["--n-episodes", "2", "--steps", "2", "--chunk", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines[1:]] == ["lr", "bn float64", "bn float32"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks" / "results").rglob("*.json")), ids=lambda path: path.name)
+def test_records_can_still_be_read(path):
+    assert len(read_result(path)) > 0

@@ -137,8 +137,9 @@ def test_a_layer_used_twice_is_one_layer():
     backbone = freeze(Twice(), "twice", "", Preprocessing(8, 8), architecture="Twice")
     backbone.module.double()
     arguments = problem()
-    expected = plain_bn(backbone, *arguments, settings=BatchNormTuning(steps=3))
-    assert torch.allclose(BatchNormTuning(steps=3)(backbone, *arguments).logits, expected, rtol=1e-9)
+    adapter = BatchNormTuning(steps=10, lr_norm=0.5, lr_head=0.5)
+    expected = plain_bn(backbone, *arguments, settings=adapter)
+    assert torch.allclose(adapter(backbone, *arguments).logits, expected, rtol=1e-9)
 
 
 def test_a_backbone_without_batch_norm_is_an_error():
