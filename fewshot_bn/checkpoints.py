@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fewshot_bn.errors import ModelError
+from fewshot_bn.errors import ModelError, some
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,25 +62,25 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
 def _check_names(content: Mapping[Any, Any], where: str) -> None:
     strange = [key for key in content if not isinstance(key, str)]
     if strange:
-        raise ModelError(f"{where}: keys that are no names: {_some(strange)}")
+        raise ModelError(f"{where}: keys that are no names: {some(strange)}")
 
 
 def tensors_of(content: Mapping[str, Any], rules: KeyRules, where: str) -> dict[str, Tensor]:
     """The tensors of a checkpoint under the names of the network."""
     for part in filter(None, rules.unwrap.split(".")):
         if part not in content or not isinstance(content[part], Mapping):
-            raise ModelError(f"{where}: no entry {part!r} that holds tensors; its entries are {_some(list(content))}")
+            raise ModelError(f"{where}: no entry {part!r} that holds tensors; its entries are {some(list(content))}")
         content = content[part]
     _check_names(content, where)
     kept = {k: v for k, v in content.items() if not any(fnmatchcase(k, pattern) for pattern in rules.drop)}
     others = [k for k, v in kept.items() if not isinstance(v, Tensor)]
     if others:
         raise ModelError(
-            f"{where}: entries that are no tensors: {_some(others)}; name the entry of the weights (unwrap)"
+            f"{where}: entries that are no tensors: {some(others)}; name the entry of the weights (unwrap)"
         )
     strange = [k for k in kept if not k.startswith(rules.prefix)]
     if strange:
-        raise ModelError(f"{where}: keys without the prefix {rules.prefix!r} that are not dropped: {_some(strange)}")
+        raise ModelError(f"{where}: keys without the prefix {rules.prefix!r} that are not dropped: {some(strange)}")
     return {k.removeprefix(rules.prefix): v for k, v in kept.items()}
 
 
@@ -104,7 +104,7 @@ def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], may_lack: S
         "not finite": [k for k, v in plain.items() if not bool(v.isfinite().all())],
         "negative": [k for k, v in plain.items() if k.endswith("running_var") and bool((v < 0).any())],
     }
-    found = [f"{len(keys)} {fault} ({_some(keys)})" for fault, keys in faults.items() if keys]
+    found = [f"{len(keys)} {fault} ({some(keys)})" for fault, keys in faults.items() if keys]
     if found:
         raise ModelError(f"{where}: these weights do not fit the network: {'; '.join(found)}")
     own.update(tensors)  # keeps the versions of layers, which some networks ask for
@@ -118,8 +118,3 @@ def _fits(value: Tensor, own: Tensor) -> bool:
     if own.is_floating_point():
         return value.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
     return value.dtype == own.dtype
-
-
-def _some(names: list[Any], n: int = 3) -> str:
-    more = f" and {len(names) - n} more" if len(names) > n else ""
-    return ", ".join(str(name) for name in names[:n]) + more

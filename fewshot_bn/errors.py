@@ -11,7 +11,7 @@ At the command line each of these is one line on standard error and exit status 
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class FewshotError(Exception):
@@ -47,3 +47,9 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:
         return UsageError(f"unknown {kind} {name!r}{hint}; choose from: {', '.join(choices)}")
     shown = ", ".join(close or choices[:5])
     return UsageError(f"unknown {kind} {name!r}{hint}; there are {len(choices)}, such as: {shown}")
+
+
+def some(names: Sequence[object], n: int = 3) -> str:
+    """The first names of a list for a message, and how many more there are."""
+    more = f" and {len(names) - n:,} more" if len(names) > n else ""
+    return ", ".join(str(name) for name in names[:n]) + more

@@ -9,7 +9,7 @@ import numpy as np
 
 from fewshot_bn.datasets.card import DatasetCard
 from fewshot_bn.datasets.dataset import Dataset, digest
-from fewshot_bn.errors import DataError
+from fewshot_bn.errors import DataError, some
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -43,7 +43,7 @@ def open_folder(folder: Path, *, name: str | None = None, class_names: Sequence[
         states += [state for _, state in images]
     empty = [path for path, state in zip(ids, states, strict=True) if state.st_size == 0]
     if empty:
-        raise DataError(f"{name}: {_some(empty)} in {folder}: empty (0 bytes); get these files again or remove them")
+        raise DataError(f"{name}: {some(empty)} in {folder}: empty (0 bytes); get these files again or remove them")
     sizes = [state.st_size for state in states]
     fingerprint = digest([*class_names, *labels, *ids, *sizes])
     return Dataset(
@@ -84,13 +84,13 @@ def _find(card: DatasetCard, root: Path) -> Path:
 
 def _differences(card: DatasetCard, dataset: Dataset, extra: list[str]) -> Iterator[str]:
     if extra:
-        yield f"{card.name}: folders that are no class of the card were left out: {_some(extra)}"
+        yield f"{card.name}: folders that are no class of the card were left out: {some(extra)}"
     sizes = dict(zip(dataset.class_names, dataset.class_sizes, strict=True))
     wrong = [f"{k} {sizes.get(k, 0):,} of {n:,}" for k, n in card.classes.items() if sizes.get(k, 0) != n]
     if wrong:
         more = any(sizes.get(k, 0) > n for k, n in card.classes.items())
         what = "differs from its card" if more else "a subset"
-        yield f"{card.name}: {what}: {len(dataset):,} of {card.n_images:,} images ({_some(wrong)})"
+        yield f"{card.name}: {what}: {len(dataset):,} of {card.n_images:,} images ({some(wrong)})"
 
 
 def _class_folders(folder: Path) -> list[str]:
@@ -115,8 +115,3 @@ def _files(folder: Path, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
                     yield path, entry.stat()
     except OSError as problem:
         raise DataError(f"{problem.filename}: this folder or file cannot be read: {problem.strerror}") from problem
-
-
-def _some(names: list[str], n: int = 3) -> str:
-    more = f" and {len(names) - n:,} more" if len(names) > n else ""
-    return ", ".join(names[:n]) + more
