@@ -15,7 +15,7 @@ class Dataset:
 
     `fingerprint` stands for the classes, ids and file sizes that were found and is the same on every machine; `stamp`
     also changes when a file is written again, so caches of this machine are keyed by it.
-    `card` is the SHA-256 of the card's file, where there is one, and `n_on_card` the number of images it states.
+    `card` is the digest (below) of the card's file, where there is one, and `n_on_card` the number of images it states.
     `notices` are things a person should know of, such as "a subset: 1,000 of 27,000 images".
     """
 
