@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from references import plain_bn, sklearn_lr
+from references import plain_tuning, sklearn_lr
 
-from fewshot_bn.adapters.bn import BatchNormTuning
 from fewshot_bn.adapters.lr import LogisticRegression
+from fewshot_bn.adapters.norm_tuning import NormTuning
 from fewshot_bn.backbones import load_backbone
 from fewshot_bn.datasets import open_dataset
 from fewshot_bn.episodes import EpisodeShape, sample
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--model", default=default.model)
     parser.add_argument("--weights")
     parser.add_argument("--n-episodes", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=BatchNormTuning().steps)
+    parser.add_argument("--steps", type=int, default=NormTuning().steps)
     parser.add_argument("--chunk", type=int, default=4)
     args = parser.parse_args(argv)
 
@@ -70,14 +70,14 @@ def main(argv: list[str] | None = None) -> int:
     difference = np.abs(fit.logits.softmax(-1).numpy() - expected).max()
     print(f"lr: largest difference of a probability {difference:.1e}; {theirs / ours:.1f} x as fast as scikit-learn")
 
-    settings = BatchNormTuning(steps=args.steps)
+    settings = NormTuning(steps=args.steps)
     exact = None
     for dtype in (torch.float64, torch.float32):
         backbone.module.to(dtype)
         inputs = x_s.to(dtype), y_s, x_q.to(dtype)
         parts = [[tensor[i : i + args.chunk] for tensor in inputs] for i in range(0, len(x_s), args.chunk)]
         found, ours = timed(lambda parts=parts: torch.cat([settings(backbone, *part).logits for part in parts]))
-        plain, theirs = timed(lambda inputs=inputs: plain_bn(backbone, *inputs, settings=settings))
+        plain, theirs = timed(lambda inputs=inputs: plain_tuning(backbone, *inputs, settings=settings))
         exact = plain if exact is None else exact
         print(
             f"bn {str(dtype).removeprefix('torch.')}: largest difference of a score from the plain loop in float64 "

@@ -4,6 +4,8 @@ Tests compare answers with them, benchmarks compare speed.
 """
 
 import copy
+import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,55 +14,131 @@ from numpy import ndarray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fewshot_bn.adapters.bn import BatchNormTuning
+from fewshot_bn import chance
+from fewshot_bn.adapters.lr import LogisticRegression
+from fewshot_bn.adapters.norm_layers import choose_layers
+from fewshot_bn.adapters.norm_tuning import NormTuning
 from fewshot_bn.backbones import Backbone
 
 
-def plain_bn(
+def plain_tuning(
     backbone: Backbone,
     x_s: Float[Tensor, "e n 3 h w"],
     y_s: Int64[Tensor, "e n"],
     x_q: Float[Tensor, "e q 3 h w"],
     *,
-    settings: BatchNormTuning,
+    settings: NormTuning,
+    seeds: Sequence[int] | None = None,
 ) -> Float[Tensor, "e q way"]:
-    """BatchNorm tuning as everyone writes it: a deep copy per episode, autograd over all parameters."""
-    n_way = int(y_s.max()) + 1
-    answers = []
-    for e in range(len(x_s)):
-        network = copy.deepcopy(backbone.module).to(memory_format=torch.contiguous_format).requires_grad_().eval()
-        head = nn.Linear(backbone.dim, n_way, device=x_s.device, dtype=x_s.dtype)
-        nn.init.zeros_(head.weight)
-        nn.init.zeros_(head.bias)
-        norms = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)]
-        affines = [parameter for norm in norms for parameter in norm.parameters()]
+    """Norm tuning as everyone writes it: a deep copy per episode, torch's own layers, autograd over all parameters."""
+    seeds = seeds or [0] * len(x_s)
+    return torch.stack(
+        [plain_episode(backbone, x_s[e], y_s[e], x_q[e], settings=settings, seed=seeds[e]) for e in range(len(x_s))]
+    )
+
+
+def plain_episode(
+    backbone: Backbone,
+    x_s: Float[Tensor, "n 3 h w"],
+    y_s: Int64[Tensor, "n"],
+    x_q: Float[Tensor, "q 3 h w"],
+    *,
+    settings: NormTuning,
+    seed: int,
+) -> Float[Tensor, "q way"]:
+    network = copy.deepcopy(backbone.module).to(memory_format=torch.contiguous_format).requires_grad_().eval()
+    norms = [network.get_submodule(name) for name in choose_layers(backbone, settings.norm, settings.scope)]
+    x_s, x_q, n = x_s.contiguous(), x_q.contiguous(), len(x_s)
+    head = plain_head(network, x_s, y_s, backbone.dim, settings=settings, seed=seed)
+    if settings.statistics == "converted":
+        convert(network, norms, x_s)
+    if settings.statistics != "frozen":
+        for norm in norms:
+            norm.train()
+    names = {"both": ("weight", "bias"), "scale": ("weight",), "shift": ("bias",)}[settings.affines]
+    affines = [getattr(norm, name) for norm in dict.fromkeys(norms) for name in names]
+    groups = [{"params": affines, "lr": settings.lr_norm}, {"params": [*head.parameters()], "lr": settings.lr_head}]
+    if settings.optimiser == "adam":
+        optimiser = torch.optim.Adam(groups, betas=(settings.momentum, 0.999), weight_decay=settings.weight_decay)
+    else:
         optimiser = torch.optim.SGD(
-            [{"params": affines, "lr": settings.lr_norm}, {"params": head.parameters(), "lr": settings.lr_head}],
+            groups,
             momentum=settings.momentum,
+            dampening=settings.dampening,
             weight_decay=settings.weight_decay,
         )
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
-        support, query = x_s[e].contiguous(), x_q[e].contiguous()
-        for _ in range(settings.steps):
-            loss = F.cross_entropy(head(network(support)), y_s[e])
+    size = settings.batch_size or n
+    n_steps = settings.steps or settings.epochs * -(-n // size)
+    step = epoch = 0
+    while step < n_steps:
+        order = torch.from_numpy(chance.permutation(n, seed, "batches", epoch)) if size < n else torch.arange(n)
+        pass_loss = 0.0
+        for rows in order.split(size)[: n_steps - step]:
+            for group, lr in zip(optimiser.param_groups, (settings.lr_norm, settings.lr_head), strict=True):
+                cosine = (1 + math.cos(math.pi * step / n_steps)) / 2
+                group["lr"] = lr * (cosine if settings.schedule == "cosine" else 1)
             optimiser.zero_grad()
+            loss = F.cross_entropy(head(network(x_s[rows])), y_s[rows], label_smoothing=settings.label_smoothing)
             loss.backward()
             optimiser.step()
-            schedule.step()
-        with torch.no_grad():
-            answers.append(head(network(query)))
-    return torch.stack(answers)
+            pass_loss += loss.item() * len(rows) / n
+            step += 1
+        epoch += 1
+        if pass_loss <= settings.stop_loss:
+            break
+    if settings.statistics != "transductive":
+        network.eval()
+    with torch.no_grad():
+        return head(network(x_q))
+
+
+def plain_head(network: nn.Module, x_s: Tensor, y_s: Tensor, dim: int, *, settings: NormTuning, seed: int) -> nn.Linear:
+    n_way = int(y_s.max()) + 1
+    head = nn.Linear(dim, n_way, device=x_s.device, dtype=x_s.dtype)
+    with torch.no_grad():
+        head.weight.zero_()
+        head.bias.zero_()
+        if settings.head == "normal":
+            drawn = torch.randn(n_way, dim, generator=chance.torch_generator(seed, "head"))
+            head.weight.copy_(settings.head_std * drawn)
+        z = network(x_s)
+        if settings.head == "proto":
+            for k in range(n_way):
+                mean = z[y_s == k].mean(0)
+                head.weight[k], head.bias[k] = 2 * mean, -mean @ mean
+        if settings.head == "lr":  # the probe has tests of its own
+            weight, bias = LogisticRegression(C=settings.C, tolerance=1e-10).coefficients(z[None], y_s[None])
+            head.weight.copy_(weight[0])
+            head.bias.copy_(bias[0])
+    return head
+
+
+@torch.no_grad()
+def convert(network: nn.Module, norms: list[nn.Module], x: Tensor) -> None:
+    """Each layer's statistics become those of its input on `x`, one layer after another from the front."""
+    for norm in norms:
+        inputs = []
+        handle = norm.register_forward_pre_hook(lambda _, args, inputs=inputs: inputs.append(args[0]))
+        network(x)
+        handle.remove()
+        values = inputs[0].transpose(0, 1).flatten(1)
+        mean, var = values.mean(1), values.var(1, unbiased=False)
+        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        norm.bias += (mean - norm.running_mean) * scale
+        norm.weight.copy_(scale * torch.sqrt(var + norm.eps))
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(var)
 
 
 def sklearn_lr(
     z_s: Float[Tensor, "e n d"], y_s: Int64[Tensor, "e n"], z_q: Float[Tensor, "e q d"], C: float
 ) -> Float[ndarray, "e q way"]:
     """Class probabilities by scikit-learn in float64 at a tight tolerance."""
-    from sklearn.linear_model import LogisticRegression
+    from sklearn.linear_model import LogisticRegression as Theirs
 
     probabilities = []
     for e in range(len(z_s)):
-        model = LogisticRegression(C=C, solver="newton-cg", tol=1e-12, max_iter=10_000)
+        model = Theirs(C=C, solver="newton-cg", tol=1e-12, max_iter=10_000)
         model.fit(z_s[e].double().numpy(), y_s[e].numpy())
         probabilities.append(model.predict_proba(z_q[e].double().numpy()))
     return np.stack(probabilities)

@@ -61,6 +61,12 @@ class Episodes:
         return np.unique(np.concatenate([self.support.ravel(), self.query.ravel()]))
 
     @property
+    def seeds(self) -> list[int]:
+        """One number per episode for whatever an adapter draws: a function of the episode's support rows alone."""
+        digests = [hashlib.sha256(rows.astype("<i8").tobytes()).digest() for rows in self.support]
+        return [int.from_bytes(digest[:8], "little") >> 1 for digest in digests]
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of the rows of all episodes, equal exactly for equal lists."""
         digest = hashlib.sha256()

@@ -12,22 +12,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from fewshot_bn.errors import FewshotError, UsageError
+from fewshot_bn.help_text import EXAMPLES
 from fewshot_bn.request import Request
-
-EXAMPLES = """\
-modes:
-  proto  nearest class mean of the frozen features
-  lr     logistic regression on the frozen features; settings C, tolerance, max_steps
-  bn     BatchNorm scales and shifts and a linear head, fine-tuned on each support set;
-         settings steps, lr_norm, lr_head, momentum, weight_decay
-
-examples:
-  python -m fewshot_bn.eval                                   embedded digits and backbone, no download
-  python -m fewshot_bn.eval --dataset eurosat --n-way 5 --n-support 5 --mode bn
-  python -m fewshot_bn.eval --dataset path/to/folder --model resnet50 --n-support 1 5 20 --mode proto bn
-  python -m fewshot_bn.eval --model my-card.toml --mode bn --set bn.steps=100 bn.lr_head=0.1
-
-A run that was stopped goes on where it was when the same command is given again."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -163,7 +149,17 @@ def _add_adapter_options(group: argparse._ArgumentGroup, default: Request) -> No
 
 def _add_running_options(group: argparse._ArgumentGroup, default: Request) -> None:
     add = group.add_argument
-    add("--device", default=default.device, help="auto, cpu, cuda or cuda:<index>; default: %(default)s")
+    add(
+        "--device",
+        default=default.device,
+        metavar="NAME,...",
+        help="auto, cpu, cuda, cuda:<index>, several with commas between them, or all (CUDA devices); default: auto",
+    )
+    add(
+        "--shard",
+        metavar="I/K",
+        help="only every K-th episode from the I-th on, for job arrays; the same command without it merges the shards",
+    )
     add(
         "--chunk",
         type=at_least(1),

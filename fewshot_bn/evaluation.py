@@ -4,6 +4,7 @@ A chunk is the batch of episodes that the adapter sees at once. Its size changes
 rounding).
 """
 
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,13 @@ from fewshot_bn.episodes import Episodes
 from fewshot_bn.errors import DeviceError, UsageError
 from fewshot_bn.features import Features
 from fewshot_bn.images import Images, normalise
+
+logger = logging.getLogger(__name__)
+
+MOST_EPISODES = 64
+CPU_BYTES = 2**29
+CUDA_SHARE = 0.7  # of the free memory; the rest is for what a step needs besides
+HOST_BYTES = 2**29
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,13 @@ class Outcome:
     seconds: float
 
 
+def choose_devices(names: str) -> list[torch.device]:
+    """One or several devices by name, or `all` CUDA devices. Raises `DeviceError` for one that is not there."""
+    if names == "all":
+        names = ",".join(f"cuda:{index}" for index in range(torch.cuda.device_count())) or "cuda"
+    return [choose_device(name.strip()) for name in names.split(",")]
+
+
 def choose_device(name: str) -> torch.device:
     """`auto` takes the first CUDA device where there is one. Raises `DeviceError` for one that is not there."""
     if name == "auto":
@@ -57,36 +72,68 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def default_chunk(adapter: Adapter, n_images: int, image_px: int, device: torch.device) -> int:
-    """Episodes at once: 32 for a probe; for a tuner as many as keep the activations small enough to be fast.
+def chunk_size(adapter: Adapter, source: Source, n_support: int, n_query: int) -> int:
+    """Episodes at once: 32 for a probe; for a tuner as many as keep its memory in bounds, by a trial with one image.
 
-    `n_images` is what an episode weighs: its support images, or a quarter of its query images where that is more.
+    `n_support` and `n_query` count the images of an episode. Measured on CPUs: a larger batch is faster until its
+    activations fall out of the caches; on a GPU until its memory is full.
     """
     if adapter.takes == "features":
         return 32
-    pixels = 2**22 if device.type == "cuda" else 2**19  # measured on CPUs: larger batches fall out of the cache
-    return max(1, min(16, pixels // (n_images * image_px**2)))
+    image_bytes = 3 * source.images.preprocessing.crop_px**2
+    per_episode = n_support * adapter.bytes_per_image(source.backbone) + 4 * (n_support + n_query) * image_bytes
+    room = CPU_BYTES
+    if source.device.type == "cuda":
+        room = int(CUDA_SHARE * torch.cuda.mem_get_info(source.device)[0])
+    return max(1, min(MOST_EPISODES, room // per_episode, HOST_BYTES // ((n_support + n_query) * image_bytes)))
 
 
 def evaluate(adapter: Adapter, source: Source, episodes: Episodes, *, chunk: int | None = None) -> Iterator[Outcome]:
     """Adapt to every episode and classify its queries; yields one `Outcome` a chunk, in order.
 
-    An episode whose scores are not all finite counts as wrong on every query and as not converged.
+    An episode whose scores are not all finite counts as wrong on every query and as not converged. Where the memory of
+    the device runs out, the chunk is halved and the run goes on.
     """
     if chunk is None:
-        n_images = max(episodes.support[0].size, episodes.query[0].size // 4)
-        chunk = default_chunk(adapter, n_images, source.images.preprocessing.crop_px, source.device)
-    for start in range(0, len(episodes), chunk):
+        chunk = chunk_size(adapter, source, episodes.support[0].size, episodes.query[0].size)
+    start = 0
+    while start < len(episodes):
         began = time.perf_counter()
         part = episodes[start : start + chunk]
-        with exact_convolutions():
-            fit = _fit(adapter, source, part)
+        fit = _fit_in_memory(adapter, source, part)
+        if fit is None:
+            chunk = _halved(len(part), source)
+            continue
         finite = fit.logits.isfinite().all((1, 2))
         right = (fit.logits.argmax(-1) == _labels(part.query).to(source.device)) & finite[:, None]
         correct, converged, steps = (
             tuple(values.tolist()) for values in (right.sum(1), fit.converged & finite, fit.steps)
         )
         yield Outcome(correct, converged, steps, time.perf_counter() - began)
+        start += len(part)
+
+
+def _fit_in_memory(adapter: Adapter, source: Source, episodes: Episodes) -> Fit | None:
+    """None where the memory of the device has run out. Nothing of the failed attempt is alive when this returns."""
+    try:
+        with exact_convolutions():
+            return _fit(adapter, source, episodes)
+    except RuntimeError as problem:
+        if not isinstance(problem, torch.OutOfMemoryError) and "can't allocate memory" not in str(problem):
+            raise
+    return None
+
+
+def _halved(n_episodes: int, source: Source) -> int:
+    if source.device.type == "cuda":
+        torch.cuda.empty_cache()
+    if n_episodes == 1:
+        raise DeviceError(
+            f"{source.device}: out of memory with a single episode; take smaller images (--image-size), fewer support "
+            "images or a smaller batch_size"
+        )
+    logger.warning("%s: out of memory with %d episodes at once; going on with half", source.device, n_episodes)
+    return n_episodes // 2
 
 
 def _fit(adapter: Adapter, source: Source, episodes: Episodes) -> Fit:
@@ -94,12 +141,7 @@ def _fit(adapter: Adapter, source: Source, episodes: Episodes) -> Fit:
     support, query = episodes.support.reshape(len(episodes), -1), episodes.query.reshape(len(episodes), -1)
     if adapter.takes == "features":
         return adapter(source.features.gather(support), y_s, source.features.gather(query))
-    try:
-        return adapter(source.backbone, _pixels(source, support), y_s, _pixels(source, query))
-    except torch.OutOfMemoryError as problem:
-        raise DeviceError(
-            f"{source.device}: out of memory with {len(episodes)} episodes at once; lower --chunk"
-        ) from problem
+    return adapter(source.backbone, _pixels(source, support), y_s, _pixels(source, query), seeds=episodes.seeds)
 
 
 def _labels(rows: Int64[ndarray, "e way n"]) -> Int64[Tensor, "e wayn"]:

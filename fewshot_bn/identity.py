@@ -36,7 +36,7 @@ def identity_of(
             "card": backbone.card,
             "preprocessing": asdict(backbone.preprocessing),
         },
-        "adapter": {"name": name, "settings": settings_of(settings)},
+        "adapter": {"name": name, "settings": settings_of(settings), "transductive": settings.transductive},
         "shape": asdict(shape),
         "seed": seed,
     }
@@ -45,7 +45,7 @@ def identity_of(
 
 
 def file_name(identity: Identity) -> str:
-    """A name that reads well and differs between identities."""
+    """A name that reads well and differs between identities; shards of one result have names alike."""
     shape = identity["shape"]
     parts = [
         identity["dataset"]["name"],
@@ -55,8 +55,10 @@ def file_name(identity: Identity) -> str:
         f"{shape['n_support']}shot",
         f"{shape['n_query']}query",
         f"seed{identity['seed']}",
-        digest([json.dumps(identity, sort_keys=True)])[:8],
+        digest([json.dumps({**identity, "shard": None}, sort_keys=True)])[:8],
     ]
+    if "shard" in identity:
+        parts.append("shard{}of{}".format(*identity["shard"].split("/")))
     return "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", part)[:50] for part in parts) + ".json"
 
 

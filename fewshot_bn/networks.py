@@ -23,7 +23,7 @@ class Conv4(nn.Module):
             nn.Sequential(
                 nn.Conv2d(3 if i == 0 else width, width, 3, padding=1),
                 nn.BatchNorm2d(width),
-                nn.ReLU(),
+                nn.ReLU(inplace=True),
                 nn.MaxPool2d(2),
             )
             for i in range(4)
@@ -51,8 +51,8 @@ class CifarBlock(nn.Module):
         shortcut = x
         if self.pad:
             shortcut = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad, self.pad))
-        y = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(y)) + shortcut)
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        return F.relu(self.bn2(self.conv2(y)) + shortcut, inplace=True)
 
 
 class CifarResNet(nn.Module):
@@ -79,7 +79,7 @@ class CifarResNet(nn.Module):
         return nn.Sequential(first, *(CifarBlock(n_out, n_out, stride=1) for _ in range(n_blocks - 1)))
 
     def forward(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
-        z: Tensor = F.relu(self.bn1(self.conv1(x)))
+        z: Tensor = F.relu(self.bn1(self.conv1(x)), inplace=True)
         z = self.layer3(self.layer2(self.layer1(z)))
         return z.mean((2, 3))
 
@@ -95,7 +95,7 @@ class MobileNetV1(nn.Module):
 
         def unit(n_in: int, n_out: int, kernel: int, stride: int, *, groups: int = 1) -> list[nn.Module]:
             conv = nn.Conv2d(n_in, n_out, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
-            return [conv, nn.BatchNorm2d(n_out), nn.LeakyReLU(negative_slope)]
+            return [conv, nn.BatchNorm2d(n_out), nn.LeakyReLU(negative_slope, inplace=True)]
 
         def separable(n_in: int, n_out: int, stride: int) -> nn.Sequential:
             return nn.Sequential(*unit(n_in, n_in, 3, stride, groups=n_in), *unit(n_in, n_out, 1, 1))

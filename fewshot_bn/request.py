@@ -27,6 +27,7 @@ class Request:
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     device: str = "auto"
     chunk: int | None = None
+    shard: str | None = None
     output: Path = Path("results")
     keep_features: bool = True
     strict: bool = False

@@ -97,6 +97,11 @@ class ResultFile:
         self.result = result
         self._earlier = result.runs
 
+    def adopt(self, result: Result) -> None:
+        """Write `result`, which others have computed."""
+        self.result, self._earlier = result, result.runs
+        _write(self.path, result)
+
     def write(self, result: Result, run: Run) -> None:
         """Write `result`; `run` describes all that this process has added."""
         self.result = replace(result, runs=(*self._earlier, run))

@@ -2,8 +2,8 @@
 
 import platform
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 
@@ -11,17 +11,20 @@ import torch
 from tqdm import tqdm
 
 from fewshot_bn import paths
-from fewshot_bn.adapters import Adapter, make_adapter
-from fewshot_bn.backbones import load_backbone, with_preprocessing
+from fewshot_bn.adapters import Adapter, Tuner, make_adapter
+from fewshot_bn.backbones import Backbone, load_backbone, with_preprocessing
 from fewshot_bn.datasets import Dataset, open_dataset
 from fewshot_bn.episodes import Episodes, EpisodeShape, sample
-from fewshot_bn.errors import DataError, UsageError
-from fewshot_bn.evaluation import Source, choose_device, evaluate
+from fewshot_bn.errors import DataError, FewshotError, UsageError
+from fewshot_bn.evaluation import Source, choose_devices
 from fewshot_bn.features import Features
+from fewshot_bn.host_memory import keep_freed_memory
 from fewshot_bn.identity import Identity, identity_of
 from fewshot_bn.images import Images, with_geometry
+from fewshot_bn.parallel import evaluate_on, replicas
 from fewshot_bn.request import Request
 from fewshot_bn.results import ResultFile, Run, check_folder, open_result
+from fewshot_bn.shards import Shard, find_shards, merged, of_shard, parse_shard
 from fewshot_bn.statistics import estimate
 from fewshot_bn.table import percent, table
 
@@ -35,6 +38,7 @@ class Job:
     shape: EpisodeShape
     episodes: Episodes
     identity: Identity
+    shard: Shard | None
 
     @property
     def title(self) -> str:
@@ -43,24 +47,29 @@ class Job:
 
 def run(request: Request) -> None:
     """Do what `request` says and print the table. What can be checked is checked before the first long computation."""
+    keep_freed_memory()
     adapters = _adapters(request)
-    device = choose_device(request.device)
+    devices = choose_devices(request.device)
+    shard = parse_shard(request.shard) if request.shard else None
     check_folder(request.output)
     dataset = open_dataset(request.dataset, root=request.data_root, strict=request.strict)
-    source = _source(request, dataset, device)
-    for adapter in adapters.values():
+    source = _source(request, dataset, devices[0])
+    for name, adapter in adapters.items():
         if adapter.takes == "images":
-            adapter.check(source.backbone)
-    jobs = list(_jobs(request, adapters, source))
+            _check(name, adapter, source.backbone, request)
+    jobs = list(_jobs(request, adapters, source, shard))
+    sources = replicas(source, devices)
     say = _say_nothing if request.quiet else _say_on_stderr
-    say(_headline(request, source))
+    say(_headline(request, sources))
     for notice in (*dataset.notices, *source.backbone.notices):
         say(f"note: {notice}")
     results, files = [], []
     for job in jobs:
-        with open_result(request.output, job.identity, partial(_first, job, dataset, request), say) as file:
-            _complete(file, job, source, request, say=say)
-        results.append(file.result[: request.n_episodes])
+        first = partial(_first, job, dataset, request)
+        with open_result(request.output, job.identity, first, say) as file:
+            _take_shards(file, job, first, say)
+            _complete(file, job, sources, request, say=say)
+        results.append(file.result[: len(job.episodes)])
         files.append(file.path)
         say(f"{job.title}: {percent(estimate(results[-1].accuracies))}")
     print(table(results, request.baseline))
@@ -78,6 +87,15 @@ def _adapters(request: Request) -> dict[str, Adapter]:
     return adapters
 
 
+def _check(mode: str, adapter: Tuner, backbone: Backbone, request: Request) -> None:
+    """What an adapter can say before the first episode, for every number of shots."""
+    for n_support in request.n_support:
+        try:
+            adapter.check(backbone, request.n_way * n_support, request.n_way * request.n_query)
+        except FewshotError as problem:
+            raise type(problem)(f"--mode {mode}: {problem}") from problem
+
+
 def _source(request: Request, dataset: Dataset, device: torch.device) -> Source:
     backbone = load_backbone(request.model, weights=request.weights, device=device, strict=request.strict)
     geometry = with_geometry(backbone.preprocessing, request.preset, request.image_px)
@@ -87,14 +105,20 @@ def _source(request: Request, dataset: Dataset, device: torch.device) -> Source:
     return Source(images, backbone, Features(images, backbone, device=device, cache=cache), device)
 
 
-def _jobs(request: Request, adapters: Mapping[str, Adapter], source: Source) -> Iterator[Job]:
+def _jobs(request: Request, adapters: Mapping[str, Adapter], source: Source, shard: Shard | None) -> Iterator[Job]:
     dataset = source.images.dataset
     for n_support in dict.fromkeys(request.n_support):
         shape = EpisodeShape(request.n_way, n_support, request.n_query)
         episodes = _sample(dataset, shape, request, request.n_episodes)
+        if shard:
+            episodes = episodes[shard.part]
+            if not len(episodes):
+                raise UsageError(f"--shard {shard} of {request.n_episodes} episodes is empty; raise --n-episodes")
         for mode, adapter in adapters.items():
             identity = identity_of(dataset, source.backbone, (mode, adapter), shape=shape, seed=request.seed)
-            yield Job(mode, adapter, shape, episodes, identity)
+            if shard:
+                identity = of_shard(identity, shard)
+            yield Job(mode, adapter, shape, episodes, identity, shard)
 
 
 def _sample(dataset: Dataset, shape: EpisodeShape, request: Request, n_episodes: int) -> Episodes:
@@ -110,10 +134,25 @@ def _first(job: Job, dataset: Dataset, request: Request, n_episodes: int) -> Epi
     """The first episodes of the job's list, also beyond those that it is asked for."""
     if n_episodes <= len(job.episodes):
         return job.episodes[:n_episodes]
+    if job.shard:
+        return _sample(dataset, job.shape, request, n_episodes * job.shard.count)[job.shard.part]
     return _sample(dataset, job.shape, request, n_episodes)
 
 
-def _complete(file: ResultFile, job: Job, source: Source, request: Request, *, say: Callable[[str], None]) -> None:
+def _take_shards(file: ResultFile, job: Job, first: Callable[[int], Episodes], say: Callable[[str], None]) -> None:
+    """Take over what shards of this very result hold beyond it."""
+    shards = [] if job.shard else find_shards(file.path.parent, job.identity)
+    if not shards:
+        return
+    result = merged(shards)
+    if len(result) > len(file.result):
+        file.adopt(replace(result, episodes=first(len(result)).fingerprint))
+        say(f"note: {job.title}: {len(result)} episodes are merged from {len(shards)} shards")
+
+
+def _complete(
+    file: ResultFile, job: Job, sources: Sequence[Source], request: Request, *, say: Callable[[str], None]
+) -> None:
     """Run the episodes that the file does not hold yet, and add them chunk by chunk."""
     done = len(file.result)
     todo = job.episodes[done:]
@@ -121,15 +160,15 @@ def _complete(file: ResultFile, job: Job, source: Source, request: Request, *, s
         return
     try:
         if job.adapter.takes == "features":
-            _compute_features(source.features, todo, request, say)
+            _compute_features(sources[0].features, todo, request, say)
         seconds = 0.0
         with _bar(job.title, "episode", len(job.episodes), done, quiet=request.quiet) as bar:
-            for outcome in evaluate(job.adapter, source, todo, chunk=request.chunk):
+            for outcome in evaluate_on(job.adapter, sources, todo, chunk=request.chunk):
                 seconds += outcome.seconds
                 stop = len(file.result) + len(outcome.correct)
                 fingerprint = job.episodes[:stop].fingerprint
                 result = file.result.extended(outcome.correct, outcome.converged, outcome.steps, episodes=fingerprint)
-                file.write(result, Run(done, stop, seconds, _device_name(source.device), _versions()))
+                file.write(result, Run(done, stop, seconds, _device_names(sources), _versions()))
                 bar.set_postfix_str(f"accuracy {percent(estimate(result.accuracies))}", refresh=False)
                 bar.update(len(outcome.correct))
     except KeyboardInterrupt:
@@ -162,13 +201,18 @@ def _bar(title: str, unit: str, total: int, done: int = 0, *, quiet: bool) -> "t
     return tqdm(desc=title, unit=unit, total=total, initial=done, leave=False, disable=True if quiet else None)
 
 
-def _headline(request: Request, source: Source) -> str:
-    dataset, backbone = source.images.dataset, source.backbone
+def _headline(request: Request, sources: Sequence[Source]) -> str:
+    dataset, backbone = sources[0].images.dataset, sources[0].backbone
+    part = f", shard {request.shard}" if request.shard else ""
     return (
         f"{dataset.name} ({len(dataset):,} images, {len(dataset.class_names)} classes), "
         f"{backbone.name} ({backbone.weights}) at {backbone.preprocessing.crop_px} px; {request.n_way}-way, "
-        f"{request.n_query} queries, {request.n_episodes} episodes, seed {request.seed}; {_device_name(source.device)}"
+        f"{request.n_query} queries, {request.n_episodes} episodes, seed {request.seed}{part}; {_device_names(sources)}"
     )
+
+
+def _device_names(sources: Sequence[Source]) -> str:
+    return ", ".join(_device_name(source.device) for source in sources)
 
 
 def _device_name(device: torch.device) -> str:

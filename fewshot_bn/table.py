@@ -35,13 +35,17 @@ def _row(result: Result, baseline: Result | None) -> list[str]:
     else:
         difference = percent(paired_difference(result.accuracies, baseline.accuracies), signed=True)
     n_not_converged = result.converged.count(False)
+    remarks = [
+        "transductive" if result.identity["adapter"]["transductive"] else "",
+        f"{n_not_converged} of {len(result)} episodes did not converge" if n_not_converged else "",
+    ]
     return [
         result.identity["adapter"]["name"],
         str(result.identity["shape"]["n_support"]),
         percent(estimate(result.accuracies)),
         difference,
         f"{result.seconds_per_episode:.2g}",
-        f"{n_not_converged} of {len(result)} episodes did not converge" if n_not_converged else "",
+        "; ".join(filter(None, remarks)),
     ]
 
 

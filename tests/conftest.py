@@ -1,6 +1,8 @@
 """Shapes in signatures are checked while tests run; caches go to a folder of the test session."""
 
 import os
+import secrets
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("FEWSHOT_BN_CACHE", str(folder))
     monkeypatch.delenv("FEWSHOT_BN_DATA", raising=False)
     return folder
+
+
+@pytest.fixture
+def fresh_seed() -> int:
+    """Another seed in every run of the tests."""
+    seed = secrets.randbelow(2**31)
+    sys.stdout.write(f"seed {seed}\n")  # shown with a failure
+    return seed
 
 
 @pytest.fixture

@@ -5,9 +5,13 @@ import dataclasses
 import pytest
 import torch
 from conftest import small_backbone
+from torch import nn
 
 from fewshot_bn.adapters import ADAPTERS, make_adapter, settings_of
+from fewshot_bn.backbones import freeze
 from fewshot_bn.errors import DataError, FewshotError, UsageError
+from fewshot_bn.images import Preprocessing
+from fewshot_bn.networks import CifarResNet
 
 N_WAY, SIDE, DIM = 3, 8, 6
 
@@ -25,7 +29,28 @@ def problem(name, *, n_episodes=4, n_support=2, n_query=5, seed=0):
         return means[torch.arange(n_episodes)[:, None], y] + 0.5 * noise
 
     x_s, x_q = inputs(y_s), inputs(y_q)
-    return (x_s, y_s, x_q) if ADAPTERS[name].takes == "features" else (small_backbone(), x_s, y_s, x_q)
+    backbones = {"gn": mixed_backbone, "ln": mixed_backbone, "bn23": resnet_backbone}
+    return (x_s, y_s, x_q) if size == (DIM,) else (backbones.get(name, small_backbone)(), x_s, y_s, x_q)
+
+
+def resnet_backbone():
+    """A network whose layers have the names of a ResNet's."""
+    network = CifarResNet(depth=8, width=4)
+    generator = torch.Generator().manual_seed(1)
+    for parameter in network.parameters():
+        parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * 0.5)
+    return freeze(network, "tiny resnet", "", Preprocessing(SIDE, SIDE), architecture="tiny resnet")
+
+
+def mixed_backbone():
+    """A network with GroupNorm and LayerNorm."""
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2), nn.GroupNorm(2, 8), nn.ReLU(), nn.Flatten(), nn.LayerNorm(72), nn.Linear(72, DIM)
+    )
+    generator = torch.Generator().manual_seed(1)
+    for parameter in network.parameters():
+        parameter.data.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
+    return freeze(network, "mixed", "", Preprocessing(SIDE, SIDE), architecture="mixed")
 
 
 def reorder(arguments, episodes, support=slice(None)):
@@ -81,16 +106,28 @@ def test_episodes_are_independent(name):
 
 
 def test_the_order_of_support_images_does_not_matter(name):
+    if getattr(make_adapter(name), "batch_size", 0) in range(1, 6):
+        pytest.skip("its batches are drawn by position in the support set")
     arguments, order = problem(name), torch.tensor([3, 0, 5, 1, 4, 2])
     expected = make_adapter(name)(*arguments).logits
     assert torch.allclose(make_adapter(name)(*reorder(arguments, slice(None), order)).logits, expected, atol=1e-4)
 
 
 def test_each_query_is_classified_on_its_own(name):
-    """No adapter here is transductive: another set of queries does not change the answer for one of them."""
+    """No adapter is transductive by default: another set of queries does not change the answer for one of them."""
     *others, x_q = problem(name)
-    expected = make_adapter(name)(*others, x_q).logits[:, :2]
-    assert torch.allclose(make_adapter(name)(*others, x_q[:, :2].contiguous()).logits, expected, atol=1e-5)
+    adapter = make_adapter(name)
+    assert not adapter.transductive
+    expected = adapter(*others, x_q).logits[:, :2]
+    assert torch.allclose(adapter(*others, x_q[:, :2].contiguous()).logits, expected, atol=1e-5)
+
+
+def test_a_transductive_adapter_says_so():
+    *others, x_q = problem("bn")
+    adapter = make_adapter("bn", {"statistics": "transductive"})
+    assert adapter.transductive
+    alone = adapter(*others, x_q[:, :2].contiguous()).logits
+    assert not torch.allclose(alone, adapter(*others, x_q).logits[:, :2], atol=1e-3)
 
 
 @pytest.mark.parametrize("labels", [[3, 3, 4, 4, 5, 5], [0, 0, 0, 0, 2, 2], [0, 0, 0, 0, 0, 0], [-1, -1, 0, 0, 1, 1]])
@@ -101,7 +138,9 @@ def test_labels_that_are_not_0_to_way_are_an_error(name, labels):
 
 
 def test_an_unknown_mode_names_the_closest():
-    with pytest.raises(UsageError, match=r"unknown mode 'prot' \(did you mean 'proto'\?\); choose from: proto, lr, bn"):
+    with pytest.raises(
+        UsageError, match=r"unknown mode 'prot' \(did you mean 'proto'\?\); choose from: proto, lr, bn, "
+    ):
         make_adapter("prot")
 
 
@@ -115,7 +154,7 @@ def test_settings_are_parsed_from_text():
     [
         ("bn", {"step": "7"}, r"unknown setting of bn 'step' \(did you mean 'steps'\?\)"),
         ("bn", {"steps": "7.5"}, "bn.steps is '7.5'; it must be a whole number"),
-        ("bn", {"steps": "0"}, "bn: steps is 0; it must be a finite number above 0"),
+        ("bn", {"steps": "0"}, "bn: steps is 0 and epochs is 0; exactly one of them must be above 0"),
         ("bn", {"lr_head": "-1"}, "bn: lr_head is -1.0; it must be a finite number of 0 or more"),
         ("bn", {"lr_norm": "nan"}, "bn: lr_norm is nan"),
         ("bn", {"momentum": "1"}, "bn: momentum is 1.0; it must be at least 0 and below 1"),

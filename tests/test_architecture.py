@@ -11,7 +11,7 @@ import fewshot_bn
 
 PACKAGE = Path(fewshot_bn.__file__).parent
 ORDER = [
-    ["errors", "request", "paths", "statistics", "__init__"],
+    ["errors", "request", "paths", "statistics", "host_memory", "help_text", "__init__"],
     ["chance", "cards"],
     ["episodes", "datasets", "networks"],
     ["images", "checkpoints"],
@@ -19,7 +19,8 @@ ORDER = [
     ["backbones"],
     ["features", "adapters"],
     ["identity", "evaluation"],
-    ["results"],
+    ["results", "parallel"],
+    ["shards"],
     ["table"],
     ["suite"],
     ["eval"],

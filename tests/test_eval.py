@@ -117,9 +117,9 @@ def test_ctrl_c_keeps_what_was_computed_and_the_same_command_goes_on(here, capsy
                 raise KeyboardInterrupt
             yield outcome
 
-    evaluate = suite.evaluate
+    evaluate = suite.evaluate_on
     with monkeypatch.context() as patch:
-        patch.setattr(suite, "evaluate", interrupted)
+        patch.setattr(suite, "evaluate_on", interrupted)
         assert run("--baseline", "none", "--chunk", "2") == 130
     message = capsys.readouterr().err.splitlines()[-1]
     assert message.startswith("stopped: 4 of 6 episodes of bn 2-shot are done and are kept in results")
@@ -159,7 +159,7 @@ def test_a_bn_run_that_diverges_is_counted_as_wrong_and_shown(here, capsys):
         (["--model", "none.toml"], "none.toml: this card cannot be read: No such file"),
         (["--model", "vit_b_32", "--weights", "random"], "vit_b_32: no BatchNorm layer"),
         (["--weights", "absent.pth"], "tiny: no weights file absent.pth"),
-        (["--mode", "bm"], r"unknown mode 'bm' \(did you mean 'bn'\?\); choose from: proto, lr, bn"),
+        (["--mode", "bm"], r"unknown mode 'bm' \(did you mean 'bn'\?\); choose from: proto, lr, bn, "),
         (["--baseline", "lrr"], r"unknown mode 'lrr' \(did you mean 'lr'\?\)"),
         (["--set", "bn.step=3"], r"unknown setting of bn 'step' \(did you mean 'steps'\?\)"),
         (["--set", "proto.steps=3"], r"--set names 'proto', which is not a mode of this run \(lr, bn\)"),
@@ -221,9 +221,9 @@ def test_help_reads_well(capsys):
     assert stop.value.code == 0
     text = capsys.readouterr().out
     assert EXAMPLES in text
-    for name, kind in ADAPTERS.items():
-        assert re.search(rf"^  {name} ", EXAMPLES, re.M)
-        assert all(setting in EXAMPLES for setting in settings_of(kind()))
+    for name, adapter in ADAPTERS.items():
+        assert re.search(rf"^  ([a-z]+, )?{name}[ ,]", EXAMPLES, re.M)
+        assert all(setting in EXAMPLES for setting in settings_of(adapter))
 
 
 def test_defaults_are_those_of_the_request():

@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -9,7 +9,7 @@ from fewshot_bn.adapters import Fit, make_adapter
 from fewshot_bn.datasets import open_dataset
 from fewshot_bn.episodes import EpisodeShape, sample
 from fewshot_bn.errors import DeviceError, UsageError
-from fewshot_bn.evaluation import Source, choose_device, default_chunk, evaluate
+from fewshot_bn.evaluation import Source, choose_device, chunk_size, evaluate
 from fewshot_bn.features import Features
 from fewshot_bn.images import Images, Preprocessing, normalise
 
@@ -62,6 +62,7 @@ def test_an_episode_that_is_not_finite_counts_as_wrong_and_is_reported(source, e
     @dataclass(frozen=True)
     class Diverges:
         takes: ClassVar[str] = "features"
+        transductive: ClassVar[bool] = False
 
         def __call__(self, z_s, y_s, z_q):
             logits = torch.nn.functional.one_hot(torch.arange(12) // 4).double().expand(len(z_s), -1, -1).clone()
@@ -84,8 +85,48 @@ def test_devices():
         choose_device("cuda:99")
 
 
-def test_the_default_chunk_shrinks_with_the_image():
+def test_the_default_chunk_shrinks_with_the_image_and_the_episode(source):
     bn = make_adapter("bn")
-    sizes = [default_chunk(bn, 25, side, CPU) for side in (16, 32, 96, 224)]
+    sizes = []
+    for side in (16, 32, 96, 224):
+        geometry = replace(source.images.preprocessing, resize_px=side, crop_px=side)
+        backbone = replace(source.backbone, preprocessing=geometry)
+        larger = replace(source, images=Images(source.images.dataset, geometry), backbone=backbone)
+        sizes.append(chunk_size(bn, larger, 25, 75))
     assert sizes == sorted(sizes, reverse=True)
-    assert sizes[-1] == 1
+    assert sizes[0] == 64 > sizes[-1] >= 1
+    assert chunk_size(bn, larger, 100_000, 75) == 1
+    assert chunk_size(make_adapter("lr"), larger, 25, 75) == 32
+
+
+@dataclass(frozen=True)
+class NeedsRoom:
+    """Runs out of memory with more than `room` episodes at once."""
+
+    takes: ClassVar[str] = "features"
+    transductive: ClassVar[bool] = False
+    room: int = 2
+    message: str = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."
+
+    def __call__(self, z_s, y_s, z_q):
+        if len(z_s) > self.room:
+            raise RuntimeError(self.message)
+        return make_adapter("proto")(z_s, y_s, z_q)
+
+
+def test_where_memory_runs_out_the_chunk_is_halved_and_the_answer_stays(source, episodes, caplog):
+    outcomes = list(evaluate(NeedsRoom(), source, episodes, chunk=7))
+    assert [len(outcome.correct) for outcome in outcomes] == [1] * 7  # 7, 3, 1
+    assert "cpu: out of memory with 7 episodes at once; going on with half" in caplog.text
+    expected = [n for outcome in evaluate(make_adapter("proto"), source, episodes) for n in outcome.correct]
+    assert [outcome.correct[0] for outcome in outcomes] == expected
+
+
+def test_a_single_episode_that_does_not_fit_is_an_error(source, episodes):
+    with pytest.raises(DeviceError, match="cpu: out of memory with a single episode; take smaller images"):
+        list(evaluate(NeedsRoom(room=0), source, episodes))
+
+
+def test_other_failures_are_not_taken_for_lack_of_memory(source, episodes):
+    with pytest.raises(RuntimeError, match="something else"):
+        list(evaluate(NeedsRoom(room=0, message="something else"), source, episodes))

@@ -6,7 +6,7 @@ import torch
 from references import sklearn_lr
 
 from fewshot_bn.adapters import make_adapter
-from fewshot_bn.adapters.lr import _Problem, in_span, solve
+from fewshot_bn.adapters.lr import LogisticRegression, _Problem, solve, span
 
 
 def problem(n_way, n_support, dim, *, n_episodes=3, spread=1.0, seed=0):
@@ -76,7 +76,8 @@ def test_a_fit_that_runs_out_of_steps_says_so():
 
 def test_coordinates_in_the_span_keep_all_products():
     z_s, _, z_q = problem(5, 5, 64)
-    x_s, x_q = in_span(z_s, z_q)
+    mean, x_s, axes = span(z_s)
+    x_q = (z_q - mean) @ axes
     centred_s, centred_q = (z.double() - z_s.double().mean(1, keepdim=True) for z in (z_s, z_q))
     assert torch.allclose(x_s @ x_s.mT, centred_s @ centred_s.mT, atol=1e-9)
     assert torch.allclose(x_q @ x_s.mT, centred_q @ centred_s.mT, atol=1e-9)
@@ -103,7 +104,7 @@ def test_the_hessian_is_the_derivative_of_the_gradient_and_the_gradient_that_of_
 def test_converged_episodes_drop_out_and_keep_their_answer():
     z_s, y_s, _ = problem(3, 5, 10, n_episodes=4)
     z_s[0] *= 30  # this one takes more steps
-    x_s, _ = in_span(z_s, z_s)
+    _, x_s, _ = span(z_s)
     y = torch.nn.functional.one_hot(y_s).double()
     together, steps, converged = solve(_Problem(x_s, y, 10.0), 1e-6, 100)
     assert converged.all()
@@ -112,3 +113,11 @@ def test_converged_episodes_drop_out_and_keep_their_answer():
     assert len(set(steps.tolist())) > 1
     for e, (theta, _, _) in enumerate(alone):
         assert torch.allclose(theta[0], together[e], atol=1e-9)
+
+
+@pytest.mark.parametrize("n_way", [2, 3])
+def test_coefficients_give_the_scores_as_a_linear_layer(n_way):
+    z_s, y_s, z_q = problem(n_way, 4, 12)
+    weight, bias = LogisticRegression(C=2.0).coefficients(z_s, y_s)
+    scores = z_q.double() @ weight.mT + bias[:, None]
+    assert torch.allclose(scores, LogisticRegression(C=2.0)(z_s, y_s, z_q).logits, atol=1e-9)

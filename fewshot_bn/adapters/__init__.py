@@ -3,20 +3,30 @@
 import dataclasses
 import typing
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from fewshot_bn.adapters.bn import BatchNormTuning
 from fewshot_bn.adapters.contract import Adapter, Fit, Probe, Tuner
 from fewshot_bn.adapters.lr import LogisticRegression
+from fewshot_bn.adapters.norm_tuning import NormTuning
 from fewshot_bn.adapters.proto import Prototypes
 from fewshot_bn.errors import UsageError, unknown
 
 __all__ = ["ADAPTERS", "Adapter", "Fit", "Probe", "Tuner", "make_adapter", "settings_of"]
 
-ADAPTERS: dict[str, type[Adapter]] = {
-    "proto": Prototypes,
-    "lr": LogisticRegression,
-    "bn": BatchNormTuning,
+_PUBLISHED = NormTuning(statistics="batch", head="normal", steps=0, epochs=70, batch_size=16, weight_decay=1e-6)
+
+ADAPTERS: dict[str, Adapter] = {
+    "proto": Prototypes(),
+    "lr": LogisticRegression(),
+    "bn": NormTuning(),
+    "bn23": replace(_PUBLISHED, scope="bn23"),  # the 33-layer recipe of Yazdanpanah et al. 2022
+    "bn-all": replace(_PUBLISHED, weight_decay=0.0),  # an independent implementation of it, all layers
+    "bn-cdfsl": NormTuning(  # the fine-tuning of Guo et al. 2020, arXiv:1912.07200, on norm layers
+        statistics="batch", head="normal", steps=0, epochs=100, batch_size=4, schedule="constant", momentum=0.0
+    ),
+    "gn": NormTuning(norm="group"),
+    "ln": NormTuning(norm="layer"),
 }
 
 
@@ -24,9 +34,9 @@ def make_adapter(name: str, settings: Mapping[str, str] | None = None) -> Adapte
     """The adapter `name` with settings given as text, e.g. {"steps": "40"}; the others keep their defaults."""
     if name not in ADAPTERS:
         raise unknown("mode", name, ADAPTERS)
-    kind = ADAPTERS[name]
-    hints = typing.get_type_hints(kind)
-    fields = [field.name for field in dataclasses.fields(kind)]
+    default = ADAPTERS[name]
+    hints = typing.get_type_hints(type(default))
+    fields = [field.name for field in dataclasses.fields(default)]
     values = {}
     for setting, text in (settings or {}).items():
         if setting not in fields:
@@ -35,7 +45,7 @@ def make_adapter(name: str, settings: Mapping[str, str] | None = None) -> Adapte
             raise unknown(f"setting of {name}", setting, fields)
         values[setting] = _parse(text, hints[setting], f"{name}.{setting}")
     try:
-        return kind(**values)
+        return replace(default, **values)
     except UsageError as problem:
         raise UsageError(f"{name}: {problem}") from problem
 

@@ -1,11 +1,12 @@
 """What an adapter is: settings in a frozen dataclass, called on a batch of episodes, answering with a `Fit`.
 
-A probe sees frozen features, a tuner sees the images and the backbone. Both are inductive: the query of an episode
-never changes how another query is classified. The same arguments give the same answer.
+A probe sees frozen features, a tuner sees the images and the backbone. The same arguments give the same answer. An
+adapter is inductive, the query of an episode never changing how another is classified, unless it says `transductive`.
 
 Shapes: features z_s [e n d], z_q [e q d]; images x_s [e n 3 h w], x_q [e q 3 h w]; labels y_s [e n] in 0..way-1.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -36,6 +37,7 @@ class Probe(Protocol):
     """Classifies on frozen features."""
 
     takes: ClassVar[Literal["features"]]
+    transductive: ClassVar[bool]
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     def __call__(self, z_s: Float[Tensor, "e n d"], y_s: Int64[Tensor, "e n"], z_q: Float[Tensor, "e q d"]) -> Fit: ...
@@ -43,13 +45,25 @@ class Probe(Protocol):
 
 @runtime_checkable
 class Tuner(Protocol):
-    """Adapts the backbone to each episode; leaves the backbone itself bit-identical."""
+    """Adapts the backbone to each episode; leaves the backbone itself bit-identical.
+
+    `seeds`, one per episode, decide whatever an adapter draws.
+    """
 
     takes: ClassVar[Literal["images"]]
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
-    def check(self, backbone: Backbone) -> None:
-        """Raise `ModelError` where this backbone cannot be adapted."""
+    @property
+    def transductive(self) -> bool:
+        """Whether a query has a say in how another query of its episode is classified."""
+        ...
+
+    def check(self, backbone: Backbone, n_support: int, n_query: int) -> None:
+        """Raise `ModelError` or `UsageError` where this backbone cannot be adapted to episodes of so many images."""
+        ...
+
+    def bytes_per_image(self, backbone: Backbone) -> int:
+        """Device memory that one support image takes during a training step."""
         ...
 
     def __call__(
@@ -58,6 +72,8 @@ class Tuner(Protocol):
         x_s: Float[Tensor, "e n 3 h w"],
         y_s: Int64[Tensor, "e n"],
         x_q: Float[Tensor, "e q 3 h w"],
+        *,
+        seeds: Sequence[int] | None = None,
     ) -> Fit: ...
 
 

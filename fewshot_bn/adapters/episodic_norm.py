@@ -1,102 +1,160 @@
-"""The engine of the tuned adapters: one frozen network that runs many episodes at once.
+"""Norm layers that treat each episode of a batch on its own: scale, shift and running statistics per episode.
 
-Convolutions are frozen and shared, episodes differ only in the scale and shift of each BatchNorm layer. So E episodes
-of n images are one ordinary batch of E*n images in which every BatchNorm layer applies a scale and shift of its own
-to each episode. One episode's gradient never sees another's.
+E episodes of n images are one ordinary batch of E*n images for everything else in a network. Here the images of an
+episode, which lie next to each other, meet the scale and shift of that episode, and under batch statistics they are
+normalised among themselves. So no episode ever sees another, forward or backward.
 
-Shapes: gamma, beta [e c]; activations [e*n c ...], the images of an episode next to each other.
-Source: Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 2 (inference: fixed statistics).
+BatchNorm goes through torch's own kernels, episode by episode on slices of the batch: one pass forward, one for both
+sums of the backward pass, and nothing is computed for what is frozen. For a single episode that is `nn.BatchNorm2d`.
+
+Shapes: gamma, beta, running statistics [e c]; activations [e*n c ...].
+Source: Ioffe and Szegedy 2015, arXiv:1502.03167, algorithms 1 and 2.
 """
 
-import copy
-import itertools
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fewshot_bn.errors import ModelError
+Statistics = Literal["running", "batch", "batch, tracked"]
 
 
-def norm_layers(network: nn.Module) -> dict[str, _BatchNorm]:
-    """The BatchNorm layers that have a scale and shift by name, in the order of the network."""
-    return {
-        name: module for name, module in network.named_modules() if isinstance(module, _BatchNorm) and module.affine
-    }
+class EpisodicNorm(nn.Module):
+    """What all kinds share: the scale `gamma` and shift `beta` of each episode, set from outside before each pass."""
+
+    def __init__(self, frozen: nn.Module, n_episodes: int) -> None:
+        super().__init__()
+        self.n_episodes = n_episodes
+        state = frozen.state_dict()
+        self.gamma: Tensor = state["weight"].expand(n_episodes, *state["weight"].shape)
+        self.beta: Tensor = state["bias"].expand(n_episodes, *state["bias"].shape)
 
 
-def check_norm_layers(network: nn.Module, where: str) -> None:
-    """Raise `ModelError` where there is nothing to tune, or no statistics to tune under."""
-    layers = norm_layers(network)
-    if not layers:
-        kinds = sorted({type(module).__name__ for module in network.modules() if "Norm" in type(module).__name__})
-        found = f"its norm layers are {', '.join(kinds)}" if kinds else "it has no norm layers"
-        raise ModelError(f"{where}: no BatchNorm layer with scale and shift, which --mode bn needs; {found}")
-    unfit = [name for name, layer in layers.items() if layer.running_mean is None]
-    if unfit:
-        raise ModelError(f"{where}: the BatchNorm layer {unfit[0]} keeps no running statistics, so it has no eval mode")
+class EpisodicAffine(EpisodicNorm):
+    """A layer that normalises each image by itself (GroupNorm, LayerNorm and kin), run on one episode after another."""
+
+    def __init__(self, frozen: nn.Module, n_episodes: int) -> None:
+        super().__init__(frozen, n_episodes)
+        self.frozen = frozen
+
+    def forward(self, x: Float[Tensor, "en *size"]) -> Float[Tensor, "en *size"]:
+        parts = x.chunk(self.n_episodes)
+        return torch.cat([self._run(part, e) for e, part in enumerate(parts)])
+
+    def _run(self, x: Tensor, e: int) -> Tensor:
+        y: Tensor = torch.func.functional_call(self.frozen, {"weight": self.gamma[e], "bias": self.beta[e]}, (x,))
+        return y
 
 
-class EpisodicBatchNorm(nn.Module):
-    """A BatchNorm layer in eval mode with a scale and shift per episode, which start at the frozen layer's."""
+class EpisodicBatchNorm(EpisodicNorm):
+    """A BatchNorm layer with running statistics per episode.
+
+    `statistics` says what it normalises with: the running statistics, or those of the batch; tracked, the latter also
+    move the running statistics as `nn.BatchNorm2d` does in training.
+    """
 
     def __init__(self, frozen: _BatchNorm, n_episodes: int) -> None:
-        super().__init__()
-        if frozen.running_mean is None or frozen.running_var is None:
-            raise ModelError("a BatchNorm layer without running statistics has no eval mode")
-        self.register_buffer("mean", frozen.running_mean)
-        self.register_buffer("rstd", torch.rsqrt(frozen.running_var + frozen.eps))
-        self.mean: Tensor
-        self.rstd: Tensor
-        self.gamma = nn.Parameter(frozen.weight.detach().repeat(n_episodes, 1))
-        self.beta = nn.Parameter(frozen.bias.detach().repeat(n_episodes, 1))
+        super().__init__(frozen, n_episodes)
+        self.eps, self.momentum = frozen.eps, frozen.momentum
+        state = frozen.state_dict()
+        self.running_mean = state["running_mean"].repeat(n_episodes, 1)
+        self.running_var = state["running_var"].repeat(n_episodes, 1)
+        self.n_batches = int(state.get("num_batches_tracked", 0))
+        self.statistics: Statistics = "running"
 
     def forward(self, x: Float[Tensor, "en c *size"]) -> Float[Tensor, "en c *size"]:
-        scale = self.gamma * self.rstd
-        y: Tensor = _ScaleShift.apply(x, scale, self.beta - self.mean * scale)
+        y: Tensor = _BatchNormOfEpisodes.apply(x, self.gamma, self.beta, self)
         return y
 
+    def next_momentum(self) -> float:
+        """How far the running statistics move to those of this batch."""
+        if self.statistics != "batch, tracked":
+            return 0.0
+        self.n_batches += 1
+        return 1 / self.n_batches if self.momentum is None else self.momentum
 
-class _ScaleShift(torch.autograd.Function):
-    """y = scale * x + shift, scale and shift [e c] being those of the episode that the image belongs to."""
+    @torch.no_grad()
+    def convert(self, mean: Float[Tensor, "e c"], var: Float[Tensor, "e c"]) -> None:
+        """Take other running statistics, and change scale and shift so that eval mode gives the same as before.
 
+        Source: DAFT's conversion of a BatchNorm layer to target statistics:
+        γ' = γ √(σn² + ε) / √(σo² + ε), β' = β + (μn - μo) γ / √(σo² + ε), with the old γ in both.
+        """
+        per_std = self.gamma * torch.rsqrt(self.running_var + self.eps)
+        self.beta.add_((mean - self.running_mean) * per_std)
+        self.gamma.copy_(per_std * torch.sqrt(var + self.eps))
+        self.running_mean.copy_(mean)
+        self.running_var.copy_(var)
+
+
+class _BatchNormOfEpisodes(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        ctx.save_for_backward(x, scale)
-        y = torch.empty_like(x)  # no view of anything, since activations may overwrite it in place
-        x, out = _by_episode(x, len(scale)), _by_episode(y, len(scale))
-        torch.addcmul(_like(shift, x), x, _like(scale, x), out=out)
+    def forward(  # noqa: PLR0917 - autograd passes by position
+        ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, layer: EpisodicBatchNorm
+    ) -> Tensor:
+        batch, momentum = layer.statistics != "running", layer.next_momentum()
+        mean, rstd = layer.running_mean, torch.rsqrt(layer.running_var + layer.eps)
+        if batch:
+            mean, rstd = torch.empty_like(mean), torch.empty_like(rstd)
+        y = torch.empty_like(x)
+        none = mean.new_empty(0)
+        for e, (part, out) in enumerate(zip(x.chunk(len(gamma)), y.chunk(len(gamma)), strict=True)):
+            torch.ops.aten.native_batch_norm.out(
+                part,
+                gamma[e],
+                beta[e],
+                layer.running_mean[e] if momentum or not batch else None,
+                layer.running_var[e] if momentum or not batch else None,
+                batch,
+                momentum,
+                layer.eps,
+                out=out,
+                save_mean=mean[e] if batch else none,
+                save_invstd=rstd[e] if batch else none,
+            )
+        ctx.save_for_backward(x, gamma, mean, rstd)
+        ctx.batch = batch
         return y
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
-        x, scale = ctx.saved_tensors
-        x, g = _by_episode(x, len(scale)), _by_episode(gradients[0], len(scale))
-        within = (1, *range(3, g.ndim))  # everything but episode and channel
-        g_x = (g * _like(scale, g)).flatten(0, 1) if ctx.needs_input_grad[0] else None
-        return g_x, (g * x).sum(within), g.sum(within)
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+        (g,) = gradients
+        x, gamma, mean, rstd = ctx.saved_tensors
+        training = True  # so that both kinds of statistics come in as mean and rstd; the sums are the same
+        through_statistics = ctx.batch and ctx.needs_input_grad[0]
+        parts = []
+        for e, (part, g_part) in enumerate(zip(x.chunk(len(gamma)), g.chunk(len(gamma)), strict=True)):
+            parts.append(
+                torch.ops.aten.native_batch_norm_backward(
+                    g_part,
+                    part,
+                    gamma[e],
+                    None,
+                    None,
+                    mean[e],
+                    rstd[e],
+                    training,
+                    0.0,
+                    [through_statistics, True, True],
+                )
+            )
+        if through_statistics:
+            g_x = torch.cat([part[0] for part in parts]) if len(parts) > 1 else parts[0][0]
+        else:
+            g_x = g * _of_images(gamma * rstd, g) if ctx.needs_input_grad[0] else None
+        return g_x, torch.stack([part[1] for part in parts]), torch.stack([part[2] for part in parts]), None
 
 
-def _by_episode(x: Tensor, n_episodes: int) -> Tensor:
-    return x.reshape(n_episodes, -1, *x.shape[1:])
+def _of_images(per_episode: Float[Tensor, "e c"], x: Float[Tensor, "en c *size"]) -> Float[Tensor, "en c *ones"]:
+    """The value of each image's episode, in the dtype of `x` and ready to be multiplied with it."""
+    of_images = per_episode.to(x.dtype).repeat_interleave(len(x) // len(per_episode), 0)
+    return of_images.reshape(*of_images.shape, *(1 for _ in range(x.ndim - 2)))
 
 
-def _like(per_channel: Tensor, x: Tensor) -> Tensor:
-    """[e c] as [e 1 c 1 ...], to meet activations [e n c ...]."""
-    return per_channel.reshape(len(per_channel), 1, -1, *(1 for _ in range(x.ndim - 3)))
-
-
-def episodic_copy(network: nn.Module, n_episodes: int) -> tuple[nn.Module, list[EpisodicBatchNorm]]:
-    """A copy of `network` that shares its tensors, with the BatchNorm layers made episodic; and those layers.
-
-    The network itself is never touched, so nothing needs to be put back, whatever happens in between.
-    """
-    shared = {id(tensor): tensor for tensor in itertools.chain(network.parameters(), network.buffers())}
-    view = copy.deepcopy(network, shared)
-    episodic = {layer: EpisodicBatchNorm(layer, n_episodes) for layer in norm_layers(view).values()}
-    for name, layer in list(view.named_modules(remove_duplicate=False)):
-        if isinstance(layer, _BatchNorm) and layer in episodic:
-            view.set_submodule(name, episodic[layer])
-    return view, list(episodic.values())
+def episodic(frozen: nn.Module, n_episodes: int) -> EpisodicNorm:
+    """The episodic layer that starts as `frozen` in eval mode in every episode."""
+    if isinstance(frozen, _BatchNorm):
+        return EpisodicBatchNorm(frozen, n_episodes)
+    return EpisodicAffine(frozen, n_episodes)

@@ -36,6 +36,7 @@ class LogisticRegression:
     """Multinomial logistic regression with an L2 penalty; `tolerance` bounds the error of a logit."""
 
     takes: ClassVar[Literal["features"]] = "features"
+    transductive: ClassVar[bool] = False
     C: float = 1.0
     tolerance: float = 1e-6
     max_steps: int = 200
@@ -46,27 +47,39 @@ class LogisticRegression:
     def __call__(self, z_s: Float[Tensor, "e n d"], y_s: Int64[Tensor, "e n"], z_q: Float[Tensor, "e q d"]) -> Fit:
         check_finite(z_s, "support")
         check_finite(z_q, "query")
+        mean, axes, theta, steps, converged = self._solve(z_s, y_s)
+        return Fit(_with_one((z_q - mean) @ axes) @ theta, steps, converged)
+
+    def coefficients(
+        self, z_s: Float[Tensor, "e n d"], y_s: Int64[Tensor, "e n"]
+    ) -> tuple[Float[Tensor, "e way d"], Float[Tensor, "e way"]]:
+        """The solution as weights and intercepts, in float64: scores are z Wᵀ + b."""
+        check_finite(z_s, "support")
+        mean, axes, theta, _, _ = self._solve(z_s, y_s)
+        weight = (axes @ theta[:, :-1]).mT
+        return weight, theta[:, -1] - (mean @ weight.mT)[:, 0]
+
+    def _solve(self, z_s: Tensor, y_s: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         n_way = count_ways(y_s)
-        x_s, x_q = in_span(z_s, z_q)
+        mean, x_s, axes = span(z_s)
         problem = _Problem(x_s, F.one_hot(y_s, n_way).double(), self.C / 2 if n_way == 2 else self.C)
-        theta, steps, converged = solve(problem, self.tolerance, self.max_steps)
-        return Fit(_with_one(x_q) @ theta, steps, converged)
+        return mean, axes, *solve(problem, self.tolerance, self.max_steps)
 
 
-def in_span(
-    z_s: Float[Tensor, "e n d"], z_q: Float[Tensor, "e q d"]
-) -> tuple[Float[Tensor, "e n r"], Float[Tensor, "e q r"]]:
-    """Coordinates of support and query in an orthonormal basis of the span of the centred support features."""
+def span(
+    z_s: Float[Tensor, "e n d"],
+) -> tuple[Float[Tensor, "e 1 d"], Float[Tensor, "e n r"], Float[Tensor, "e d r"]]:
+    """Mean of the support features, coordinates of the centred ones in their span, and an orthonormal basis of it."""
     mean = z_s.double().mean(1, keepdim=True)
-    z_s, z_q = z_s - mean, z_q - mean
-    eigenvalues, u = torch.linalg.eigh(z_s @ z_s.mT)
+    centred = z_s - mean
+    eigenvalues, u = torch.linalg.eigh(centred @ centred.mT)
     rank = min(z_s.shape[1:])  # at most; eigenvalues come in ascending order
     eigenvalues, u = eigenvalues[:, -rank:], u[:, :, -rank:]
     lengths = eigenvalues.clamp_min(0).sqrt()
     # Directions that hold nothing but rounding errors would be blown up by the division below.
     real = eigenvalues > eigenvalues[:, -1:] * (1e-15 * z_s.shape[1])
     inverse = torch.where(real, 1 / lengths, 0)
-    return u * (lengths * real)[:, None], z_q @ z_s.mT @ u * inverse[:, None]
+    return mean, u * (lengths * real)[:, None], centred.mT @ (u * inverse[:, None])
 
 
 @dataclass(frozen=True, slots=True)

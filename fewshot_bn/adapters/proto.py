@@ -20,6 +20,7 @@ class Prototypes:
     """Nearest class mean, with no settings."""
 
     takes: ClassVar[Literal["features"]] = "features"
+    transductive: ClassVar[bool] = False
 
     def __call__(self, z_s: Float[Tensor, "e n d"], y_s: Int64[Tensor, "e n"], z_q: Float[Tensor, "e q d"]) -> Fit:
         check_finite(z_s, "support")

@@ -1,0 +1,52 @@
+"""Several devices give the answer of one. Two workers on the CPU stand for two GPUs."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from test_evaluation import CPU, NeedsRoom, episodes, source  # noqa: F401 - fixtures
+
+from fewshot_bn.adapters import make_adapter
+from fewshot_bn.errors import DeviceError, UsageError
+from fewshot_bn.evaluation import choose_devices, evaluate
+from fewshot_bn.parallel import evaluate_on, replicas
+
+
+def correct(outcomes):
+    return [n for outcome in outcomes for n in outcome.correct]
+
+
+@pytest.mark.parametrize("mode", ["lr", "bn", "bn-cdfsl"])
+def test_two_devices_give_the_answer_of_one_in_the_same_order(source, episodes, mode):  # noqa: F811
+    settings = {"epochs": "3"} if mode == "bn-cdfsl" else {}
+    adapter = make_adapter(mode, settings)
+    both = replicas(source, [CPU, CPU])
+    assert both[1].backbone.module is not source.backbone.module
+    expected = correct(evaluate(adapter, source, episodes, chunk=2))
+    assert correct(evaluate_on(adapter, both, episodes, chunk=2)) == expected
+    assert correct(evaluate_on(adapter, both, episodes)) == expected
+    assert correct(evaluate_on(adapter, both[:1], episodes, chunk=2)) == expected
+
+
+def test_an_error_on_one_device_ends_the_run(source, episodes):  # noqa: F811
+    adapter = make_adapter("bn")
+    with_shared_cut = replicas(source, [CPU, CPU])
+    broken = replace(with_shared_cut[1], backbone=replace(source.backbone, module=torch.nn.Identity()))
+    with pytest.raises(Exception, match="no BatchNorm layer"):
+        list(evaluate_on(adapter, [broken, broken], episodes, chunk=1))
+
+
+def test_a_reader_that_stops_early_ends_the_run(source, episodes):  # noqa: F811
+    outcomes = evaluate_on(make_adapter("bn"), replicas(source, [CPU, CPU]), episodes, chunk=1)
+    assert len(next(outcomes).correct) == 1
+    outcomes.close()
+
+
+def test_devices_by_name():
+    assert choose_devices("cpu,cpu") == [CPU, CPU]
+    assert choose_devices("cpu") == [CPU]
+    with pytest.raises(UsageError, match="unknown device 'gpu'"):
+        choose_devices("cpu,gpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(DeviceError, match="device 'cuda' is not there"):
+            choose_devices("all")

@@ -1,0 +1,95 @@
+"""Shards of a run: each an endless list of its own, together the whole."""
+
+import itertools
+import json
+from dataclasses import replace
+
+import pytest
+from test_eval import answers, here, run  # noqa: F401 - `here` is a fixture
+
+from fewshot_bn.errors import UsageError
+from fewshot_bn.results import Result, Run, read_result
+from fewshot_bn.shards import Shard, find_shards, merged, parse_shard
+
+
+def shard(index, count, n, *, runs=1):
+    """A result whose episodes carry their own number within the whole list."""
+    numbers = list(range(index - 1, index - 1 + n * count, count))
+    ends = [n * k // runs for k in range(runs + 1)]
+    made = tuple(Run(a, b, float(b - a), "cpu", {}) for a, b in itertools.pairwise(ends) if b > a)
+    identity = {"seed": 0, "shard": f"{index}/{count}"}
+    return Result(identity, tuple(numbers), (True,) * n, tuple(numbers), "", made)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "n"), [((4, 4, 4), 12), ((4, 4, 3), 11), ((4, 3, 3), 10), ((4, 1, 4), 4), ((0, 4, 4), 0), ((5, 5), 10)]
+)
+def test_merging_takes_what_lies_before_the_first_gap(lengths, n):
+    count = len(lengths)
+    shards = [shard(i + 1, count, length, runs=2) for i, length in enumerate(lengths)]
+    result = merged(shards[::-1])
+    assert result.correct == result.steps == tuple(range(n))
+    assert "shard" not in result.identity
+    assert [run.start for run in result.runs] == [0, *(run.stop for run in result.runs)][:-1] if n else not result.runs
+    assert sum(run.stop - run.start for run in result.runs) == n
+    assert sum(run.seconds for run in result.runs) == pytest.approx(n)
+
+
+def test_a_shard_that_is_not_there_is_a_gap():
+    assert len(merged([shard(1, 3, 4), shard(3, 3, 4)])) == 1
+
+
+@pytest.mark.parametrize("text", ["0/4", "5/4", "1", "a/b", "1/0", "-1/4", "1/4/2", ""])
+def test_what_is_no_shard(text):
+    with pytest.raises(UsageError, match="--shard is .*; it must be i/k with i from 1 to k"):
+        parse_shard(text)
+
+
+def test_a_shard_is_every_kth_episode():
+    assert list(range(10))[Shard(2, 4).part] == [1, 5, 9]
+
+
+def test_shards_of_the_command_merge_into_the_result_of_one_run(here, capsys):  # noqa: F811
+    assert run("--mode", "proto", "bn", "--n-episodes", "7", "--output", "whole") == 0
+    for index in (3, 1, 2):
+        assert run("--mode", "proto", "bn", "--n-episodes", "7", "--output", "parts", "--shard", f"{index}/3") == 0
+    assert "shard 2/3" in capsys.readouterr().err
+    assert run("--mode", "proto", "bn", "--n-episodes", "7", "--output", "parts") == 0
+    assert "note: bn 2-shot: 7 episodes are merged from 3 shards" in capsys.readouterr().err
+    parts = {name: answer for name, answer in answers(here / "parts").items() if "_shard" not in name}
+    assert parts == answers(here / "whole")
+
+
+def test_shards_go_on_and_the_rest_is_computed(here, capsys):  # noqa: F811
+    assert run("--mode", "bn", "--baseline", "none", "--n-episodes", "8", "--output", "whole") == 0
+    for n in ("4", "6"):
+        for index in (1, 2):
+            options = ("--mode", "bn", "--baseline", "none", "--output", "parts", "--shard", f"{index}/2")
+            assert run(*options, "--n-episodes", n) == 0
+    assert run("--mode", "bn", "--baseline", "none", "--n-episodes", "8", "--output", "parts") == 0
+    (whole,) = (read_result(path) for path in (here / "whole").glob("*.json"))
+    (path,) = (path for path in (here / "parts").glob("*.json") if "_shard" not in path.name)
+    result = read_result(path)
+    assert (result.correct, result.episodes) == (whole.correct, whole.episodes)
+    assert result.runs[-1].start == 6
+    assert len(find_shards(here / "parts", result.identity)) == 2
+
+
+def test_a_shard_without_episodes_is_an_error(here, capsys):  # noqa: F811
+    assert run("--n-episodes", "2", "--shard", "3/3") == 2
+    assert "--shard 3/3 of 2 episodes is empty; raise --n-episodes" in capsys.readouterr().err
+
+
+def test_a_file_that_is_not_the_shard_of_its_name_is_an_error(here, capsys):  # noqa: F811
+    assert run("--mode", "bn", "--baseline", "none", "--n-episodes", "2", "--shard", "1/2") == 0
+    (path,) = (here / "results").glob("*_shard1of2.json")
+    content = json.loads(path.read_text())
+    content["identity"]["seed"] = 5
+    path.write_text(json.dumps(content))
+    assert run("--mode", "bn", "--baseline", "none", "--n-episodes", "2") == 2
+    assert "is not the shard that its name says; move it away" in capsys.readouterr().err
+
+
+def test_replacing_keeps_the_identity_of_the_whole():
+    results = [replace(shard(i, 2, 2), episodes="x") for i in (1, 2)]
+    assert merged(results).episodes == ""
