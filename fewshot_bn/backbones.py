@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from fewshot_bn import chance, paths, torchvision_models
 from fewshot_bn.cards import read_card
@@ -22,6 +22,7 @@ from fewshot_bn.errors import ModelError, UsageError, unknown
 from fewshot_bn.images import Preprocessing
 from fewshot_bn.networks import NETWORKS
 from fewshot_bn.request import DEFAULT_MODEL
+from fewshot_bn.tracing import trace
 
 RANDOM = "random"
 TORCHVISION = "torchvision:"
@@ -55,7 +56,7 @@ class Backbone:
     """A network in eval mode without gradients that gives `dim` features per image.
 
     `weights` says which weights; `fingerprint` stands for the architecture and every weight and buffer; `card`
-    is the SHA-256 of the card's file, where there is one.
+    is the SHA-256 of the card's file, where there is one; `graph` is the traced forward pass, where that is possible.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Backbone:
     preprocessing: Preprocessing
     fingerprint: str
     card: str = ""
+    graph: fx.Graph | None = None
     notices: tuple[str, ...] = ()
 
     @torch.no_grad()
@@ -212,7 +214,7 @@ def freeze(network: nn.Module, name: str, weights: str, preprocessing: Preproces
         for part in (key, value.dtype, tuple(value.shape), value.contiguous().numpy().tobytes())
     ]
     fingerprint = digest([architecture, *state])
-    return Backbone(name, Path(weights).name, network, dim, preprocessing, fingerprint)
+    return Backbone(name, Path(weights).name, network, dim, preprocessing, fingerprint, graph=trace(network))
 
 
 def with_preprocessing(backbone: Backbone, preprocessing: Preprocessing) -> Backbone:

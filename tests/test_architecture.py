@@ -13,7 +13,7 @@ PACKAGE = Path(fewshot_bn.__file__).parent
 ORDER = [
     ["errors", "request", "paths", "statistics", "host_memory", "help_text", "__init__"],
     ["chance", "cards"],
-    ["episodes", "datasets", "networks"],
+    ["episodes", "datasets", "networks", "tracing"],
     ["images", "checkpoints"],
     ["torchvision_models"],
     ["backbones"],

@@ -1,7 +1,8 @@
 """The engine of the tuned adapters: one frozen network that runs many episodes at once.
 
 Convolutions are frozen and shared; episodes differ only in the scale and shift of their norm layers. What lies before
-the first tuned layer is a constant of each image: the network is cut there, and `stem` runs once per image.
+the first tuned layer is a constant of each image: the network is cut there, and `stem` runs once per image. A network
+that cannot be traced stays whole.
 
 The scales of all layers are one tensor and the shifts another, so that an optimiser has two parameters and not two
 per layer.
@@ -14,38 +15,39 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from fewshot_bn.adapters.episodic_norm import EpisodicBatchNorm, EpisodicNorm, Statistics, episodic
 from fewshot_bn.adapters.norm_layers import shared_copy
+from fewshot_bn.backbones import Backbone
+from fewshot_bn.tracing import cut
 
 Stem = tuple[Tensor, ...]
 
 
-class _CannotBeCutError(Exception):
+class _NoConstantError(Exception):
     """What lies between the two parts of a network is not a constant of each image."""
 
 
 class EpisodicNetwork:
-    """`network` for `n_episodes` episodes, its norm layers `names` made episodic; the network itself stays untouched.
+    """`backbone` for `n_episodes` episodes, its norm layers `names` made episodic; the backbone itself stays untouched.
 
     With `low_precision` convolutions and matrix products run in bfloat16, norm layers and everything tuned in float32.
     """
 
     def __init__(
-        self, network: nn.Module, names: Sequence[str], n_episodes: int, *, low_precision: bool = False
+        self, backbone: Backbone, names: Sequence[str], n_episodes: int, *, low_precision: bool = False
     ) -> None:
         self.n_episodes = n_episodes
         self._low_precision = low_precision
-        self._network = shared_copy(network, _in_bfloat16(network) if low_precision else None)
+        self._network = shared_copy(backbone.module, _in_bfloat16(backbone.module) if low_precision else None)
         self.layers = self._make_episodic(names)
         with torch.no_grad():
             self.gamma = nn.Parameter(torch.cat([layer.gamma.flatten(1) for layer in self.layers], 1))
             self.beta = nn.Parameter(torch.cat([layer.beta.flatten(1) for layer in self.layers], 1))
         self._sizes = [layer.gamma[0].numel() for layer in self.layers]
         self._device = self.gamma.device.type
-        self._before: nn.Module | None = None
-        self._after = self._network
+        self._parts = cut(self._network, backbone.graph, set(names)) if backbone.graph else None
 
     @property
     def state(self) -> list[Tensor]:
@@ -54,39 +56,38 @@ class EpisodicNetwork:
         running = [tensor for layer in batch_norms for tensor in (layer.running_mean, layer.running_var)]
         return [self.gamma, self.beta, *running]
 
-    def cut(self, x: Float[Tensor, "e b 3 h w"]) -> None:
-        """Cut the network where its first tuned layer is; `x` are a few images to try that on.
+    def try_cut(self, x: Float[Tensor, "e b 3 h w"]) -> None:
+        """Try the cut on a few images, and do without where what lies at it is no constant of each image.
 
-        A network that cannot be traced stays whole, and so does one whose values at the cut are anything but tensors
-        with a row per image, or are overwritten in place later on.
+        Then some value there is no tensor with a row per image, or the network overwrites it in place later on.
         """
-        parts = _cut(self._network)
-        if parts is None:
-            return
-        self._before, self._after = parts
         try:
             with torch.no_grad():
                 self.features(self.stem(x))
-        except _CannotBeCutError:
-            self._before, self._after = None, self._network
+        except _NoConstantError:
+            self._parts = None
 
     def stem(self, x: Float[Tensor, "e b 3 h w"]) -> Stem:
-        """What reaches the first tuned layer: tensors [e b ...], the images themselves where nothing lies before it."""
-        with torch.no_grad(), self._precision():
-            values = self._before(x.flatten(0, 1)) if self._before else (x.flatten(0, 1),)
-        if not all(isinstance(value, Tensor) and value.shape[:1] == (x.shape[:2].numel(),) for value in values):
-            raise _CannotBeCutError
-        return tuple(value.unflatten(0, x.shape[:2]) for value in values)
+        """What reaches the first tuned layer, tensors [e b ...]; the images themselves where the network is not cut."""
+        size = x.shape[:2]
+        values: Stem = (x.flatten(0, 1),)
+        if self._parts:
+            with torch.no_grad(), self._precision():
+                values = self._parts[0](*values)
+        if not all(isinstance(value, Tensor) and value.shape[:1] == (size.numel(),) for value in values):
+            raise _NoConstantError
+        return tuple(value.unflatten(0, size) for value in values)
 
     def features(self, stem: Stem, statistics: Statistics = "running") -> Float[Tensor, "e b d"]:
         """The features of what `stem` gave, under the present scales and shifts."""
         self._bind(statistics)
         size = stem[0].shape[:2]
         versions = [value._version for value in stem]  # noqa: SLF001 - counts what was written in place
+        rest = self._parts[1] if self._parts else self._network
         with self._precision():
-            z: Tensor = self._after(*(value.flatten(0, 1) for value in stem))
+            z: Tensor = rest(*(value.flatten(0, 1) for value in stem))
         if versions != [value._version for value in stem]:  # noqa: SLF001
-            raise _CannotBeCutError
+            raise _NoConstantError
         return z.to(self.gamma.dtype).reshape(*size, -1)
 
     def kept_bytes(self, x: Float[Tensor, "e b 3 h w"]) -> int:
@@ -146,38 +147,3 @@ def _in_bfloat16(network: nn.Module) -> dict[int, Tensor]:
     kinds = (nn.modules.conv._ConvNd, nn.Linear)  # noqa: SLF001 - the base class of all convolutions
     layers = [module for module in network.modules() if isinstance(module, kinds)]
     return {id(tensor): tensor.to(torch.bfloat16) for layer in layers for tensor in layer.parameters(recurse=False)}
-
-
-class _Tracer(fx.Tracer):
-    """Looks only into modules that hold an episodic layer; all others are opaque."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        del module_qualified_name
-        return isinstance(m, EpisodicNorm) or not any(isinstance(inner, EpisodicNorm) for inner in m.modules())
-
-
-def _cut(network: nn.Module) -> tuple[nn.Module, nn.Module] | None:
-    """The network as two: what comes before the first episodic layer, and the rest as a function of its values.
-
-    None where the network's code cannot be traced.
-    """
-    try:
-        graph = _Tracer().trace(network)
-    except Exception:  # it runs the network's own code, which may raise anything
-        return None
-    nodes = list(graph.nodes)
-    tuned = (isinstance(network.get_submodule(str(n.target)), EpisodicNorm) for n in nodes if n.op == "call_module")
-    calls = [place for place, node in enumerate(nodes) if node.op == "call_module"]
-    first = next(place for place, is_tuned in zip(calls, tuned, strict=True) if is_tuned)
-    rest = set(nodes[first:])
-    constants = [node for node in nodes[:first] if node.op == "get_attr"]
-    between = [node for node in nodes[:first] if node not in constants and not rest.isdisjoint(node.users)]
-    before, after = fx.Graph(), fx.Graph()
-    copies: dict[fx.Node, fx.Node] = {}
-    for node in nodes[:first]:
-        copies[node] = before.node_copy(node, copies.__getitem__)
-    before.output(tuple(copies[node] for node in between))
-    copies = {node: after.placeholder(node.name) for node in between}
-    for node in [*constants, *nodes[first:]]:
-        copies[node] = after.node_copy(node, copies.__getitem__)
-    return fx.GraphModule(network, before), fx.GraphModule(network, after)

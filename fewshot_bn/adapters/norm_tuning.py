@@ -37,13 +37,16 @@ from fewshot_bn.adapters.support import Support
 from fewshot_bn.backbones import Backbone
 from fewshot_bn.errors import UsageError
 
+QUERIES_AT_ONCE = 25  # per episode at least; without gradients they take less memory than as many support images
+
 
 @dataclass(frozen=True, slots=True)
 class NormTuning:
     """Which layers, under which statistics, from which head, with which optimiser and for how long.
 
     `steps` are gradient steps; `epochs` are passes over the support set, an alternative to `steps`. A `batch_size` of 0
-    is the whole support set. An episode whose mean loss over a pass is at most `stop_loss` takes no further step.
+    is the whole support set. An episode whose mean loss over a pass is at most `stop_loss` takes no further step. `C`
+    is that of the probe which head=lr starts from; Adam takes `momentum` as β1, with β2 = 0.999.
     """
 
     takes: ClassVar[Literal["images"]] = "images"
@@ -120,19 +123,19 @@ class NormTuning:
         self.check(backbone, y_s.shape[1], x_q.shape[1])
         seeds = [0] * len(x_s) if seeds is None else seeds
         network = self._network(backbone, len(x_s))
-        network.cut(x_s[:, :1])
+        network.try_cut(x_s[:, :1])
         head = self._start_head(network, x_s, y_s, (n_way, backbone.dim), seeds=seeds)
         if self.statistics == "converted":
             network.convert(network.stem(x_s))
         support = Support(network, x_s, y_s, seeds, self.batch_size, parse_views(self.augment), backbone.preprocessing)
         with torch.enable_grad():
             steps = self._train(network, head, support)
-        logits = self._classify(network, head, x_q, slice_size=y_s.shape[1])
+        logits = self._classify(network, head, x_q, slice_size=max(y_s.shape[1], QUERIES_AT_ONCE))
         return Fit(logits, steps, converged=logits.isfinite().all((1, 2)))
 
     def _network(self, backbone: Backbone, n_episodes: int) -> EpisodicNetwork:
         names = choose_layers(backbone, self.norm, self.scope)
-        return EpisodicNetwork(backbone.module, names, n_episodes, low_precision=self.precision == "bfloat16")
+        return EpisodicNetwork(backbone, names, n_episodes, low_precision=self.precision == "bfloat16")
 
     @torch.no_grad()
     def _start_head(
@@ -160,7 +163,7 @@ class NormTuning:
         optimiser, schedule = self._optimiser(network, head, n_steps)
         going = torch.ones(len(support.y), dtype=torch.bool, device=support.y.device)
         steps = torch.zeros(len(support.y), dtype=torch.int64, device=support.y.device)
-        pass_loss = torch.zeros(len(support.y), device=support.y.device)
+        pass_loss = network.gamma.new_zeros(len(support.y))
         for batch in itertools.islice(support.batches(), n_steps):
             kept = [tensor.clone() for tensor in (*network.state, head.weight, head.bias)] if self.stop_loss else []
             losses = self._losses(head(network.features(batch.stem, training)), batch.y)

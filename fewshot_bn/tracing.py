@@ -1,0 +1,48 @@
+"""The forward pass of a network as a graph of calls, so that it can be cut at a norm layer.
+
+Norm layers stay single calls, and so does every module that holds none.
+"""
+
+from torch import fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+NORM_LAYERS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        opaque = not any(isinstance(inner, NORM_LAYERS) for inner in m.modules())
+        return opaque or isinstance(m, NORM_LAYERS) or super().is_leaf_module(m, module_qualified_name)
+
+
+def trace(network: nn.Module) -> fx.Graph | None:
+    """The graph of `network`, or None where its code cannot be traced, as when it decides on values.
+
+    Tracing changes `nn.Module` for the whole process while it lasts: no other thread may run a network meanwhile.
+    """
+    try:
+        return _Tracer().trace(network)
+    except Exception:  # it runs the network's own code, which may raise anything
+        return None
+
+
+def cut(network: nn.Module, graph: fx.Graph, layers: set[str]) -> tuple[nn.Module, nn.Module] | None:
+    """`network` as two: what comes before the first of `layers`, and the rest as a function of its values."""
+    nodes = list(graph.nodes)
+    first = next(
+        (place for place, node in enumerate(nodes) if node.op == "call_module" and node.target in layers), None
+    )
+    if first is None:
+        return None
+    rest = set(nodes[first:])
+    constants = [node for node in nodes[:first] if node.op == "get_attr"]
+    between = [node for node in nodes[:first] if node not in constants and not rest.isdisjoint(node.users)]
+    before, after = fx.Graph(), fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    for node in nodes[:first]:
+        copies[node] = before.node_copy(node, copies.__getitem__)
+    before.output(tuple(copies[node] for node in between))
+    copies = {node: after.placeholder(node.name) for node in between}
+    for node in [*constants, *nodes[first:]]:
+        copies[node] = after.node_copy(node, copies.__getitem__)
+    return fx.GraphModule(network, before), fx.GraphModule(network, after)
