@@ -49,7 +49,7 @@ def mixed_backbone():
     )
     generator = torch.Generator().manual_seed(1)
     for parameter in network.parameters():
-        parameter.data.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
+        parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * 0.5)
     return freeze(network, "mixed", "", Preprocessing(SIDE, SIDE), architecture="mixed")
 
 

@@ -8,6 +8,11 @@ from test_eval import answers, here, run  # noqa: F401 - `here` is a fixture
 
 from fewshot_bn.adapters import ADAPTERS, make_adapter
 from fewshot_bn.backbones import load_backbone
+from fewshot_bn.datasets import open_dataset
+from fewshot_bn.episodes import EpisodeShape, sample
+from fewshot_bn.evaluation import Source, evaluate
+from fewshot_bn.features import Features
+from fewshot_bn.images import Images
 
 pytestmark = [
     pytest.mark.gpu,
@@ -16,26 +21,58 @@ pytestmark = [
 
 
 def on_cuda(arguments):
-    def move(argument):
-        if isinstance(argument, torch.Tensor):
-            return argument.cuda()
-        backbone = small_backbone()
-        backbone.module.cuda()
-        return backbone
+    moved = []
+    for argument in arguments:
+        moved.append(argument.cuda() if isinstance(argument, torch.Tensor) else argument)
+        if not isinstance(argument, torch.Tensor):
+            argument.module.cuda()
+    return moved
 
-    return [move(argument) for argument in arguments]
+
+def assert_same_answer(adapter, name):
+    expected = adapter(*problem(name))
+    found = adapter(*on_cuda(problem(name)))
+    assert found.logits.is_cuda
+    torch.testing.assert_close(found.logits.cpu(), expected.logits, rtol=1e-4, atol=1e-4)
+    assert torch.equal(found.converged.cpu(), expected.converged)
+    assert torch.equal(found.logits, adapter(*on_cuda(problem(name))).logits)
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_every_adapter_gives_the_same_answer(name):
-    arguments = problem(name)
-    expected = make_adapter(name)(*arguments)
-    found = make_adapter(name)(*on_cuda(arguments))
-    assert found.logits.is_cuda
-    torch.testing.assert_close(found.logits.cpu(), expected.logits, rtol=1e-4, atol=1e-4)
-    assert torch.equal(found.converged.cpu(), expected.converged)
-    again = make_adapter(name)(*on_cuda(arguments))
-    assert torch.equal(found.logits, again.logits)
+    shorter = {"epochs": "4"} if getattr(ADAPTERS[name], "epochs", 0) else {}
+    assert_same_answer(make_adapter(name, shorter), name)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"statistics": "batch"},
+        {"statistics": "converted"},
+        {"statistics": "transductive"},
+        {"head": "lr"},
+        {"head": "proto"},
+        {"head": "normal", "optimiser": "adam", "lr_norm": "0.001"},
+        {"batch_size": "4", "statistics": "batch"},
+        {"augment": "flip,crop,colour"},
+        {"scope": "bn3"},
+        {"stop_loss": "0.5"},
+    ],
+    ids=str,
+)
+def test_every_variant_gives_the_same_answer(settings):
+    assert_same_answer(make_adapter("bn", {"steps": "8", **settings}), "bn")
+
+
+@pytest.mark.parametrize("statistics", ["frozen", "batch"])
+def test_bfloat16_stays_close_to_float32(statistics):
+    exact, rough = (
+        make_adapter("bn", {"steps": "8", "statistics": statistics, "precision": precision})
+        for precision in ("float32", "bfloat16")
+    )
+    expected, found = exact(*on_cuda(problem("bn"))).logits, rough(*on_cuda(problem("bn"))).logits
+    assert found.dtype == torch.float32
+    assert 0 < float((found - expected).abs().max()) < 0.1 * float(expected.abs().max())
 
 
 def test_features_are_those_of_the_cpu_in_full_float32():
@@ -45,9 +82,37 @@ def test_features_are_those_of_the_cpu_in_full_float32():
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
 
 
-def test_the_whole_command(here):  # noqa: F811
-    for device in ("cpu", "cuda"):
-        assert run("--mode", "proto", "bn", "--device", device, "--output", device) == 0
+def test_the_network_on_cuda_is_cut_and_weighed():
+    backbone = small_backbone()
+    expected = make_adapter("bn").bytes_per_image(backbone)
+    backbone.module.cuda()
+    assert make_adapter("bn").bytes_per_image(backbone) == pytest.approx(expected, rel=0.2)
+
+
+def test_where_memory_runs_out_the_chunk_is_halved_and_the_answer_stays(image_folder, caplog):
+    cuda = torch.device("cuda")
+    backbone = load_backbone("resnet18", weights="random", device=cuda)
+    images = Images(open_dataset(str(image_folder)), backbone.preprocessing)
+    source = Source(images, backbone, Features(images, backbone, device=cuda), cuda)
+    episodes = sample(images.dataset.class_sizes, EpisodeShape(3, 2, 4), seed=0, n_episodes=64)
+    adapter = make_adapter("bn", {"steps": "2"})
+    expected = [n for outcome in evaluate(adapter, source, episodes, chunk=2) for n in outcome.correct]
+    assert not caplog.text
+    torch.cuda.empty_cache()
+    two_gib = 2**31 / torch.cuda.get_device_properties(cuda).total_memory  # 64 episodes take about 8
+    torch.cuda.set_per_process_memory_fraction(two_gib)
+    try:
+        found = [n for outcome in evaluate(adapter, source, episodes, chunk=64) for n in outcome.correct]
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert "out of memory with 64 episodes at once; going on with half" in caplog.text
+    assert sum(abs(a - b) for a, b in zip(expected, found, strict=True)) <= 2  # ties, of 768 queries
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda,cuda", "all"])
+def test_the_whole_command(here, device):  # noqa: F811
+    for name, folder in (("cpu", "cpu"), (device, "cuda")):
+        assert run("--mode", "proto", "bn", "--device", name, "--output", folder) == 0
     on_cpu, on_gpu = answers(here / "cpu"), answers(here / "cuda")
     for key, (correct, _, _, episodes) in on_cpu.items():
         assert on_gpu[key][3] == episodes
