@@ -72,37 +72,39 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def chunk_size(adapter: Adapter, source: Source, n_support: int, n_query: int) -> int:
-    """Episodes at once: 32 for a probe; for a tuner as many as keep its memory in bounds, by a trial with one image.
+def chunk_size(adapter: Adapter, source: Source, n_support: int, n_query: int) -> tuple[int, int]:
+    """Episodes at once, and support images of an episode at once, so that memory stays in bounds.
 
-    `n_support` and `n_query` count the images of an episode. Measured on CPUs: a larger batch is faster until its
-    activations fall out of the caches; on a GPU until its memory is full.
+    32 episodes for a probe; for a tuner by a trial with two images. `n_support` and `n_query` count the images of an
+    episode. Measured on CPUs: larger batches are faster up to about that bound; on a GPU until its memory is full.
     """
     if adapter.takes == "features":
-        return 32
+        return 32, n_support
     image_bytes = 3 * source.images.preprocessing.crop_px**2
-    per_episode = n_support * adapter.bytes_per_image(source.backbone) + 4 * (n_support + n_query) * image_bytes
+    per_image = max(1, adapter.bytes_per_image(source.backbone))
+    per_episode = n_support * per_image + 4 * (n_support + n_query) * image_bytes
     room = CPU_BYTES
     if source.device.type == "cuda":
         room = int(CUDA_SHARE * torch.cuda.mem_get_info(source.device)[0])
-    return max(1, min(MOST_EPISODES, room // per_episode, HOST_BYTES // ((n_support + n_query) * image_bytes)))
+    at_once = min(MOST_EPISODES, room // per_episode, HOST_BYTES // ((n_support + n_query) * image_bytes))
+    return max(1, at_once), max(1, min(n_support, room // per_image))
 
 
 def evaluate(adapter: Adapter, source: Source, episodes: Episodes, *, chunk: int | None = None) -> Iterator[Outcome]:
     """Adapt to every episode and classify its queries; yields one `Outcome` a chunk, in order.
 
     An episode whose scores are not all finite counts as wrong on every query and as not converged. Where the memory of
-    the device runs out, the chunk is halved and the run goes on.
+    the device runs out, the chunk is halved, then the number of images at once, and the run goes on.
     """
-    if chunk is None:
-        chunk = chunk_size(adapter, source, episodes.support[0].size, episodes.query[0].size)
+    measured, images = chunk_size(adapter, source, episodes.support[0].size, episodes.query[0].size)
+    chunk = chunk or measured
     start = 0
     while start < len(episodes):
         began = time.perf_counter()
         part = episodes[start : start + chunk]
-        fit = _fit_in_memory(adapter, source, part)
+        fit = _fit_in_memory(adapter, source, part, images)
         if fit is None:
-            chunk = _halved(len(part), source)
+            chunk, images = _halved(len(part), images, source)
             continue
         finite = fit.logits.isfinite().all((1, 2))
         right = (fit.logits.argmax(-1) == _labels(part.query).to(source.device)) & finite[:, None]
@@ -113,35 +115,39 @@ def evaluate(adapter: Adapter, source: Source, episodes: Episodes, *, chunk: int
         start += len(part)
 
 
-def _fit_in_memory(adapter: Adapter, source: Source, episodes: Episodes) -> Fit | None:
+def _fit_in_memory(adapter: Adapter, source: Source, episodes: Episodes, images: int) -> Fit | None:
     """None where the memory of the device has run out. Nothing of the failed attempt is alive when this returns."""
     try:
         with exact_convolutions():
-            return _fit(adapter, source, episodes)
+            return _fit(adapter, source, episodes, images)
     except RuntimeError as problem:
         if not isinstance(problem, torch.OutOfMemoryError) and "can't allocate memory" not in str(problem):
             raise
     return None
 
 
-def _halved(n_episodes: int, source: Source) -> int:
+def _halved(n_episodes: int, images: int, source: Source) -> tuple[int, int]:
     if source.device.type == "cuda":
         torch.cuda.empty_cache()
-    if n_episodes == 1:
+    if n_episodes == images == 1:
         raise DeviceError(
             f"{source.device}: out of memory with a single episode; take smaller images (--image-size), fewer support "
             "images or a smaller batch_size"
         )
-    logger.warning("%s: out of memory with %d episodes at once; going on with half", source.device, n_episodes)
-    return n_episodes // 2
+    if n_episodes > 1:
+        logger.warning("%s: out of memory with %d episodes at once; going on with half", source.device, n_episodes)
+        return n_episodes // 2, images
+    logger.warning("%s: out of memory with %d images at once; going on with half", source.device, images)
+    return 1, images // 2
 
 
-def _fit(adapter: Adapter, source: Source, episodes: Episodes) -> Fit:
+def _fit(adapter: Adapter, source: Source, episodes: Episodes, images: int) -> Fit:
     y_s = _labels(episodes.support).to(source.device)
     support, query = episodes.support.reshape(len(episodes), -1), episodes.query.reshape(len(episodes), -1)
     if adapter.takes == "features":
         return adapter(source.features.gather(support), y_s, source.features.gather(query))
-    return adapter(source.backbone, _pixels(source, support), y_s, _pixels(source, query), seeds=episodes.seeds)
+    x_s, x_q = _pixels(source, support), _pixels(source, query)
+    return adapter(source.backbone, x_s, y_s, x_q, seeds=episodes.seeds, images_at_once=images)
 
 
 def _labels(rows: Int64[ndarray, "e way n"]) -> Int64[Tensor, "e wayn"]:

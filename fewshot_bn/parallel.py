@@ -39,7 +39,7 @@ def evaluate_on(
         yield from evaluate(adapter, sources[0], episodes, chunk=chunk)
         return
     if chunk is None:
-        chunk = chunk_size(adapter, sources[0], episodes.support[0].size, episodes.query[0].size)
+        chunk, _ = chunk_size(adapter, sources[0], episodes.support[0].size, episodes.query[0].size)
     free: queue.SimpleQueue[Source] = queue.SimpleQueue()
     for source in sources:
         free.put(source)

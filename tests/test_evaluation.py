@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fewshot_bn.adapters import Fit, make_adapter
+from fewshot_bn.adapters.episodic_network import EpisodicNetwork
 from fewshot_bn.datasets import open_dataset
 from fewshot_bn.episodes import EpisodeShape, sample
 from fewshot_bn.errors import DeviceError, UsageError
@@ -92,11 +93,13 @@ def test_the_default_chunk_shrinks_with_the_image_and_the_episode(source):
         geometry = replace(source.images.preprocessing, resize_px=side, crop_px=side)
         backbone = replace(source.backbone, preprocessing=geometry)
         larger = replace(source, images=Images(source.images.dataset, geometry), backbone=backbone)
-        sizes.append(chunk_size(bn, larger, 25, 75))
+        sizes.append(chunk_size(bn, larger, 25, 75)[0])
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] == 64 > sizes[-1] >= 1
-    assert chunk_size(bn, larger, 100_000, 75) == 1
-    assert chunk_size(make_adapter("lr"), larger, 25, 75) == 32
+    at_once, images = chunk_size(bn, larger, 100_000, 75)
+    assert at_once == 1
+    assert 1 < images < 100_000
+    assert chunk_size(make_adapter("lr"), larger, 25, 75)[0] == 32
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,26 @@ def test_where_memory_runs_out_the_chunk_is_halved_and_the_answer_stays(source, 
     assert "cpu: out of memory with 7 episodes at once; going on with half" in caplog.text
     expected = [n for outcome in evaluate(make_adapter("proto"), source, episodes) for n in outcome.correct]
     assert [outcome.correct[0] for outcome in outcomes] == expected
+
+
+def test_where_a_single_episode_is_too_large_its_images_are_halved(source, episodes, caplog, monkeypatch):
+    bn = make_adapter("bn")
+    expected = [n for outcome in evaluate(bn, source, episodes) for n in outcome.correct]
+    sizes, kept = [], EpisodicNetwork.features
+
+    def features(self, stem, statistics="running"):
+        sizes.append(stem[0].shape[:2].numel())
+        if sizes[-1] > 2:
+            raise torch.OutOfMemoryError
+        return kept(self, stem, statistics)
+
+    monkeypatch.setattr(EpisodicNetwork, "kept_bytes", lambda *_: 1000)
+    monkeypatch.setattr(EpisodicNetwork, "features", features)
+    assert [n for outcome in evaluate(bn, source, episodes) for n in outcome.correct] == expected
+    assert [line.split(": ")[-1] for line in caplog.text.splitlines()] == [
+        f"out of memory with {what} at once; going on with half"
+        for what in ("7 episodes", "3 episodes", "6 images", "3 images")
+    ]
 
 
 def test_a_single_episode_that_does_not_fit_is_an_error(source, episodes):

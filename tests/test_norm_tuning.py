@@ -83,6 +83,19 @@ def test_equals_the_plain_loop_for_every_other_setting(settings):
     assert distance(small_backbone(), replace(NormTuning(steps=12), **settings)) < 1e-6
 
 
+@pytest.mark.parametrize(
+    ("statistics", "batch_size"), [("frozen", 0), ("frozen", 5), ("batch", 0), ("transductive", 0)]
+)
+def test_how_many_images_are_in_memory_at_once_does_not_matter(backbone, statistics, batch_size):
+    backbone.module.double()
+    settings = NormTuning(steps=8, statistics=statistics, batch_size=batch_size, stop_loss=0.9)
+    expected = settings(backbone, *problem(), seeds=SEEDS)
+    for n in (1, 2, 4, 100):
+        fit = settings(backbone, *problem(), seeds=SEEDS, images_at_once=n)
+        assert torch.allclose(fit.logits, expected.logits, rtol=1e-9, atol=1e-11)
+        assert torch.equal(fit.steps, expected.steps)
+
+
 @pytest.mark.parametrize("mode", ["bn", "bn-all", "bn-cdfsl"])
 def test_equals_the_plain_loop_for_the_presets(mode):
     settings = ADAPTERS[mode]

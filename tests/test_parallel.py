@@ -1,7 +1,5 @@
 """Several devices give the answer of one. Two workers on the CPU stand for two GPUs."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from test_evaluation import CPU, NeedsRoom, episodes, source  # noqa: F401 - fixtures
@@ -29,11 +27,8 @@ def test_two_devices_give_the_answer_of_one_in_the_same_order(source, episodes, 
 
 
 def test_an_error_on_one_device_ends_the_run(source, episodes):  # noqa: F811
-    adapter = make_adapter("bn")
-    with_shared_cut = replicas(source, [CPU, CPU])
-    broken = replace(with_shared_cut[1], backbone=replace(source.backbone, module=torch.nn.Identity()))
-    with pytest.raises(Exception, match="no BatchNorm layer"):
-        list(evaluate_on(adapter, [broken, broken], episodes, chunk=1))
+    with pytest.raises(UsageError, match="scope 'nothing' matches none"):
+        list(evaluate_on(make_adapter("bn", {"scope": "nothing"}), replicas(source, [CPU, CPU]), episodes, chunk=1))
 
 
 def test_a_reader_that_stops_early_ends_the_run(source, episodes):  # noqa: F811

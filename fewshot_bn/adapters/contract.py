@@ -47,7 +47,8 @@ class Probe(Protocol):
 class Tuner(Protocol):
     """Adapts the backbone to each episode; leaves the backbone itself bit-identical.
 
-    `seeds`, one per episode, decide whatever an adapter draws.
+    `seeds`, one per episode, decide whatever an adapter draws. `images_at_once` bounds the support images of an episode
+    that are in memory together, where the result does not need all of them at once.
     """
 
     takes: ClassVar[Literal["images"]]
@@ -74,6 +75,7 @@ class Tuner(Protocol):
         x_q: Float[Tensor, "e q 3 h w"],
         *,
         seeds: Sequence[int] | None = None,
+        images_at_once: int | None = None,
     ) -> Fit: ...
 
 

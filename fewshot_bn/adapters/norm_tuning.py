@@ -29,11 +29,10 @@ from torch.nn import functional as F
 from fewshot_bn.adapters.augmentation import parse_views
 from fewshot_bn.adapters.contract import Fit, check_not_negative, check_positive, count_ways
 from fewshot_bn.adapters.episodic_network import EpisodicNetwork
-from fewshot_bn.adapters.episodic_norm import Statistics
 from fewshot_bn.adapters.heads import Head, normal_head, probe_head, prototype_head, zero_head
 from fewshot_bn.adapters.lr import LogisticRegression
 from fewshot_bn.adapters.norm_layers import check_batch_statistics, choose_layers
-from fewshot_bn.adapters.support import Support
+from fewshot_bn.adapters.support import Batch, Support
 from fewshot_bn.backbones import Backbone
 from fewshot_bn.errors import UsageError
 
@@ -118,6 +117,7 @@ class NormTuning:
         x_q: Float[Tensor, "e q 3 h w"],
         *,
         seeds: Sequence[int] | None = None,
+        images_at_once: int | None = None,
     ) -> Fit:
         n_way = count_ways(y_s)
         self.check(backbone, y_s.shape[1], x_q.shape[1])
@@ -129,8 +129,8 @@ class NormTuning:
             network.convert(network.stem(x_s))
         support = Support(network, x_s, y_s, seeds, self.batch_size, parse_views(self.augment), backbone.preprocessing)
         with torch.enable_grad():
-            steps = self._train(network, head, support)
-        logits = self._classify(network, head, x_q, slice_size=max(y_s.shape[1], QUERIES_AT_ONCE))
+            steps = self._train(network, head, support, images_at_once or y_s.shape[1])
+        logits = self._classify(network, head, x_q, images_at_once or max(y_s.shape[1], QUERIES_AT_ONCE))
         return Fit(logits, steps, converged=logits.isfinite().all((1, 2)))
 
     def _network(self, backbone: Backbone, n_episodes: int) -> EpisodicNetwork:
@@ -156,9 +156,8 @@ class NormTuning:
             return prototype_head(z_s, y_s, size[0])
         return probe_head(z_s, y_s, LogisticRegression(C=self.C, tolerance=1e-10))
 
-    def _train(self, network: EpisodicNetwork, head: Head, support: Support) -> Int64[Tensor, "e"]:
+    def _train(self, network: EpisodicNetwork, head: Head, support: Support, images_at_once: int) -> Int64[Tensor, "e"]:
         """Train in place; the steps that each episode took."""
-        training: Statistics = "running" if self.statistics == "frozen" else "batch, tracked"
         n_steps = self.n_steps(support.y.shape[1])
         optimiser, schedule = self._optimiser(network, head, n_steps)
         going = torch.ones(len(support.y), dtype=torch.bool, device=support.y.device)
@@ -166,15 +165,14 @@ class NormTuning:
         pass_loss = network.gamma.new_zeros(len(support.y))
         for batch in itertools.islice(support.batches(), n_steps):
             kept = [tensor.clone() for tensor in (*network.state, head.weight, head.bias)] if self.stop_loss else []
-            losses = self._losses(head(network.features(batch.stem, training)), batch.y)
             optimiser.zero_grad()
-            losses.sum().backward()
+            losses = self._backward(network, head, batch, images_at_once)
             optimiser.step()
             schedule.step()
             steps += going
             if self.stop_loss:
                 _put_back((*network.state, head.weight, head.bias), kept, where=~going)
-                pass_loss += losses.detach() * batch.share
+                pass_loss += losses * batch.share
                 if batch.ends_pass:
                     going &= ~(pass_loss <= self.stop_loss)
                     pass_loss.zero_()
@@ -182,11 +180,19 @@ class NormTuning:
                         break
         return steps
 
-    def _losses(self, logits: Float[Tensor, "e b way"], y: Int64[Tensor, "e b"]) -> Float[Tensor, "e"]:
-        losses = F.cross_entropy(
-            logits.flatten(0, 1), y.flatten(), reduction="none", label_smoothing=self.label_smoothing
-        )
-        return losses.reshape(y.shape).mean(1)
+    def _backward(self, network: EpisodicNetwork, head: Head, batch: Batch, images_at_once: int) -> Float[Tensor, "e"]:
+        """Add the gradients of the mean loss of each episode; those losses."""
+        frozen = self.statistics == "frozen"
+        total = network.gamma.new_zeros(len(batch.y))
+        for part in batch.parts(images_at_once) if frozen else [batch]:
+            logits = head(network.features(part.stem, "running" if frozen else "batch, tracked"))
+            losses = F.cross_entropy(
+                logits.flatten(0, 1), part.y.flatten(), reduction="none", label_smoothing=self.label_smoothing
+            )
+            losses = losses.reshape(part.y.shape).sum(1) / batch.y.shape[1]
+            losses.sum().backward()
+            total += losses.detach()
+        return total
 
     def _optimiser(
         self, network: EpisodicNetwork, head: Head, n_steps: int
@@ -213,11 +219,11 @@ class NormTuning:
 
     @torch.no_grad()
     def _classify(
-        self, network: EpisodicNetwork, head: Head, x_q: Float[Tensor, "e q 3 h w"], *, slice_size: int
+        self, network: EpisodicNetwork, head: Head, x_q: Float[Tensor, "e q 3 h w"], images_at_once: int
     ) -> Float[Tensor, "e q way"]:
         if self.transductive:
             return head(network.features(network.stem(x_q), "batch"))
-        return torch.cat([head(network.features(network.stem(x))) for x in x_q.split(slice_size, dim=1)], dim=1)
+        return torch.cat([head(network.features(network.stem(x))) for x in x_q.split(images_at_once, dim=1)], dim=1)
 
 
 def _put_back(tensors: Sequence[Tensor], kept: Sequence[Tensor], *, where: Bool[Tensor, "e"]) -> None:

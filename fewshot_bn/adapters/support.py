@@ -5,7 +5,7 @@ order of its own, from the seed of the episode.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,6 +26,12 @@ class Batch:
     y: Int64[Tensor, "e b"]
     share: float
     ends_pass: bool
+
+    def parts(self, size: int) -> "Iterator[Batch]":
+        """The batch in parts of at most `size` images an episode."""
+        for start in range(0, self.y.shape[1], size):
+            part = slice(start, start + size)
+            yield replace(self, stem=tuple(value[:, part] for value in self.stem), y=self.y[:, part])
 
 
 @dataclass(frozen=True, slots=True)
