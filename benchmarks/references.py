@@ -81,10 +81,11 @@ def plain_episode(
             loss = F.cross_entropy(head(network(x_s[rows])), y_s[rows], label_smoothing=settings.label_smoothing)
             loss.backward()
             optimiser.step()
-            pass_loss += loss.item() * len(rows) / n
+            if settings.stop_loss:
+                pass_loss += loss.item() * len(rows) / n
             step += 1
         epoch += 1
-        if pass_loss <= settings.stop_loss:
+        if settings.stop_loss and pass_loss <= settings.stop_loss:
             break
     if settings.statistics != "transductive":
         network.eval()
@@ -101,6 +102,8 @@ def plain_head(network: nn.Module, x_s: Tensor, y_s: Tensor, dim: int, *, settin
         if settings.head == "normal":
             drawn = torch.randn(n_way, dim, generator=chance.torch_generator(seed, "head"))
             head.weight.copy_(settings.head_std * drawn)
+        if settings.head in ("zero", "normal"):
+            return head
         z = network(x_s)
         if settings.head == "proto":
             for k in range(n_way):
