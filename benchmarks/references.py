@@ -55,30 +55,20 @@ def plain_episode(
     if settings.statistics != "frozen":
         for norm in norms:
             norm.train()
-    names = {"both": ("weight", "bias"), "scale": ("weight",), "shift": ("bias",)}[settings.affines]
-    affines = [getattr(norm, name) for norm in dict.fromkeys(norms) for name in names]
-    groups = [{"params": affines, "lr": settings.lr_norm}, {"params": [*head.parameters()], "lr": settings.lr_head}]
-    if settings.optimiser == "adam":
-        optimiser = torch.optim.Adam(groups, betas=(settings.momentum, 0.999), weight_decay=settings.weight_decay)
-    else:
-        optimiser = torch.optim.SGD(
-            groups,
-            momentum=settings.momentum,
-            dampening=settings.dampening,
-            weight_decay=settings.weight_decay,
-        )
+    optimiser = plain_optimiser(norms, head, settings)
     size = settings.batch_size or n
     n_steps = settings.steps or settings.epochs * -(-n // size)
     step = epoch = 0
     while step < n_steps:
-        order = torch.from_numpy(chance.permutation(n, seed, "batches", epoch)) if size < n else torch.arange(n)
+        order = torch.arange(n) if size >= n else torch.from_numpy(chance.permutation(n, seed, "batches", epoch))
         pass_loss = 0.0
-        for rows in order.split(size)[: n_steps - step]:
+        for rows in order.to(x_s.device).split(size)[: n_steps - step]:
             for group, lr in zip(optimiser.param_groups, (settings.lr_norm, settings.lr_head), strict=True):
                 cosine = (1 + math.cos(math.pi * step / n_steps)) / 2
                 group["lr"] = lr * (cosine if settings.schedule == "cosine" else 1)
             optimiser.zero_grad()
-            loss = F.cross_entropy(head(network(x_s[rows])), y_s[rows], label_smoothing=settings.label_smoothing)
+            x, y = (x_s, y_s) if len(rows) == n else (x_s[rows], y_s[rows])
+            loss = F.cross_entropy(head(network(x)), y, label_smoothing=settings.label_smoothing)
             loss.backward()
             optimiser.step()
             if settings.stop_loss:
@@ -91,6 +81,17 @@ def plain_episode(
         network.eval()
     with torch.no_grad():
         return head(network(x_q))
+
+
+def plain_optimiser(norms: list[nn.Module], head: nn.Linear, settings: NormTuning) -> torch.optim.Optimizer:
+    names = {"both": ("weight", "bias"), "scale": ("weight",), "shift": ("bias",)}[settings.affines]
+    affines = [getattr(norm, name) for norm in dict.fromkeys(norms) for name in names]
+    groups = [{"params": affines, "lr": settings.lr_norm}, {"params": [*head.parameters()], "lr": settings.lr_head}]
+    if settings.optimiser == "adam":
+        return torch.optim.Adam(groups, betas=(settings.momentum, 0.999), weight_decay=settings.weight_decay)
+    return torch.optim.SGD(
+        groups, momentum=settings.momentum, dampening=settings.dampening, weight_decay=settings.weight_decay
+    )
 
 
 def plain_head(network: nn.Module, x_s: Tensor, y_s: Tensor, dim: int, *, settings: NormTuning, seed: int) -> nn.Linear:

@@ -5,7 +5,7 @@
 Contenders, in turn on 5-way 5-shot episodes of random images, from random weights:
     plain loop      `references.plain_tuning`: a deep copy per episode, autograd over all parameters, contiguous layout
     batches of 4    the same loop with as many epochs as the engine has steps, so as many image-steps; both on 1 episode
-    engine          `NormTuning`, many episodes at once; by default as many as `evaluation.chunk_size` says
+    engine          `NormTuning`, many episodes at once; by default as many as `evaluation.choose_portion` says
 An image-step is the forward and backward pass of one support image; its time is that of a whole call, queries included,
 divided by its image-steps: constant where growth is linear. "x first" compares it with that of the first row.
 Floor of an image-step, the larger or the sum of two times at the best rates of this run; a cache can beat the second:
@@ -89,8 +89,9 @@ def engine(trial: Trial, name: str) -> Trial:
     pixels = images.Images(datasets.open_dataset("digits"), trial.backbone.preprocessing)  # any dataset would do
     frozen = features.Features(pixels, trial.backbone, device=trial.device)
     source = evaluation.Source(pixels, trial.backbone, frozen, trial.device)
-    episodes, n_images = evaluation.chunk_size(trial.settings, source, trial.n_support, trial.n_query)
-    return replace(trial, name=f"{name}, {episodes} at once", at_once=episodes, images_at_once=n_images)
+    portion = evaluation.choose_portion(trial.settings, source, trial.n_support, trial.n_query)
+    at_once = portion.episodes
+    return replace(trial, name=f"{name}, {at_once} at once", at_once=at_once, images_at_once=portion.images)
 
 
 def resized(trial: Trial, side_px: int) -> Trial:

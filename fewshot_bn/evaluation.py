@@ -7,7 +7,7 @@ rounding).
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int64
@@ -27,6 +27,7 @@ MOST_EPISODES = 64
 CPU_BYTES = 2**29
 CUDA_SHARE = 0.7  # of the free memory; the rest is for what a step needs besides
 HOST_BYTES = 2**29
+OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "ALLOC_FAILED")  # besides OutOfMemoryError
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,14 @@ class Source:
     backbone: Backbone
     features: Features
     device: torch.device
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """How many episodes are adapted at once, and how many support images of each are in memory together."""
+
+    episodes: int
+    images: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,39 +81,46 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def chunk_size(adapter: Adapter, source: Source, n_support: int, n_query: int) -> tuple[int, int]:
-    """Episodes at once, and support images of an episode at once, so that memory stays in bounds.
+def choose_portion(adapter: Adapter, source: Source, n_support: int, n_query: int) -> Portion:
+    """As much as memory holds: 32 episodes for a probe; for a tuner by a trial with two images.
 
-    32 episodes for a probe; for a tuner by a trial with two images. `n_support` and `n_query` count the images of an
-    episode. Measured on CPUs: larger batches are faster up to about that bound; on a GPU until its memory is full.
+    `n_support` and `n_query` count the images of an episode. Measured on CPUs: larger batches are faster up to about
+    that bound; on a GPU until its memory is full.
     """
     if adapter.takes == "features":
-        return 32, n_support
+        return Portion(32, n_support)
     image_bytes = 3 * source.images.preprocessing.crop_px**2
     per_image = max(1, adapter.bytes_per_image(source.backbone))
     per_episode = n_support * per_image + 4 * (n_support + n_query) * image_bytes
-    room = CPU_BYTES
-    if source.device.type == "cuda":
-        room = int(CUDA_SHARE * torch.cuda.mem_get_info(source.device)[0])
-    at_once = min(MOST_EPISODES, room // per_episode, HOST_BYTES // ((n_support + n_query) * image_bytes))
-    return max(1, at_once), max(1, min(n_support, room // per_image))
+    room = _cuda_room(source.device) if source.device.type == "cuda" else CPU_BYTES
+    episodes = min(MOST_EPISODES, room // per_episode, HOST_BYTES // ((n_support + n_query) * image_bytes))
+    return Portion(max(1, episodes), max(1, min(n_support, room // per_image)))
+
+
+def _cuda_room(device: torch.device) -> int:
+    held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, for us
+    return int(CUDA_SHARE * (torch.cuda.mem_get_info(device)[0] + held))
 
 
 def evaluate(adapter: Adapter, source: Source, episodes: Episodes, *, chunk: int | None = None) -> Iterator[Outcome]:
     """Adapt to every episode and classify its queries; yields one `Outcome` a chunk, in order.
 
-    An episode whose scores are not all finite counts as wrong on every query and as not converged. Where the memory of
-    the device runs out, the chunk is halved, then the number of images at once, and the run goes on.
+    An episode whose scores are not all finite counts as wrong on every query and as not converged. Where memory runs
+    out, the chunk is halved, then the number of images at once, and the run goes on.
     """
-    measured, images = chunk_size(adapter, source, episodes.support[0].size, episodes.query[0].size)
-    chunk = chunk or measured
+    portion = choose_portion(adapter, source, episodes.support[0].size, episodes.query[0].size)
+    yield from evaluate_portions(adapter, source, episodes, replace(portion, episodes=chunk or portion.episodes))
+
+
+def evaluate_portions(adapter: Adapter, source: Source, episodes: Episodes, portion: Portion) -> Iterator[Outcome]:
+    """`evaluate` with the first portion given."""
     start = 0
     while start < len(episodes):
         began = time.perf_counter()
-        part = episodes[start : start + chunk]
-        fit = _fit_in_memory(adapter, source, part, images)
+        part = episodes[start : start + portion.episodes]
+        fit = _fit_in_memory(adapter, source, part, portion.images)
         if fit is None:
-            chunk, images = _halved(len(part), images, source)
+            portion = _halved(Portion(len(part), portion.images), source.device)
             continue
         finite = fit.logits.isfinite().all((1, 2))
         right = (fit.logits.argmax(-1) == _labels(part.query).to(source.device)) & finite[:, None]
@@ -116,29 +132,31 @@ def evaluate(adapter: Adapter, source: Source, episodes: Episodes, *, chunk: int
 
 
 def _fit_in_memory(adapter: Adapter, source: Source, episodes: Episodes, images: int) -> Fit | None:
-    """None where the memory of the device has run out. Nothing of the failed attempt is alive when this returns."""
+    """None where memory has run out. Nothing of the failed attempt is alive when this returns."""
     try:
         with exact_convolutions():
             return _fit(adapter, source, episodes, images)
+    except MemoryError:
+        return None
     except RuntimeError as problem:
-        if not isinstance(problem, torch.OutOfMemoryError) and "can't allocate memory" not in str(problem):
+        if not isinstance(problem, torch.OutOfMemoryError) and not any(sign in str(problem) for sign in OUT_OF_MEMORY):
             raise
     return None
 
 
-def _halved(n_episodes: int, images: int, source: Source) -> tuple[int, int]:
-    if source.device.type == "cuda":
+def _halved(portion: Portion, device: torch.device) -> Portion:
+    if device.type == "cuda":
         torch.cuda.empty_cache()
-    if n_episodes == images == 1:
+    if portion.episodes == portion.images == 1:
         raise DeviceError(
-            f"{source.device}: out of memory with a single episode; take smaller images (--image-size), fewer support "
-            "images or a smaller batch_size"
+            f"{device}: out of memory with a single episode; take smaller images (--image-size), fewer support images "
+            "or a smaller batch_size"
         )
-    if n_episodes > 1:
-        logger.warning("%s: out of memory with %d episodes at once; going on with half", source.device, n_episodes)
-        return n_episodes // 2, images
-    logger.warning("%s: out of memory with %d images at once; going on with half", source.device, images)
-    return 1, images // 2
+    if portion.episodes > 1:
+        logger.warning("%s: out of memory with %d episodes at once; going on with half", device, portion.episodes)
+        return replace(portion, episodes=portion.episodes // 2)
+    logger.warning("%s: out of memory with %d images at once; going on with half", device, portion.images)
+    return replace(portion, images=portion.images // 2)
 
 
 def _fit(adapter: Adapter, source: Source, episodes: Episodes, images: int) -> Fit:

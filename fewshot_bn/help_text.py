@@ -8,7 +8,7 @@ modes:
   gn, ln    the same on the GroupNorm or LayerNorm layers of networks that have those
   bn23      as published for 33 of ResNet-50's 53 layers: batch statistics, 70 epochs, batches of 16
   bn-all    the same on all layers, without weight decay
-  bn-cdfsl  as CD-FSL fine-tunes: batch statistics, 100 epochs, batches of 4, plain SGD
+  bn-cdfsl  with the length of CD-FSL's fine-tuning: batch statistics, 100 epochs, batches of 4, plain SGD
 
 settings of all but proto and lr (values first are those of bn):
   norm=batch|group|layer             scope=all|bn23|last|PATTERN,...    affines=both|scale|shift

@@ -55,7 +55,7 @@ def file_name(identity: Identity) -> str:
         f"{shape['n_support']}shot",
         f"{shape['n_query']}query",
         f"seed{identity['seed']}",
-        digest([json.dumps({**identity, "shard": None}, sort_keys=True)])[:8],
+        digest([json.dumps({k: v for k, v in identity.items() if k != "shard"}, sort_keys=True)])[:8],
     ]
     if "shard" in identity:
         parts.append("shard{}of{}".format(*identity["shard"].split("/")))

@@ -5,6 +5,7 @@ Episodes are independent, so the answer is that of one device; it comes in the o
 
 import contextlib
 import copy
+import math
 import queue
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ import torch
 from fewshot_bn.adapters import Adapter
 from fewshot_bn.backbones import exact_convolutions
 from fewshot_bn.episodes import Episodes
-from fewshot_bn.evaluation import Outcome, Source, chunk_size, evaluate
+from fewshot_bn.evaluation import Outcome, Source, choose_portion, evaluate, evaluate_portions
 
 
 def replicas(source: Source, devices: Sequence[torch.device]) -> list[Source]:
@@ -38,8 +39,9 @@ def evaluate_on(
     if len(sources) == 1 or adapter.takes == "features":
         yield from evaluate(adapter, sources[0], episodes, chunk=chunk)
         return
-    if chunk is None:
-        chunk, _ = chunk_size(adapter, sources[0], episodes.support[0].size, episodes.query[0].size)
+    portion = choose_portion(adapter, sources[0], episodes.support[0].size, episodes.query[0].size)
+    most = min(chunk or portion.episodes, math.ceil(len(episodes) / len(sources)))
+    portion = replace(portion, episodes=most)
     free: queue.SimpleQueue[Source] = queue.SimpleQueue()
     for source in sources:
         free.put(source)
@@ -47,12 +49,12 @@ def evaluate_on(
     def work(part: Episodes) -> list[Outcome]:
         source = free.get()
         try:
-            return list(evaluate(adapter, source, part, chunk=chunk))
+            return list(evaluate_portions(adapter, source, part, portion))
         finally:
             free.put(source)
 
     with exact_convolutions(), ThreadPoolExecutor(len(sources)) as pool, contextlib.ExitStack() as undone:
-        parts = [episodes[start : start + chunk] for start in range(0, len(episodes), chunk)]
+        parts = [episodes[start : start + most] for start in range(0, len(episodes), most)]
         futures = [pool.submit(work, part) for part in parts]
         for future in futures:
             undone.callback(future.cancel)  # when an error or Ctrl-C ends this early

@@ -25,7 +25,10 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One process that added the episodes `start` .. `stop` - 1, on which software and device, in how many seconds."""
+    """One process that added `stop` - `start` episodes, on which software and device, in how many seconds.
+
+    They are the episodes `start` .. `stop` - 1, but in a result that was merged from shards, whose episodes alternate.
+    """
 
     start: int
     stop: int

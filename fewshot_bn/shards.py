@@ -44,23 +44,38 @@ def of_shard(identity: Identity, shard: Shard) -> Identity:
 
 
 def find_shards(folder: Path, identity: Identity) -> list[Result]:
-    """The results of the shards of `identity` that lie in `folder`, of whatever number of shards has come furthest."""
+    """The results of the shards of `identity` that lie in `folder`, of whatever number of shards has come furthest.
+
+    Raises `ResultError` for a file that is not what its name says.
+    """
     stem = Path(file_name(identity)).stem
     sets: dict[int, list[Result]] = {}
     for path in sorted(folder.glob(f"{stem}_shard*of*.json")):
         result = read_result(path)
-        shard = parse_shard(str(result.identity.get("shard")))
-        if result.identity != of_shard(identity, shard):
+        if "shard" not in result.identity or path.name != file_name(result.identity):
             raise ResultError(f"{path}: is not the shard that its name says; move it away")
+        shard = parse_shard(str(result.identity["shard"]))
+        if result.identity != of_shard(identity, shard):
+            raise ResultError(f"{path}: holds a shard of another result; move it away")
         sets.setdefault(shard.count, []).append(result)
     return max(sets.values(), key=lambda results: len(merged(results)), default=[])
+
+
+def lagging(shards: Sequence[Result]) -> list[str]:
+    """Which shards keep what others hold from being merged, in words."""
+    count, lengths = _lengths(shards)
+    last = max((length - 1) * count + i for i, length in enumerate(lengths))
+    return [
+        f"{i + 1}/{count} has {length} episodes" if length else f"{i + 1}/{count} is missing"
+        for i, length in enumerate(lengths)
+        if length * count + i < last
+    ]
 
 
 def merged(shards: Sequence[Result]) -> Result:
     """The first part of the whole list, as far as the shards hold it without a gap; its fingerprint is left open."""
     by_index = {parse_shard(result.identity["shard"]).index: result for result in shards}
-    count = parse_shard(shards[0].identity["shard"]).count
-    lengths = [len(by_index[i]) if i in by_index else 0 for i in range(1, count + 1)]
+    count, lengths = _lengths(shards)
     n = min(length * count + i for i, length in enumerate(lengths))
     order = [(by_index[e % count + 1], e // count) for e in range(n)]
     whole = {key: value for key, value in shards[0].identity.items() if key != "shard"}
@@ -71,6 +86,14 @@ def merged(shards: Sequence[Result]) -> Result:
         steps=tuple(result.steps[place] for result, place in order),
         runs=_joined([(by_index[i], len(range(i - 1, n, count))) for i in sorted(by_index)]),
     )
+
+
+def _lengths(shards: Sequence[Result]) -> tuple[int, list[int]]:
+    """How many shards there are, and how many episodes each holds."""
+    count = parse_shard(shards[0].identity["shard"]).count
+    lengths = dict.fromkeys(range(1, count + 1), 0)
+    lengths.update({parse_shard(result.identity["shard"]).index: len(result) for result in shards})
+    return count, list(lengths.values())
 
 
 def _joined(parts: Sequence[tuple[Result, int]]) -> tuple[Run, ...]:

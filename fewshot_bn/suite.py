@@ -1,5 +1,6 @@
 """One run of the command: every mode at every number of shots over the same episodes, with progress and a table."""
 
+import logging
 import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from fewshot_bn.adapters import Adapter, Tuner, make_adapter
 from fewshot_bn.backbones import Backbone, load_backbone, with_preprocessing
 from fewshot_bn.datasets import Dataset, open_dataset
 from fewshot_bn.episodes import Episodes, EpisodeShape, sample
-from fewshot_bn.errors import DataError, FewshotError, UsageError
+from fewshot_bn.errors import DataError, FewshotError, ResultError, UsageError, some
 from fewshot_bn.evaluation import Source, choose_devices
 from fewshot_bn.features import Features
 from fewshot_bn.host_memory import keep_freed_memory
@@ -24,7 +25,7 @@ from fewshot_bn.images import Images, with_geometry
 from fewshot_bn.parallel import evaluate_on, replicas
 from fewshot_bn.request import Request
 from fewshot_bn.results import ResultFile, Run, check_folder, open_result
-from fewshot_bn.shards import Shard, find_shards, merged, of_shard, parse_shard
+from fewshot_bn.shards import Shard, find_shards, lagging, merged, of_shard, parse_shard
 from fewshot_bn.statistics import estimate
 from fewshot_bn.table import percent, table
 
@@ -48,6 +49,7 @@ class Job:
 def run(request: Request) -> None:
     """Do what `request` says and print the table. What can be checked is checked before the first long computation."""
     keep_freed_memory()
+    logging.getLogger("fewshot_bn").setLevel(logging.ERROR if request.quiet else logging.WARNING)
     adapters = _adapters(request)
     devices = choose_devices(request.device)
     shard = parse_shard(request.shard) if request.shard else None
@@ -142,9 +144,17 @@ def _first(job: Job, dataset: Dataset, request: Request, n_episodes: int) -> Epi
 def _take_shards(file: ResultFile, job: Job, first: Callable[[int], Episodes], say: Callable[[str], None]) -> None:
     """Take over what shards of this very result hold beyond it."""
     shards = [] if job.shard else find_shards(file.path.parent, job.identity)
-    if not shards:
+    if not shards or len(file.result) >= len(job.episodes):
         return
+    for result in shards:
+        shard = parse_shard(result.identity["shard"])
+        if len(result) and result.episodes != first(len(result) * shard.count)[shard.part].fingerprint:
+            raise ResultError(f"shard {shard} of {file.path}: its episodes are not those of this dataset and seed")
     result = merged(shards)
+    if len(result) < len(job.episodes) and (missing := lagging(shards)):
+        raise ResultError(
+            f"{file.path}: its shards are not complete: {some(missing)}; finish them, or move the shards away"
+        )
     if len(result) > len(file.result):
         file.adopt(replace(result, episodes=first(len(result)).fingerprint))
         say(f"note: {job.title}: {len(result)} episodes are merged from {len(shards)} shards")

@@ -11,8 +11,8 @@ NORM_LAYERS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        opaque = not any(isinstance(inner, NORM_LAYERS) for inner in m.modules())
-        return opaque or isinstance(m, NORM_LAYERS) or super().is_leaf_module(m, module_qualified_name)
+        del module_qualified_name
+        return isinstance(m, NORM_LAYERS) or not any(isinstance(inner, NORM_LAYERS) for inner in m.modules())
 
 
 def trace(network: nn.Module) -> fx.Graph | None:

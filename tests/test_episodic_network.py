@@ -110,6 +110,7 @@ def test_a_network_that_cannot_be_cut_stays_whole(kind):
     assert (backbone.graph is None) == (kind is Untraceable)
     network, x = EpisodicNetwork(backbone, ["norm"], 2), images()
     expected = backbone.module(x.flatten(0, 1))
+    assert network.kept_bytes(x) > 0
     network.try_cut(x[:, :1])
     for _ in range(2):
         assert torch.allclose(network.features(network.stem(x)).flatten(0, 1), expected, atol=1e-6)

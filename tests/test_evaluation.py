@@ -10,7 +10,7 @@ from fewshot_bn.adapters.episodic_network import EpisodicNetwork
 from fewshot_bn.datasets import open_dataset
 from fewshot_bn.episodes import EpisodeShape, sample
 from fewshot_bn.errors import DeviceError, UsageError
-from fewshot_bn.evaluation import Source, choose_device, chunk_size, evaluate
+from fewshot_bn.evaluation import Source, choose_device, choose_portion, evaluate
 from fewshot_bn.features import Features
 from fewshot_bn.images import Images, Preprocessing, normalise
 
@@ -93,13 +93,13 @@ def test_the_default_chunk_shrinks_with_the_image_and_the_episode(source):
         geometry = replace(source.images.preprocessing, resize_px=side, crop_px=side)
         backbone = replace(source.backbone, preprocessing=geometry)
         larger = replace(source, images=Images(source.images.dataset, geometry), backbone=backbone)
-        sizes.append(chunk_size(bn, larger, 25, 75)[0])
+        sizes.append(choose_portion(bn, larger, 25, 75).episodes)
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] == 64 > sizes[-1] >= 1
-    at_once, images = chunk_size(bn, larger, 100_000, 75)
-    assert at_once == 1
-    assert 1 < images < 100_000
-    assert chunk_size(make_adapter("lr"), larger, 25, 75)[0] == 32
+    portion = choose_portion(bn, larger, 100_000, 75)
+    assert portion.episodes == 1
+    assert 1 < portion.images < 100_000
+    assert choose_portion(make_adapter("lr"), larger, 25, 75).episodes == 32
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,20 @@ def test_where_a_single_episode_is_too_large_its_images_are_halved(source, episo
 def test_a_single_episode_that_does_not_fit_is_an_error(source, episodes):
     with pytest.raises(DeviceError, match="cpu: out of memory with a single episode; take smaller images"):
         list(evaluate(NeedsRoom(room=0), source, episodes))
+
+
+def test_host_memory_that_runs_out_halves_the_chunk_too(source, episodes, monkeypatch, caplog):
+    gather = Images.gather
+
+    def full(self, rows):
+        if len(rows) > 20:
+            raise MemoryError
+        return gather(self, rows)
+
+    expected = [n for outcome in evaluate(make_adapter("bn"), source, episodes) for n in outcome.correct]
+    monkeypatch.setattr(Images, "gather", full)
+    assert [n for outcome in evaluate(make_adapter("bn"), source, episodes) for n in outcome.correct] == expected
+    assert "going on with half" in caplog.text
 
 
 def test_other_failures_are_not_taken_for_lack_of_memory(source, episodes):

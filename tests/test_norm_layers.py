@@ -45,6 +45,28 @@ def test_the_last_stage_of_a_resnet_is_the_whole_of_layer4(resnet50):
     assert set(choose_layers(resnet50, "batch", "last")) == set(in_layer4)
 
 
+@pytest.mark.parametrize(
+    ("model", "stages"),
+    [("swin_t", ("features.6", "features.7", "norm")), ("convnext_tiny", ("features.7", "classifier"))],
+)
+def test_the_last_stage_of_networks_with_layer_norms(model, stages):
+    names = choose_layers(load_backbone(model, weights="random"), "layer", "last")
+    assert {
+        name.split(".")[0] if not name.startswith("features") else ".".join(name.split(".")[:2]) for name in names
+    } == set(stages)
+
+
+def test_a_batch_norm_with_code_of_its_own_is_an_error():
+    class WithActivation(nn.BatchNorm2d):
+        def forward(self, x):
+            return super().forward(x).relu()
+
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), WithActivation(4), nn.Flatten())
+    backbone = freeze(network, "odd", "", Preprocessing(8, 8), architecture="odd")
+    with pytest.raises(ModelError, match="odd: the BatchNorm layer 1 is a WithActivation with code of its own"):
+        choose_layers(backbone, "batch", "all")
+
+
 def test_patterns(resnet50):
     assert choose_layers(resnet50, "batch", "bn1, layer1.0.bn?") == [
         "bn1",

@@ -9,6 +9,7 @@ from conftest import small_backbone
 from references import plain_tuning
 from torch import nn
 from torch.nn import functional as F
+from torchvision.models import VisionTransformer
 
 from fewshot_bn.adapters import ADAPTERS
 from fewshot_bn.adapters.norm_tuning import NormTuning
@@ -127,12 +128,16 @@ def test_equals_the_plain_loop_on_torchvision_networks(model, statistics):
     assert relative(settings(backbone, x_s, y_s, x_q).logits, expected) < 1e-6
 
 
-@pytest.mark.parametrize(("model", "norm"), [("convnext_tiny", "layer"), ("swin_t", "layer")])
-def test_equals_the_plain_loop_on_layer_norms(model, norm):
-    backbone = load_backbone(model, weights="random")
-    side = 224 if model == "vit_b_32" else 32
-    x_s, y_s, x_q = problem(2, side=side, dtype=torch.float32)
-    settings = NormTuning(norm=norm, steps=2)
+@pytest.mark.parametrize("model", ["convnext_tiny", "swin_t", "vit"])
+def test_equals_the_plain_loop_on_layer_norms(model):
+    if model == "vit":
+        network = VisionTransformer(32, 8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32)
+        network.heads = nn.Identity()
+        backbone = freeze(network, "vit", "", Preprocessing(32, 32), architecture="vit")
+    else:
+        backbone = load_backbone(model, weights="random")
+    x_s, y_s, x_q = problem(2, side=32, dtype=torch.float32)
+    settings = NormTuning(norm="layer", steps=2)
     expected = plain_tuning(backbone, x_s, y_s, x_q, settings=settings)
     assert relative(settings(backbone, x_s, y_s, x_q).logits, expected) < 1e-4
 
@@ -256,8 +261,86 @@ def test_a_layer_used_twice_is_one_layer():
             return self.again(self.norm(self.conv(x))).mean((2, 3))
 
     backbone = freeze(Twice(), "twice", "", Preprocessing(8, 8), architecture="Twice")
-    for statistics in ("frozen", "batch"):
+    for statistics in POLICIES:
         assert distance(backbone, NormTuning(steps=10, lr_norm=0.5, lr_head=0.5, statistics=statistics)) < 1e-6
+
+
+class Tokens(nn.Module):
+    """BatchNorm on a transposed view, which is neither contiguous nor channels last."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.linear, self.norm = nn.Conv2d(3, 6, 3), nn.Linear(6, 5), nn.BatchNorm1d(5)
+
+    def forward(self, x):
+        tokens = self.conv(x).flatten(2).mT
+        return F.relu(self.norm(self.linear(tokens).mT)).mean(2)
+
+
+class WritesIntoItsInput(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6)
+
+    def forward(self, x):
+        return F.relu(self.norm(self.conv(x.sub_(0.3)))).mean((2, 3))
+
+
+@pytest.mark.parametrize("statistics", POLICIES)
+def test_equals_the_plain_loop_where_the_input_of_a_layer_is_a_view(statistics):
+    backbone = freeze(Tokens(), "tokens", "", Preprocessing(8, 8), architecture="tokens")
+    assert distance(backbone, NormTuning(steps=8, statistics=statistics)) < 1e-6
+
+
+@pytest.mark.parametrize("graph", [True, False])
+def test_a_network_that_writes_into_its_input_leaves_the_images_alone(graph):
+    backbone = freeze(WritesIntoItsInput(), "writes", "", Preprocessing(8, 8), architecture="writes")
+    backbone = replace(backbone, graph=backbone.graph if graph else None)
+    backbone.module.double()
+    x_s, y_s, x_q = problem()
+    found = NormTuning(steps=4)(backbone, x_s, y_s, x_q).logits
+    assert all(map(torch.equal, (x_s, x_q), problem()[::2]))
+    settings = NormTuning(steps=4, batch_size=100)
+
+    class OnACopy(WritesIntoItsInput):
+        def forward(self, x):
+            return super().forward(x.clone())
+
+    copying = freeze(OnACopy(), "copies", "", Preprocessing(8, 8), architecture="copies")
+    copying.module.load_state_dict(backbone.module.state_dict())
+    copying.module.double()
+    assert relative(found, plain_tuning(copying, x_s, y_s, x_q, settings=settings)) < 1e-6
+
+
+class SequenceFirst(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 6, 3), nn.LayerNorm(6)
+
+    def forward(self, x):
+        return self.norm(self.conv(x).flatten(2).permute(2, 0, 1)).mean(0)
+
+
+class AsksTheLayer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6)
+
+    def forward(self, x):
+        return (self.norm(self.conv(x)) * self.norm.weight.mean()).mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    ("kind", "norm", "message"),
+    [
+        (SequenceFirst, "layer", "a norm layer of 6 channels gets .* rows for .* images"),
+        (AsksTheLayer, "batch", "the network does more with a norm layer than call it on its input"),
+    ],
+)
+def test_what_cannot_be_tuned_episode_by_episode_is_an_error(kind, norm, message):
+    backbone = freeze(kind(), "odd", "", Preprocessing(8, 8), architecture="odd")
+    with pytest.raises(ModelError, match=message):
+        NormTuning(norm=norm, steps=2)(backbone, *problem(dtype=torch.float32))
 
 
 def test_a_momentum_of_none_is_a_cumulative_average():
@@ -294,6 +377,7 @@ def test_statistics_of_a_single_value_are_an_error():
         ({"augment": "flip,flip"}, "augment is 'flip,flip'; name each view once"),
         ({"C": 0.0}, "C is 0.0; it must be a finite number above 0"),
         ({"batch_size": -1}, "batch_size is -1"),
+        ({"steps": 10**20}, "steps is 100000000000000000000; it must be at most 1,000,000,000"),
     ],
     ids=str,
 )

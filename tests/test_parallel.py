@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from test_evaluation import CPU, NeedsRoom, episodes, source  # noqa: F401 - fixtures
+from test_eval import answers, here, run  # noqa: F401
+from test_evaluation import CPU, episodes, source  # noqa: F401 - fixtures
 
 from fewshot_bn.adapters import make_adapter
 from fewshot_bn.errors import DeviceError, UsageError
@@ -35,6 +36,14 @@ def test_a_reader_that_stops_early_ends_the_run(source, episodes):  # noqa: F811
     outcomes = evaluate_on(make_adapter("bn"), replicas(source, [CPU, CPU]), episodes, chunk=1)
     assert len(next(outcomes).correct) == 1
     outcomes.close()
+
+
+def test_the_command_on_two_devices(here):  # noqa: F811
+    for device in ("cpu", "cpu,cpu"):
+        assert (
+            run("--mode", "bn", "bn-cdfsl", "--set", "bn-cdfsl.epochs=2", "--device", device, "--output", device) == 0
+        )
+    assert answers(here / "cpu,cpu") == answers(here / "cpu")
 
 
 def test_devices_by_name():

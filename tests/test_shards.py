@@ -2,7 +2,6 @@
 
 import itertools
 import json
-from dataclasses import replace
 
 import pytest
 from test_eval import answers, here, run  # noqa: F401 - `here` is a fixture
@@ -91,6 +90,35 @@ def test_a_file_that_is_not_the_shard_of_its_name_is_an_error(here, capsys):  # 
     assert "is not the shard that its name says; move it away" in capsys.readouterr().err
 
 
-def test_replacing_keeps_the_identity_of_the_whole():
-    results = [replace(shard(i, 2, 2), episodes="x") for i in (1, 2)]
-    assert merged(results).episodes == ""
+def shards_of_bn(folder, n_episodes, indices, count):
+    for index in indices:
+        options = ("--mode", "bn", "--baseline", "none", "--n-episodes", str(n_episodes))
+        assert run(*options, "--output", str(folder), "--shard", f"{index}/{count}") == 0
+    return sorted(folder.glob("*_shard*.json"))
+
+
+def test_what_shards_lack_is_said_and_not_computed_again(here, capsys):  # noqa: F811
+    shards_of_bn(here / "parts", 12, (1, 3, 4), 4)
+    merge = ("--mode", "bn", "--baseline", "none", "--output", "parts", "--n-episodes")
+    assert run(*merge, "12") == 2
+    assert "its shards are not complete: 2/4 is missing; finish them" in capsys.readouterr().err
+    assert run(*merge, "1") == 0
+    shards_of_bn(here / "parts", 4, (2,), 4)
+    assert run(*merge, "12") == 2
+    assert "2/4 has 1 episodes" in capsys.readouterr().err
+    shards_of_bn(here / "parts", 12, (2,), 4)
+    assert run(*merge, "12") == 0
+    assert run(*merge, "13") == 0  # beyond all shards it goes on by itself
+
+
+def test_a_copied_shard_and_one_of_other_episodes_are_errors(here, capsys):  # noqa: F811
+    first, second = shards_of_bn(here / "parts", 4, (1, 2), 2)
+    kept = second.read_text()
+    second.write_text(first.read_text())
+    merge = ("--mode", "bn", "--baseline", "none", "--output", "parts", "--n-episodes", "4")
+    assert run(*merge) == 2
+    assert "is not the shard that its name says" in capsys.readouterr().err
+    content = json.loads(kept)
+    second.write_text(json.dumps({**content, "episodes": "deadbeef"}))
+    assert run(*merge) == 2
+    assert "its episodes are not those of this dataset and seed" in capsys.readouterr().err

@@ -29,7 +29,7 @@ def parse_views(text: str) -> tuple[str, ...]:
     names = () if text == "none" else tuple(part.strip() for part in text.split(","))
     for name in names:
         if name not in VIEWS:
-            raise unknown("augmentation", name, ["none", *VIEWS])
+            raise UsageError(f"{unknown('augmentation', name, VIEWS)}, with commas between them, or none alone")
     if len(set(names)) < len(names):
         raise UsageError(f"augment is {text!r}; name each view once")
     return names

@@ -20,13 +20,14 @@ from torch import Tensor, nn
 from fewshot_bn.adapters.episodic_norm import EpisodicBatchNorm, EpisodicNorm, Statistics, episodic
 from fewshot_bn.adapters.norm_layers import shared_copy
 from fewshot_bn.backbones import Backbone
+from fewshot_bn.errors import ModelError
 from fewshot_bn.tracing import cut
 
 Stem = tuple[Tensor, ...]
 
 
-class _NoConstantError(Exception):
-    """What lies between the two parts of a network is not a constant of each image."""
+class _NoRowPerImageError(Exception):
+    """A value between the two parts of a network is no tensor with a row per image."""
 
 
 class EpisodicNetwork:
@@ -47,6 +48,7 @@ class EpisodicNetwork:
             self.beta = nn.Parameter(torch.cat([layer.beta.flatten(1) for layer in self.layers], 1))
         self._sizes = [layer.gamma[0].numel() for layer in self.layers]
         self._device = self.gamma.device.type
+        self._copies = False
         self._parts = cut(self._network, backbone.graph, set(names)) if backbone.graph else None
 
     @property
@@ -57,15 +59,24 @@ class EpisodicNetwork:
         return [self.gamma, self.beta, *running]
 
     def try_cut(self, x: Float[Tensor, "e b 3 h w"]) -> None:
-        """Try the cut on a few images, and do without where what lies at it is no constant of each image.
+        """Find out on a few images how the network can be run: cut or whole, on its inputs or on copies of them.
 
-        Then some value there is no tensor with a row per image, or the network overwrites it in place later on.
+        Copies are for networks that overwrite their inputs; whole stays one where some value at the cut is no tensor
+        with a row per image.
         """
-        try:
-            with torch.no_grad():
-                self.features(self.stem(x))
-        except _NoConstantError:
-            self._parts = None
+        for parts, copies in ((self._parts, False), (self._parts, True), (None, False), (None, True)):
+            self._parts, self._copies = parts, copies
+            trial = x.clone()
+            try:
+                with torch.no_grad():
+                    stem = self.stem(trial)
+                    versions = [value._version for value in (trial, *stem)]  # noqa: SLF001 - counts writes in place
+                    self.features(stem)
+            except _NoRowPerImageError:
+                continue
+            untouched = trial._version == 0 and versions == [v._version for v in (trial, *stem)]  # noqa: SLF001
+            if untouched or copies:
+                return
 
     def stem(self, x: Float[Tensor, "e b 3 h w"]) -> Stem:
         """What reaches the first tuned layer, tensors [e b ...]; the images themselves where the network is not cut."""
@@ -73,25 +84,31 @@ class EpisodicNetwork:
         values: Stem = (x.flatten(0, 1),)
         if self._parts:
             with torch.no_grad(), self._precision():
-                values = self._parts[0](*values)
+                values = self._parts[0](*self._safe(values))
         if not all(isinstance(value, Tensor) and value.shape[:1] == (size.numel(),) for value in values):
-            raise _NoConstantError
+            raise _NoRowPerImageError
         return tuple(value.unflatten(0, size) for value in values)
 
     def features(self, stem: Stem, statistics: Statistics = "running") -> Float[Tensor, "e b d"]:
         """The features of what `stem` gave, under the present scales and shifts."""
-        self._bind(statistics)
         size = stem[0].shape[:2]
-        versions = [value._version for value in stem]  # noqa: SLF001 - counts what was written in place
+        self._bind(statistics, size.numel())
         rest = self._parts[1] if self._parts else self._network
-        with self._precision():
-            z: Tensor = rest(*(value.flatten(0, 1) for value in stem))
-        if versions != [value._version for value in stem]:  # noqa: SLF001
-            raise _NoConstantError
+        try:
+            with self._precision():
+                z: Tensor = rest(*self._safe(tuple(value.flatten(0, 1) for value in stem)))
+        except (AttributeError, TypeError) as problem:
+            raise ModelError(
+                f"the network does more with a norm layer than call it on its input, so it cannot be tuned: {problem}"
+            ) from problem
         return z.to(self.gamma.dtype).reshape(*size, -1)
+
+    def _safe(self, values: Stem) -> Stem:
+        return tuple(value.clone() for value in values) if self._copies else values
 
     def kept_bytes(self, x: Float[Tensor, "e b 3 h w"]) -> int:
         """What one image keeps in memory between the forward and the backward pass of a training step."""
+        self.try_cut(x)
         frozen = {tensor.untyped_storage().data_ptr() for tensor in self._network.state_dict().values()}
         kept: dict[int, int] = {}
 
@@ -112,7 +129,7 @@ class EpisodicNetwork:
         def measure(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             if isinstance(layer, EpisodicBatchNorm):
                 x = inputs[0].unflatten(0, (self.n_episodes, -1)).transpose(1, 2).flatten(2).to(self.gamma.dtype)
-                found[layer] = (x.mean(2), x.var(2, unbiased=False))
+                found.setdefault(layer, (x.mean(2), x.var(2, unbiased=False)))  # of its first use
 
         with contextlib.ExitStack() as hooks:
             for layer in self.layers:
@@ -131,9 +148,10 @@ class EpisodicNetwork:
                 self._network.set_submodule(name, made[module])
         return list(made.values())
 
-    def _bind(self, statistics: Statistics) -> None:
+    def _bind(self, statistics: Statistics, n_images: int) -> None:
         parts = zip(self.layers, self.gamma.split(self._sizes, 1), self.beta.split(self._sizes, 1), strict=True)
         for layer, gamma, beta in parts:
+            layer.n_images = n_images
             layer.gamma, layer.beta = gamma.reshape(layer.gamma.shape), beta.reshape(layer.beta.shape)
             if isinstance(layer, EpisodicBatchNorm):
                 layer.statistics = statistics

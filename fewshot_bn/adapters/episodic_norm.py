@@ -18,6 +18,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from fewshot_bn.errors import ModelError
+
 Statistics = Literal["running", "batch", "batch, tracked"]
 
 
@@ -27,9 +29,18 @@ class EpisodicNorm(nn.Module):
     def __init__(self, frozen: nn.Module, n_episodes: int) -> None:
         super().__init__()
         self.n_episodes = n_episodes
+        self.n_images = 0  # of the batch, set before each pass
         state = frozen.state_dict()
         self.gamma: Tensor = state["weight"].expand(n_episodes, *state["weight"].shape)
         self.beta: Tensor = state["bias"].expand(n_episodes, *state["bias"].shape)
+
+    def check(self, x: Tensor) -> None:
+        """Raise `ModelError` where the first axis of the input is not the images of the batch."""
+        if len(x) != self.n_images:
+            raise ModelError(
+                f"a norm layer of {self.gamma[0].numel()} channels gets {len(x)} rows for {self.n_images} images; only "
+                "where the first axis is the images can it be tuned episode by episode: leave it out with scope"
+            )
 
 
 class EpisodicAffine(EpisodicNorm):
@@ -40,8 +51,8 @@ class EpisodicAffine(EpisodicNorm):
         self.frozen = frozen
 
     def forward(self, x: Float[Tensor, "en *size"]) -> Float[Tensor, "en *size"]:
-        parts = x.chunk(self.n_episodes)
-        return torch.cat([self._run(part, e) for e, part in enumerate(parts)])
+        self.check(x)
+        return torch.cat([self._run(part, e) for e, part in enumerate(x.chunk(self.n_episodes))])
 
     def _run(self, x: Tensor, e: int) -> Tensor:
         y: Tensor = torch.func.functional_call(self.frozen, {"weight": self.gamma[e], "bias": self.beta[e]}, (x,))
@@ -65,7 +76,8 @@ class EpisodicBatchNorm(EpisodicNorm):
         self.statistics: Statistics = "running"
 
     def forward(self, x: Float[Tensor, "en c *size"]) -> Float[Tensor, "en c *size"]:
-        y: Tensor = _BatchNormOfEpisodes.apply(x, self.gamma, self.beta, self)
+        self.check(x)
+        y: Tensor = _BatchNormOfEpisodes.apply(_dense(x), self.gamma, self.beta, self)
         return y
 
     def next_momentum(self) -> float:
@@ -145,6 +157,14 @@ class _BatchNormOfEpisodes(torch.autograd.Function):
         else:
             g_x = g * _of_images(gamma * rstd, g) if ctx.needs_input_grad[0] else None
         return g_x, torch.stack([part[1] for part in parts]), torch.stack([part[2] for part in parts]), None
+
+
+def _dense(x: Float[Tensor, "en c *size"]) -> Float[Tensor, "en c *size"]:
+    """In a layout that torch's kernels can write: they take others for the first of these."""
+    layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
+    if x.is_contiguous() or (x.ndim in layouts and x.is_contiguous(memory_format=layouts[x.ndim])):
+        return x
+    return x.contiguous()
 
 
 def _of_images(per_episode: Float[Tensor, "e c"], x: Float[Tensor, "en c *size"]) -> Float[Tensor, "en c *ones"]:

@@ -23,6 +23,7 @@ from fewshot_bn.errors import ModelError, UsageError, some
 
 KINDS: dict[str, type[nn.Module]] = {"batch": _BatchNorm, "group": nn.GroupNorm, "layer": nn.LayerNorm}
 TITLES = {"batch": "BatchNorm", "group": "GroupNorm", "layer": "LayerNorm"}
+KNOWN_FORWARDS = (_BatchNorm.forward, nn.SyncBatchNorm.forward)  # the latter's eval mode is the former's
 PATTERNS = {"all": ("*",), "bn23": ("bn1", "*.bn2", "*.bn3")}
 
 
@@ -53,8 +54,14 @@ def choose_layers(backbone: Backbone, kind: str, scope: str) -> list[str]:
             raise ModelError(
                 f"{backbone.name}: the BatchNorm layer {unfit[0]} keeps no running statistics, so it has no eval mode"
             )
+        own = [name for name, layer in layers.items() if type(layer).forward not in KNOWN_FORWARDS]
+        if own:
+            raise ModelError(
+                f"{backbone.name}: the BatchNorm layer {own[0]} is a {type(layers[own[0]]).__name__} with code of its "
+                "own, which cannot be run episode by episode; build the network with nn.BatchNorm2d"
+            )
     if scope == "last":
-        return _last_stage(input_sizes(backbone, kind))
+        return _last_stage(layers, input_sizes(backbone, kind))
     patterns = PATTERNS.get(scope) or tuple(part.strip() for part in scope.split(","))
     for pattern in patterns:
         if scope not in PATTERNS and not fnmatch.filter(layers, pattern):
@@ -73,14 +80,15 @@ def choose_layers(backbone: Backbone, kind: str, scope: str) -> list[str]:
 def input_sizes(backbone: Backbone, kind: str) -> dict[str, torch.Size]:
     """Sizes of what reaches each layer, [c ...] without the batch, in the order of execution.
 
-    Layers that take no part are left out.
+    Of a layer that is used more than once it is the smallest. Layers that take no part are left out.
     """
     sizes: dict[str, torch.Size] = {}
     view = shared_copy(backbone.module)
     for name, layer in affine_layers(view, kind).items():
 
         def record(_: nn.Module, inputs: tuple[Tensor, ...], name: str = name) -> None:
-            sizes.setdefault(name, inputs[0].shape[1:])
+            size = inputs[0].shape[1:]
+            sizes[name] = min(sizes.get(name, size), size, key=torch.Size.numel)
 
         layer.register_forward_pre_hook(record)
     side = backbone.preprocessing.crop_px
@@ -110,9 +118,11 @@ def shared_copy(network: nn.Module, converted: Mapping[int, Tensor] | None = Non
     return copy.deepcopy(network, {**{id(tensor): tensor for tensor in tensors}, **(converted or {})})
 
 
-def _last_stage(sizes: Mapping[str, torch.Size]) -> list[str]:
-    coarsest = min(math.prod(size[1:]) for size in sizes.values())
-    chosen = [name for name, size in sizes.items() if math.prod(size[1:]) == coarsest]
+def _last_stage(layers: Mapping[str, nn.Module], sizes: Mapping[str, torch.Size]) -> list[str]:
+    places = {name: size.numel() // layers[name].state_dict()["weight"].numel() for name, size in sizes.items()}
+    levels = sorted(set(places.values()))
+    pooled = len(levels) > 1 and levels[0] == 1 and levels[1] > 4  # more than a stride of 2: the mean over a map
+    coarsest = levels[1] if pooled else levels[0]
+    chosen = [name for name in sizes if places[name] <= coarsest]
     block = chosen[0].rpartition(".")[0]
-    siblings = [name for name in sizes if block and name.startswith(f"{block}.")]
-    return [name for name in sizes if name in chosen or name in siblings]
+    return [name for name in sizes if name in chosen or (block and name.startswith(f"{block}."))]

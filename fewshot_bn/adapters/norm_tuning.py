@@ -36,6 +36,7 @@ from fewshot_bn.adapters.support import Batch, Support
 from fewshot_bn.backbones import Backbone
 from fewshot_bn.errors import UsageError
 
+MOST_STEPS = 10**9
 QUERIES_AT_ONCE = 25  # per episode at least; without gradients they take less memory than as many support images
 
 
@@ -80,6 +81,9 @@ class NormTuning:
         for name in ("momentum", "dampening", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
+        for name in ("steps", "epochs", "batch_size"):
+            if getattr(self, name) > MOST_STEPS:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at most {MOST_STEPS:,}")
         if bool(self.steps) == bool(self.epochs):
             raise UsageError(f"steps is {self.steps} and epochs is {self.epochs}; exactly one of them must be above 0")
         if self.dampening and (self.optimiser == "adam" or not self.momentum):
