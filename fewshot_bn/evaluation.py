@@ -24,7 +24,7 @@ from fewshot_bn.images import Images, normalise
 logger = logging.getLogger(__name__)
 
 MOST_EPISODES = 64
-CPU_BYTES = 2**29
+CPU_BYTES = 5 * 2**27
 CUDA_SHARE = 0.7  # of the free memory; the rest is for what a step needs besides
 HOST_BYTES = 2**29
 OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "ALLOC_FAILED")  # besides OutOfMemoryError

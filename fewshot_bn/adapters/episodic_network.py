@@ -42,6 +42,9 @@ class EpisodicNetwork:
         self.n_episodes = n_episodes
         self._low_precision = low_precision
         self._network = shared_copy(backbone.module, _in_bfloat16(backbone.module) if low_precision else None)
+        for module in self._network.modules():
+            if isinstance(module, nn.Hardtanh | nn.Hardswish | nn.SiLU):
+                module.inplace = False  # in place, autograd would first copy their input, which it needs
         self.layers = self._make_episodic(names)
         with torch.no_grad():
             self.gamma = nn.Parameter(torch.cat([layer.gamma.flatten(1) for layer in self.layers], 1))
