@@ -4,13 +4,15 @@ EXAMPLES = """\
 modes:
   proto     nearest class mean of the frozen features
   lr        logistic regression on the frozen features; settings C, tolerance, max_steps
+  ridge     ridge regression on the frozen features; alpha, or 0 for the choice by leave-one-out
+            (proto, lr and ridge: scaling=raw|l2|standard|centred_l2)
   bn        BatchNorm scales and shifts and a linear head, fine-tuned on each support set
   gn, ln    the same on the GroupNorm or LayerNorm layers of networks that have those
   bn23      as published for 33 of ResNet-50's 53 layers: batch statistics, 70 epochs, batches of 16
   bn-all    the same on all layers, without weight decay
   bn-cdfsl  with the length of CD-FSL's fine-tuning: batch statistics, 100 epochs, batches of 4, plain SGD
 
-settings of all but proto and lr (values first are those of bn):
+settings of all other modes (values first are those of bn):
   norm=batch|group|layer             scope=all|bn23|last|PATTERN,...    affines=both|scale|shift
   statistics=frozen|batch|converted|transductive                      precision=float32|bfloat16
   head=zero|normal|proto|lr          head_std=0.01                      C=1.0 (of head=lr)

@@ -139,7 +139,7 @@ def test_labels_that_are_not_0_to_way_are_an_error(name, labels):
 
 def test_an_unknown_mode_names_the_closest():
     with pytest.raises(
-        UsageError, match=r"unknown mode 'prot' \(did you mean 'proto'\?\); choose from: proto, lr, bn, "
+        UsageError, match=r"unknown mode 'prot' \(did you mean 'proto'\?\); choose from: proto, lr, ridge, bn, "
     ):
         make_adapter("prot")
 
@@ -161,8 +161,10 @@ def test_settings_are_parsed_from_text():
         ("lr", {"C": "many"}, "lr.C is 'many'; it must be a number"),
         ("lr", {"C": "0"}, "lr: C is 0.0; it must be a finite number above 0"),
         ("lr", {"C": "inf"}, "lr: C is inf"),
-        ("proto", {"C": "1"}, "proto has no settings"),
-        ("proto", {"takes": "images"}, "proto has no settings"),
+        ("proto", {"C": "1"}, "unknown setting of proto 'C'; choose from: scaling"),
+        ("proto", {"takes": "images"}, "unknown setting of proto 'takes'"),
+        ("lr", {"scaling": "l3"}, r"unknown value of lr.scaling 'l3' \(did you mean 'l2'\?\); choose from: raw, l2, "),
+        ("ridge", {"alpha": "-1"}, "ridge: alpha is -1.0; it must be a finite number of 0 or more"),
     ],
 )
 def test_wrong_settings(mode, settings, message):
@@ -173,6 +175,6 @@ def test_wrong_settings(mode, settings, message):
 def test_features_that_are_not_finite_are_an_error():
     z_s, y_s, z_q = problem("proto")
     z_s[1, 4, 0] = float("nan")
-    for mode in ("proto", "lr"):
+    for mode in ("proto", "lr", "ridge"):
         with pytest.raises(DataError, match="support image 4 in episode 1 of this batch are not finite"):
             make_adapter(mode)(z_s, y_s, z_q)

@@ -10,6 +10,7 @@ from fewshot_bn.adapters.contract import Adapter, Fit, Probe, Tuner
 from fewshot_bn.adapters.lr import LogisticRegression
 from fewshot_bn.adapters.norm_tuning import NormTuning
 from fewshot_bn.adapters.proto import Prototypes
+from fewshot_bn.adapters.ridge import Ridge
 from fewshot_bn.errors import UsageError, unknown
 
 __all__ = ["ADAPTERS", "Adapter", "Fit", "Probe", "Tuner", "make_adapter", "settings_of"]
@@ -19,6 +20,7 @@ _PUBLISHED = NormTuning(statistics="batch", head="normal", steps=0, epochs=70, b
 ADAPTERS: dict[str, Adapter] = {
     "proto": Prototypes(),
     "lr": LogisticRegression(),
+    "ridge": Ridge(),
     "bn": NormTuning(),
     "bn23": replace(_PUBLISHED, scope="bn23"),  # the 33-layer recipe of Yazdanpanah et al. 2022
     "bn-all": replace(_PUBLISHED, weight_decay=0.0),  # an independent implementation of it, all layers
@@ -40,8 +42,6 @@ def make_adapter(name: str, settings: Mapping[str, str] | None = None) -> Adapte
     values = {}
     for setting, text in (settings or {}).items():
         if setting not in fields:
-            if not fields:
-                raise UsageError(f"{name}.{setting}: {name} has no settings")
             raise unknown(f"setting of {name}", setting, fields)
         values[setting] = _parse(text, hints[setting], f"{name}.{setting}")
     try:

@@ -29,15 +29,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fewshot_bn.adapters.contract import Fit, check_finite, check_positive, count_ways
+from fewshot_bn.adapters.scaling import Scaling, scale
 
 
 @dataclass(frozen=True, slots=True)
 class LogisticRegression:
-    """Multinomial logistic regression with an L2 penalty; `tolerance` bounds the error of a logit."""
+    """Multinomial logistic regression with an L2 penalty on features as `scaling` says.
+
+    `tolerance` bounds the error of a logit.
+    """
 
     takes: ClassVar[Literal["features"]] = "features"
     transductive: ClassVar[bool] = False
     C: float = 1.0
+    scaling: Scaling = "raw"
     tolerance: float = 1e-6
     max_steps: int = 200
 
@@ -47,13 +52,14 @@ class LogisticRegression:
     def __call__(self, z_s: Float[Tensor, "e n d"], y_s: Int64[Tensor, "e n"], z_q: Float[Tensor, "e q d"]) -> Fit:
         check_finite(z_s, "support")
         check_finite(z_q, "query")
+        z_s, z_q = scale(z_s, z_q, self.scaling)
         mean, axes, theta, steps, converged = self._solve(z_s, y_s)
         return Fit(_with_one((z_q - mean) @ axes) @ theta, steps, converged)
 
     def coefficients(
         self, z_s: Float[Tensor, "e n d"], y_s: Int64[Tensor, "e n"]
     ) -> tuple[Float[Tensor, "e way d"], Float[Tensor, "e way"]]:
-        """The solution as weights and intercepts, in float64: scores are z Wᵀ + b."""
+        """The solution as weights and intercepts for features as they are, in float64: scores are z Wᵀ + b."""
         check_finite(z_s, "support")
         mean, axes, theta, _, _ = self._solve(z_s, y_s)
         weight = (axes @ theta[:, :-1]).mT

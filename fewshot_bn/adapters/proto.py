@@ -13,20 +13,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fewshot_bn.adapters.contract import Fit, check_finite, count_ways
+from fewshot_bn.adapters.scaling import Scaling, scale
 
 
 @dataclass(frozen=True, slots=True)
 class Prototypes:
-    """Nearest class mean, with no settings."""
+    """Nearest class mean of the features as `scaling` says; raw as published."""
 
     takes: ClassVar[Literal["features"]] = "features"
     transductive: ClassVar[bool] = False
+    scaling: Scaling = "raw"
 
     def __call__(self, z_s: Float[Tensor, "e n d"], y_s: Int64[Tensor, "e n"], z_q: Float[Tensor, "e q d"]) -> Fit:
         check_finite(z_s, "support")
         check_finite(z_q, "query")
+        z_s, z_q = scale(z_s, z_q, self.scaling)
         member = F.one_hot(y_s, count_ways(y_s)).double()  # [e n way]
-        origin = z_s.double().mean(1, keepdim=True)  # distances do not change, their rounding errors shrink
+        origin = z_s.mean(1, keepdim=True)  # distances do not change, their rounding errors shrink
         prototypes = member.mT @ (z_s - origin) / member.sum(1)[:, :, None]
         z = z_q - origin
         squared = z.square().sum(-1, keepdim=True) - 2 * z @ prototypes.mT + prototypes.square().sum(-1)[:, None]

@@ -1,0 +1,40 @@
+"""How a probe sees features: as they are, on the unit sphere, or standardised by the support set.
+
+Shapes: z_s [e n d], z_q [e q d]; all arithmetic is float64.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Scaling = Literal["raw", "l2", "standard", "centred_l2"]
+Scaled = tuple[Float[Tensor, "e n d"], Float[Tensor, "e q d"]]
+
+
+def scale(z_s: Float[Tensor, "e n d"], z_q: Float[Tensor, "e q d"], scaling: Scaling) -> Scaled:
+    """Support and query features on the same footing.
+
+    `l2` divides each feature vector by its length; `standard` takes off the mean of the support set and divides by its
+    standard deviation, feature by feature, leaving a feature that never changes at zero; `centred_l2` takes off the
+    mean of the support set and divides by the length of what is left (Wang et al. 2019, arXiv:1911.04623, "CL2N").
+    """
+    z_s, z_q = z_s.double(), z_q.double()
+    if scaling == "raw":
+        return z_s, z_q
+    if scaling == "l2":
+        return _unit(z_s), _unit(z_q)
+    mean = z_s.mean(1, keepdim=True)
+    z_s, z_q = z_s - mean, z_q - mean
+    if scaling == "centred_l2":
+        return _unit(z_s), _unit(z_q)
+    std = z_s.square().mean(1, keepdim=True).sqrt()
+    changes = std > 1e-12 * mean.abs()
+    inverse = torch.where(changes, 1 / std, 0)
+    return z_s * inverse, z_q * inverse
+
+
+def _unit(z: Float[Tensor, "e n d"]) -> Float[Tensor, "e n d"]:
+    length = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
+    return z / torch.where(length > 0, length, 1)
