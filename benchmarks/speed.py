@@ -21,7 +21,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -89,9 +89,8 @@ def engine(trial: Trial, name: str) -> Trial:
     pixels = images.Images(datasets.open_dataset("digits"), trial.backbone.preprocessing)  # any dataset would do
     frozen = features.Features(pixels, trial.backbone, device=trial.device)
     source = evaluation.Source(pixels, trial.backbone, frozen, trial.device)
-    portion = evaluation.choose_portion(trial.settings, source, trial.n_support, trial.n_query)
-    at_once = portion.episodes
-    return replace(trial, name=f"{name}, {at_once} at once", at_once=at_once, images_at_once=portion.images)
+    at_once, n_images = astuple(evaluation.choose_portion(trial.settings, source, trial.n_support, trial.n_query))
+    return replace(trial, name=f"{name}, {at_once} at once", at_once=at_once, images_at_once=n_images)
 
 
 def resized(trial: Trial, side_px: int) -> Trial:

@@ -6,13 +6,14 @@ Norm layers stay single calls, and so does every module that holds none.
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-NORM_LAYERS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
+NORM_LAYERS: dict[str, type[nn.Module]] = {"batch": _BatchNorm, "group": nn.GroupNorm, "layer": nn.LayerNorm}
 
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         del module_qualified_name
-        return isinstance(m, NORM_LAYERS) or not any(isinstance(inner, NORM_LAYERS) for inner in m.modules())
+        norms = tuple(NORM_LAYERS.values())
+        return isinstance(m, norms) or not any(isinstance(inner, norms) for inner in m.modules())
 
 
 def trace(network: nn.Module) -> fx.Graph | None:

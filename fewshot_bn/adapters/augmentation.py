@@ -49,8 +49,7 @@ def augment(
     flat = x.flatten(0, 1)
     for name in views:
         flat = VIEWS[name](flat, u, preprocessing)
-    x = flat.unflatten(0, x.shape[:2])
-    return x
+    return flat.reshape(x.shape)
 
 
 def _flip(x: Float[Tensor, "b 3 h w"], u: Float[Tensor, "b draws"], _: Preprocessing) -> Float[Tensor, "b 3 h w"]:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fewshot_bn import chance
 from fewshot_bn.adapters.lr import LogisticRegression
+from fewshot_bn.adapters.proto import class_means
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,7 @@ def normal_head(like: Float[Tensor, "e _"], n_way: int, dim: int, *, std: float,
 
 def prototype_head(z_s: Float[Tensor, "e n d"], y_s: Int64[Tensor, "e n"], n_way: int) -> Head:
     """Scores ordered as negative squared distances to the class means: 2 z·μ - |μ|²."""
-    member = F.one_hot(y_s, n_way).to(z_s.dtype)
-    means = (member / member.sum(1, keepdim=True)).mT @ z_s
+    means = class_means(z_s, y_s, n_way)
     return _head(2 * means, -means.square().sum(-1))
 
 

@@ -20,8 +20,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fewshot_bn.backbones import Backbone
 from fewshot_bn.errors import ModelError, UsageError, some
+from fewshot_bn.tracing import NORM_LAYERS
 
-KINDS: dict[str, type[nn.Module]] = {"batch": _BatchNorm, "group": nn.GroupNorm, "layer": nn.LayerNorm}
 TITLES = {"batch": "BatchNorm", "group": "GroupNorm", "layer": "LayerNorm"}
 KNOWN_FORWARDS = (_BatchNorm.forward, nn.SyncBatchNorm.forward)  # the latter's eval mode is the former's
 PATTERNS = {"all": ("*",), "bn23": ("bn1", "*.bn2", "*.bn3")}
@@ -32,7 +32,7 @@ def affine_layers(network: nn.Module, kind: str) -> dict[str, nn.Module]:
     return {
         name: module
         for name, module in network.named_modules()
-        if isinstance(module, KINDS[kind])
+        if isinstance(module, NORM_LAYERS[kind])
         and isinstance(module.weight, Tensor)
         and isinstance(getattr(module, "bias", None), Tensor)
     }

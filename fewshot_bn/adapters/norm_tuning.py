@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from fewshot_bn.adapters.augmentation import parse_views
 from fewshot_bn.adapters.contract import Fit, check_not_negative, check_positive, count_ways
-from fewshot_bn.adapters.episodic_network import EpisodicNetwork
+from fewshot_bn.adapters.episodic_network import EpisodicNetwork, Stem
 from fewshot_bn.adapters.heads import Head, normal_head, probe_head, prototype_head, zero_head
 from fewshot_bn.adapters.lr import LogisticRegression
 from fewshot_bn.adapters.norm_layers import check_batch_statistics, choose_layers
@@ -98,16 +98,21 @@ class NormTuning:
         return self.statistics == "transductive"
 
     def check(self, backbone: Backbone, n_support: int, n_query: int) -> None:
+        self._checked_layers(backbone, n_support, n_query)
+
+    def _checked_layers(self, backbone: Backbone, n_support: int, n_query: int) -> list[str]:
         layers = choose_layers(backbone, self.norm, self.scope)
         if self.statistics != "frozen":
             size = min(self.batch_size or n_support, n_support)
             check_batch_statistics(backbone, layers, n_support % size or size, "a batch")
         if self.transductive:
             check_batch_statistics(backbone, layers, n_query, "a query set")
+        return layers
 
     def bytes_per_image(self, backbone: Backbone) -> int:
         side, like = backbone.preprocessing.crop_px, next(backbone.module.parameters())
-        return self._network(backbone, 1).kept_bytes(like.new_zeros(1, 2, 3, side, side))
+        layers = choose_layers(backbone, self.norm, self.scope)
+        return self._network(backbone, layers, 1).kept_bytes(like.new_zeros(1, 2, 3, side, side))
 
     def n_steps(self, n_support: int) -> int:
         """Gradient steps for so many support images."""
@@ -124,28 +129,28 @@ class NormTuning:
         images_at_once: int | None = None,
     ) -> Fit:
         n_way = count_ways(y_s)
-        self.check(backbone, y_s.shape[1], x_q.shape[1])
+        layers = self._checked_layers(backbone, y_s.shape[1], x_q.shape[1])
         seeds = [0] * len(x_s) if seeds is None else seeds
-        network = self._network(backbone, len(x_s))
+        network = self._network(backbone, layers, len(x_s))
         network.try_cut(x_s[:, :1])
-        head = self._start_head(network, x_s, y_s, (n_way, backbone.dim), seeds=seeds)
+        stem, views = network.stem(x_s), parse_views(self.augment)
+        head = self._start_head(network, stem, y_s, (n_way, backbone.dim), seeds=seeds)
         if self.statistics == "converted":
-            network.convert(network.stem(x_s))
-        support = Support(network, x_s, y_s, seeds, self.batch_size, parse_views(self.augment), backbone.preprocessing)
+            network.convert(stem)
+        support = Support(network, x_s, stem, y_s, seeds, self.batch_size, views, backbone.preprocessing)
         with torch.enable_grad():
             steps = self._train(network, head, support, images_at_once or y_s.shape[1])
         logits = self._classify(network, head, x_q, images_at_once or max(y_s.shape[1], QUERIES_AT_ONCE))
         return Fit(logits, steps, converged=logits.isfinite().all((1, 2)))
 
-    def _network(self, backbone: Backbone, n_episodes: int) -> EpisodicNetwork:
-        names = choose_layers(backbone, self.norm, self.scope)
-        return EpisodicNetwork(backbone, names, n_episodes, low_precision=self.precision == "bfloat16")
+    def _network(self, backbone: Backbone, layers: Sequence[str], n_episodes: int) -> EpisodicNetwork:
+        return EpisodicNetwork(backbone, layers, n_episodes, low_precision=self.precision == "bfloat16")
 
     @torch.no_grad()
     def _start_head(
         self,
         network: EpisodicNetwork,
-        x_s: Float[Tensor, "e n 3 h w"],
+        stem: Stem,
         y_s: Int64[Tensor, "e n"],
         size: tuple[int, int],
         *,
@@ -155,7 +160,7 @@ class NormTuning:
             return zero_head(network.gamma, *size)
         if self.head == "normal":
             return normal_head(network.gamma, *size, std=self.head_std, seeds=seeds)
-        z_s = network.features(network.stem(x_s))
+        z_s = network.features(stem)
         if self.head == "proto":
             return prototype_head(z_s, y_s, size[0])
         return probe_head(z_s, y_s, LogisticRegression(C=self.C, tolerance=1e-10))

@@ -28,10 +28,16 @@ class Prototypes:
         check_finite(z_s, "support")
         check_finite(z_q, "query")
         z_s, z_q = scale(z_s, z_q, self.scaling)
-        member = F.one_hot(y_s, count_ways(y_s)).double()  # [e n way]
+        n_way = count_ways(y_s)
         origin = z_s.mean(1, keepdim=True)  # distances do not change, their rounding errors shrink
-        prototypes = member.mT @ (z_s - origin) / member.sum(1)[:, :, None]
+        prototypes = class_means(z_s - origin, y_s, n_way)
         z = z_q - origin
         squared = z.square().sum(-1, keepdim=True) - 2 * z @ prototypes.mT + prototypes.square().sum(-1)[:, None]
         steps = torch.zeros(len(z_s), dtype=torch.int64, device=z_s.device)
         return Fit(-squared, steps, converged=torch.ones_like(steps, dtype=torch.bool))
+
+
+def class_means(z_s: Float[Tensor, "e n d"], y_s: Int64[Tensor, "e n"], n_way: int) -> Float[Tensor, "e way d"]:
+    """The mean of each class."""
+    member = F.one_hot(y_s, n_way).to(z_s.dtype)
+    return member.mT @ z_s / member.sum(1)[:, :, None]

@@ -40,6 +40,7 @@ class Support:
 
     network: EpisodicNetwork
     x: Float[Tensor, "e n 3 h w"]
+    stem: Stem
     y: Int64[Tensor, "e n"]
     seeds: Sequence[int]
     batch_size: int
@@ -49,16 +50,15 @@ class Support:
     def batches(self) -> Iterator[Batch]:
         """Batches without end."""
         n = self.y.shape[1]
-        stem = None if self.views else self.network.stem(self.x)
         for step, (rows, ends_pass) in enumerate(self._rows()):
             y = self.y.gather(1, rows)
-            if stem is not None:
-                values = stem if rows.shape[1] == n else tuple(_pick(value, rows) for value in stem)
-            else:
+            if self.views:
                 x = augment(
                     _pick(self.x, rows), self.views, seeds=self.seeds, step=step, preprocessing=self.preprocessing
                 )
                 values = self.network.stem(x)
+            else:
+                values = self.stem if rows.shape[1] == n else tuple(_pick(value, rows) for value in self.stem)
             yield Batch(values, y, rows.shape[1] / n, ends_pass)
 
     def _rows(self) -> Iterator[tuple[Int64[Tensor, "e b"], bool]]:
