@@ -111,7 +111,8 @@ def plain_head(network: nn.Module, x_s: Tensor, y_s: Tensor, dim: int, *, settin
                 mean = z[y_s == k].mean(0)
                 head.weight[k], head.bias[k] = 2 * mean, -mean @ mean
         if settings.head == "lr":  # the probe has tests of its own
-            weight, bias = LogisticRegression(C=settings.C, tolerance=1e-10).coefficients(z[None], y_s[None])
+            probe = LogisticRegression(C=settings.C, select="fixed", scaling="raw", tolerance=1e-10)
+            weight, bias = probe.coefficients(z[None], y_s[None])
             head.weight.copy_(weight[0])
             head.bias.copy_(bias[0])
     return head

@@ -18,21 +18,21 @@ from fewshot_bn.statistics import estimate, paired_difference
 def test_it_beats_its_own_random_initialisation_under_every_probe(tmp_path, n_support):
     found = {}
     for weights in ("card", "random"):
-        arguments = ["--mode", "proto", "lr", "--n-support", str(n_support), "--n-episodes", "100", "--quiet"]
+        arguments = ["--mode", "proto", "lr-c1", "lr", "--n-support", str(n_support), "--n-episodes", "100", "--quiet"]
         arguments += ["--output", str(tmp_path / weights)]
         assert main([*arguments, *(["--weights", "random"] if weights == "random" else [])]) == 0
         for path in (tmp_path / weights).glob("*.json"):
             result = read_result(path)
             found[weights, result.identity["adapter"]["name"]] = result
-    for probe in ("proto", "lr"):
+    for probe, least in (("proto", 0.1), ("lr-c1", 0.1), ("lr", 0.05)):
         assert found["card", probe].episodes == found["random", probe].episodes
         difference = paired_difference(found["card", probe].accuracies, found["random", probe].accuracies)
-        assert difference.mean - difference.half_width > 0.1
+        assert difference.mean - difference.half_width > least
 
 
 def test_its_card_expects_what_is_found(tmp_path):
     expected = tomllib.loads(shipped_models()[DEFAULT_MODEL].read_text())["expected"]
-    assert main(["--mode", "proto", "--n-episodes", "200", "--quiet", "--output", str(tmp_path)]) == 0
+    assert main(["--mode", "proto", "--baseline", "lr-c1", "--n-episodes", "200", "--quiet", "--output", str(tmp_path)]) == 0
     for path in tmp_path.glob("*.json"):
         result = read_result(path)
         name = result.identity["adapter"]["name"]

@@ -38,13 +38,12 @@ def test_features_that_are_zero_or_never_change_stay_finite(scaling):
     assert all(z.isfinite().all() for z in scale(z_s + 0.1, z_q, scaling))
 
 
-@pytest.mark.parametrize("mode", ["proto", "lr", "ridge"])
+@pytest.mark.parametrize("mode", ["proto", "lr", "ridge", "lda", "knn", "svm"])
 def test_on_the_unit_sphere_the_length_of_a_feature_vector_does_not_matter(mode, features):
     z_s, z_q = features
     y_s = torch.tensor([[0, 0, 1, 1, 2, 2]] * 2)
     lengths = torch.tensor([1.0, 10.0, 0.1, 3.0])[:, None]
     probe = make_adapter(mode, {"scaling": "l2"})
     assert torch.allclose(probe(z_s, y_s, z_q * lengths).logits, probe(z_s, y_s, z_q).logits, atol=1e-5)
-    assert not torch.allclose(
-        make_adapter(mode)(z_s, y_s, z_q * lengths).logits, make_adapter(mode)(z_s, y_s, z_q).logits
-    )
+    raw = make_adapter(mode, {"scaling": "raw"})
+    assert not torch.allclose(raw(z_s, y_s, z_q * lengths).logits, raw(z_s, y_s, z_q).logits)

@@ -6,8 +6,8 @@ adapter is inductive, the query of an episode never changing how another is clas
 Shapes: features z_s [e n d], z_q [e q d]; images x_s [e n 3 h w], x_q [e q 3 h w]; labels y_s [e n] in 0..way-1.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
@@ -24,12 +24,14 @@ LARGEST = torch.finfo(torch.float32).max
 class Fit:
     """The scores of the queries, and how the fit of each episode went: steps taken, and whether it reached its goal.
 
-    Not converging is data: it is counted in the result and shown.
+    Not converging is data: it is counted in the result and shown. `measures` are whatever else an adapter has to say of
+    each episode, by name, such as the C it chose; they are kept in the result.
     """
 
     logits: Float[Tensor, "e q way"]
     steps: Int64[Tensor, "e"]
     converged: Bool[Tensor, "e"]
+    measures: Mapping[str, Float[Tensor, "e"]] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -100,6 +102,8 @@ def count_ways(y_s: Int64[Tensor, "e n"]) -> int:
 
 def check_finite(z: Float[Tensor, "e n d"], what: str) -> None:
     """Raise `DataError` that names the first row of `z` that is not finite."""
+    if bool(z.sum().isfinite()):  # a fast answer, but for sums too large to be finite
+        return
     bad = (~z.isfinite().all(-1)).nonzero()
     if len(bad):
         e, row = bad[0].tolist()

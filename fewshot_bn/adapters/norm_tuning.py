@@ -163,7 +163,7 @@ class NormTuning:
         z_s = network.features(stem)
         if self.head == "proto":
             return prototype_head(z_s, y_s, size[0])
-        return probe_head(z_s, y_s, LogisticRegression(C=self.C, tolerance=1e-10))
+        return probe_head(z_s, y_s, LogisticRegression(C=self.C, select="fixed", scaling="raw", tolerance=1e-10))
 
     def _train(self, network: EpisodicNetwork, head: Head, support: Support, images_at_once: int) -> Int64[Tensor, "e"]:
         """Train in place; the steps that each episode took."""

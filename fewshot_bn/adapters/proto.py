@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fewshot_bn.adapters.contract import Fit, check_finite, count_ways
-from fewshot_bn.adapters.scaling import Scaling, scale
+from fewshot_bn.adapters.scaling import Scaling
+from fewshot_bn.adapters.span import scaled_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +28,20 @@ class Prototypes:
     def __call__(self, z_s: Float[Tensor, "e n d"], y_s: Int64[Tensor, "e n"], z_q: Float[Tensor, "e q d"]) -> Fit:
         check_finite(z_s, "support")
         check_finite(z_q, "query")
-        z_s, z_q = scale(z_s, z_q, self.scaling)
         n_way = count_ways(y_s)
-        origin = z_s.mean(1, keepdim=True)  # distances do not change, their rounding errors shrink
-        prototypes = class_means(z_s - origin, y_s, n_way)
-        z = z_q - origin
-        squared = z.square().sum(-1, keepdim=True) - 2 * z @ prototypes.mT + prototypes.square().sum(-1)[:, None]
+        logits = [
+            -squared_distances(q, class_means(s, y_s[part], n_way))
+            for part, s, q in scaled_parts(z_s, z_q, self.scaling)
+        ]
         steps = torch.zeros(len(z_s), dtype=torch.int64, device=z_s.device)
-        return Fit(-squared, steps, converged=torch.ones_like(steps, dtype=torch.bool))
+        return Fit(torch.cat(logits), steps, converged=torch.ones_like(steps, dtype=torch.bool))
+
+
+def squared_distances(z: Float[Tensor, "e q d"], to: Float[Tensor, "e m d"]) -> Float[Tensor, "e q m"]:
+    """Squared Euclidean distances; taken from the mean of `to`, which leaves them as they are but for rounding."""
+    origin = to.mean(1, keepdim=True)
+    z, to = z - origin, to - origin
+    return z.square().sum(-1, keepdim=True) - 2 * z @ to.mT + to.square().sum(-1)[:, None]
 
 
 def class_means(z_s: Float[Tensor, "e n d"], y_s: Int64[Tensor, "e n"], n_way: int) -> Float[Tensor, "e way d"]:
