@@ -3,9 +3,16 @@
 EXAMPLES = """\
 modes:
   proto     nearest class mean of the frozen features
-  lr        logistic regression on the frozen features; settings C, tolerance, max_steps
+  lr        logistic regression on the frozen features, C chosen within the support set; settings tolerance, max_steps,
+            select=kfold|loo|fixed folds=5 C=10 (where it is fixed or cannot be chosen: with 1 shot)
+  lr-c1     the same as published: C=1 on raw features
   ridge     ridge regression on the frozen features; alpha, or 0 for the choice by leave-one-out
-            (proto, lr and ridge: scaling=raw|l2|standard|centred_l2)
+  lda       linear discriminant analysis on the frozen features; shrinkage, or 0 for Ledoit and Wolf's
+  knn       nearest neighbours; k=1 metric=euclidean|cosine weights=uniform|distance
+  svm       linear support vector machine of scikit-learn; C, tolerance, max_steps
+  cosine    cosine classifier, trained by SGD; scale_factor=2 epochs=100 batch_size=4 lr=0.01 momentum=0.9
+            dampening=0.9 weight_decay=0.001
+            (all of the above: scaling=raw|l2|standard|centred_l2)
   bn        BatchNorm scales and shifts and a linear head, fine-tuned on each support set
   gn, ln    the same on the GroupNorm or LayerNorm layers of networks that have those
   bn23      as published for 33 of ResNet-50's 53 layers: batch statistics, 70 epochs, batches of 16

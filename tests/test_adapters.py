@@ -139,7 +139,7 @@ def test_labels_that_are_not_0_to_way_are_an_error(name, labels):
 
 def test_an_unknown_mode_names_the_closest():
     with pytest.raises(
-        UsageError, match=r"unknown mode 'prot' \(did you mean 'proto'\?\); choose from: proto, lr, ridge, bn, "
+        UsageError, match=r"unknown mode 'prot' \(did you mean 'proto'\?\); there are \d+, such as: proto"
     ):
         make_adapter("prot")
 
@@ -165,6 +165,12 @@ def test_settings_are_parsed_from_text():
         ("proto", {"takes": "images"}, "unknown setting of proto 'takes'"),
         ("lr", {"scaling": "l3"}, r"unknown value of lr.scaling 'l3' \(did you mean 'l2'\?\); choose from: raw, l2, "),
         ("ridge", {"alpha": "-1"}, "ridge: alpha is -1.0; it must be a finite number of 0 or more"),
+        ("lda", {"shrinkage": "2"}, "lda: shrinkage is 2.0; it must be at least 0 and at most 1"),
+        ("knn", {"k": "0"}, "knn: k is 0; it must be a finite number above 0"),
+        ("knn", {"metric": "cos"}, r"unknown value of knn.metric 'cos' \(did you mean 'cosine'\?\)"),
+        ("svm", {"C": "0"}, "svm: C is 0.0; it must be a finite number above 0"),
+        ("cosine", {"epochs": "0"}, "cosine: epochs is 0; it must be a finite number above 0"),
+        ("cosine", {"momentum": "0"}, "cosine: dampening is 0.9 and momentum is 0; dampening needs a momentum above 0"),
     ],
 )
 def test_wrong_settings(mode, settings, message):
@@ -175,6 +181,6 @@ def test_wrong_settings(mode, settings, message):
 def test_features_that_are_not_finite_are_an_error():
     z_s, y_s, z_q = problem("proto")
     z_s[1, 4, 0] = float("nan")
-    for mode in ("proto", "lr", "ridge"):
+    for mode in ("proto", "lr", "ridge", "lda", "knn", "svm", "cosine"):
         with pytest.raises(DataError, match="support image 4 in episode 1 of this batch are not finite"):
             make_adapter(mode)(z_s, y_s, z_q)

@@ -4,23 +4,34 @@ import dataclasses
 import typing
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from fewshot_bn.adapters.contract import Adapter, Fit, Probe, Tuner
+from fewshot_bn.adapters.cosine import CosineHead
+from fewshot_bn.adapters.knn import NearestNeighbours
+from fewshot_bn.adapters.lda import LinearDiscriminant
 from fewshot_bn.adapters.lr import LogisticRegression
 from fewshot_bn.adapters.norm_tuning import NormTuning
 from fewshot_bn.adapters.proto import Prototypes
 from fewshot_bn.adapters.ridge import Ridge
+from fewshot_bn.adapters.svm import SupportVectorMachine
 from fewshot_bn.errors import UsageError, unknown
 
-__all__ = ["ADAPTERS", "Adapter", "Fit", "Probe", "Tuner", "make_adapter", "settings_of"]
+__all__ = ["ADAPTERS", "Adapter", "Fit", "Probe", "Tuner", "make_adapter", "settings_of", "with_settings"]
+
+Settings = TypeVar("Settings")
 
 _PUBLISHED = NormTuning(statistics="batch", head="normal", steps=0, epochs=70, batch_size=16, weight_decay=1e-6)
 
 ADAPTERS: dict[str, Adapter] = {
     "proto": Prototypes(),
     "lr": LogisticRegression(),
+    "lr-c1": LogisticRegression(C=1.0, select="fixed", scaling="raw"),  # the published few-shot probe
     "ridge": Ridge(),
+    "lda": LinearDiscriminant(),
+    "knn": NearestNeighbours(),
+    "svm": SupportVectorMachine(),
+    "cosine": CosineHead(),
     "bn": NormTuning(),
     "bn23": replace(_PUBLISHED, scope="bn23"),  # the 33-layer recipe of Yazdanpanah et al. 2022
     "bn-all": replace(_PUBLISHED, weight_decay=0.0),  # an independent implementation of it, all layers
@@ -36,16 +47,20 @@ def make_adapter(name: str, settings: Mapping[str, str] | None = None) -> Adapte
     """The adapter `name` with settings given as text, e.g. {"steps": "40"}; the others keep their defaults."""
     if name not in ADAPTERS:
         raise unknown("mode", name, ADAPTERS)
-    default = ADAPTERS[name]
+    return with_settings(name, ADAPTERS[name], settings or {})
+
+
+def with_settings(name: str, default: Settings, settings: Mapping[str, str]) -> Settings:
+    """A dataclass of settings with some of them given as text."""
     hints = typing.get_type_hints(type(default))
-    fields = [field.name for field in dataclasses.fields(default)]
+    fields = [field.name for field in dataclasses.fields(default)]  # type: ignore[arg-type]
     values = {}
-    for setting, text in (settings or {}).items():
+    for setting, text in settings.items():
         if setting not in fields:
             raise unknown(f"setting of {name}", setting, fields)
         values[setting] = _parse(text, hints[setting], f"{name}.{setting}")
     try:
-        return replace(default, **values)
+        return replace(default, **values)  # type: ignore[type-var]
     except UsageError as problem:
         raise UsageError(f"{name}: {problem}") from problem
 
