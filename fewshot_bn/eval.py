@@ -78,6 +78,13 @@ def _add_data_options(group: argparse._ArgumentGroup, default: Request) -> None:
         metavar="PX",
         help="side of the images that the backbone sees; default: as its card says",
     )
+    add(
+        "--regime",
+        choices=("few-shot", "many-shot"),
+        default=default.regime,
+        help="few-shot episodes, or linear evaluation on all training images with C chosen on validation images; "
+        "default: %(default)s",
+    )
     add("--strict", action="store_true", help="data or weights that differ from their card are an error")
 
 
@@ -210,8 +217,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a terminal that has no ± shows ? instead
     try:
         request = parse(argv)
-        from fewshot_bn.suite import run
-
+        if request.regime == "many-shot":
+            from fewshot_bn.many_shot_suite import run
+        else:
+            from fewshot_bn.suite import run
         run(request)
         sys.stdout.flush()
     except BrokenPipeError:  # nobody reads the table; the results are in their files

@@ -6,8 +6,9 @@ rounding).
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from fewshot_bn.adapters import Adapter, Fit
 from fewshot_bn.backbones import Backbone, exact_convolutions
+from fewshot_bn.calibration import calibration_gaps, negative_log_likelihood
 from fewshot_bn.episodes import Episodes
 from fewshot_bn.errors import DeviceError, UsageError
 from fewshot_bn.features import Features
@@ -23,7 +25,9 @@ from fewshot_bn.images import Images, normalise
 
 logger = logging.getLogger(__name__)
 
-MOST_EPISODES = 64
+MOST_EPISODES = 64  # for a tuner; for a probe it is MOST_PROBED
+MOST_PROBED = {"cpu": 128, "cuda": 1024}
+FEATURE_BYTES = {"cpu": 2**26, "cuda": 2**31}  # of a chunk of episodes
 CPU_BYTES = 5 * 2**27
 CUDA_SHARE = 0.7  # of the free memory; the rest is for what a step needs besides
 HOST_BYTES = 2**29
@@ -50,12 +54,17 @@ class Portion:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What happened in a chunk of episodes: correct queries, convergence and steps of each, and the seconds of all."""
+    """What happened in a chunk of episodes: correct queries, convergence and steps of each, and the seconds of all.
+
+    `measures` are further values by name, one for each episode: `nll` and `gaps` (see calibration.py), and what the
+    adapter has to say.
+    """
 
     correct: tuple[int, ...]
     converged: tuple[bool, ...]
     steps: tuple[int, ...]
     seconds: float
+    measures: Mapping[str, tuple[Any, ...]]
 
 
 def choose_devices(names: str) -> list[torch.device]:
@@ -82,13 +91,14 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_portion(adapter: Adapter, source: Source, n_support: int, n_query: int) -> Portion:
-    """As much as memory holds: 32 episodes for a probe; for a tuner by a trial with two images.
+    """As much as memory holds: for a probe by the size of its features, for a tuner by a trial with two images.
 
     `n_support` and `n_query` count the images of an episode. Measured on CPUs: larger batches are faster up to about
     that bound; on a GPU until its memory is full.
     """
     if adapter.takes == "features":
-        return Portion(32, n_support)
+        kind, per_episode = source.device.type, 4 * (n_support + n_query) * source.backbone.dim
+        return Portion(max(1, min(MOST_PROBED[kind], FEATURE_BYTES[kind] // per_episode)), n_support)
     image_bytes = 3 * source.images.preprocessing.crop_px**2
     per_image = max(1, adapter.bytes_per_image(source.backbone))
     per_episode = n_support * per_image + 4 * (n_support + n_query) * image_bytes
@@ -105,8 +115,9 @@ def _cuda_room(device: torch.device) -> int:
 def evaluate(adapter: Adapter, source: Source, episodes: Episodes, *, chunk: int | None = None) -> Iterator[Outcome]:
     """Adapt to every episode and classify its queries; yields one `Outcome` a chunk, in order.
 
-    An episode whose scores are not all finite counts as wrong on every query and as not converged. Where memory runs
-    out, the chunk is halved, then the number of images at once, and the run goes on.
+    An episode whose scores are not all finite counts as wrong on every query, as not converged, and for its calibration
+    as if all its classes had equal scores. Where memory runs out, the chunk is halved, then the number of images at
+    once, and the run goes on.
     """
     portion = choose_portion(adapter, source, episodes.support[0].size, episodes.query[0].size)
     yield from evaluate_portions(adapter, source, episodes, replace(portion, episodes=chunk or portion.episodes))
@@ -122,13 +133,23 @@ def evaluate_portions(adapter: Adapter, source: Source, episodes: Episodes, port
         if fit is None:
             portion = _halved(Portion(len(part), portion.images), source.device)
             continue
-        finite = fit.logits.isfinite().all((1, 2))
-        right = (fit.logits.argmax(-1) == _labels(part.query).to(source.device)) & finite[:, None]
-        correct, converged, steps = (
-            tuple(values.tolist()) for values in (right.sum(1), fit.converged & finite, fit.steps)
-        )
-        yield Outcome(correct, converged, steps, time.perf_counter() - began)
+        yield _outcome(fit, _labels(part.query).to(source.device), began)
         start += len(part)
+
+
+def _outcome(fit: Fit, y_q: Int64[Tensor, "e q"], began: float) -> Outcome:
+    finite = fit.logits.isfinite().all((1, 2))
+    right = (fit.logits.argmax(-1) == y_q) & finite[:, None]
+    logits = torch.where(finite[:, None, None], fit.logits, 0)
+    measures = {"nll": negative_log_likelihood(logits, y_q), "gaps": calibration_gaps(logits, y_q), **fit.measures}
+    correct, converged, steps = (tuple(values.tolist()) for values in (right.sum(1), fit.converged & finite, fit.steps))
+    plain = {name: tuple(_rounded(values)) for name, values in measures.items()}
+    return Outcome(correct, converged, steps, time.perf_counter() - began, plain)
+
+
+def _rounded(values: Float[Tensor, "e *size"]) -> list[Any]:
+    """Seven significant digits, those of float32, which keep result files short."""
+    return [float(f"{value:.7g}") if values.ndim == 1 else _rounded(value) for value in values]
 
 
 def _fit_in_memory(adapter: Adapter, source: Source, episodes: Episodes, images: int) -> Fit | None:

@@ -10,6 +10,7 @@ from fewshot_bn.adapters import Adapter, settings_of
 from fewshot_bn.backbones import Backbone
 from fewshot_bn.datasets.dataset import Dataset, digest
 from fewshot_bn.episodes import EpisodeShape
+from fewshot_bn.many_shot import LinearEvaluation, Split
 
 Identity = dict[str, Any]
 
@@ -19,7 +20,35 @@ def identity_of(
 ) -> Identity:
     """Dataset, backbone, adapter with its settings, shape and seed; two runs of one identity give one answer."""
     name, settings = adapter
-    identity = {
+    return _plain(
+        {
+            **_subject(dataset, backbone),
+            "adapter": {"name": name, "settings": settings_of(settings), "transductive": settings.transductive},
+            "shape": asdict(shape),
+            "seed": seed,
+        }
+    )
+
+
+def many_shot_identity(
+    dataset: Dataset, backbone: Backbone, adapter: tuple[str, LinearEvaluation], *, split: Split, seed: int
+) -> Identity:
+    """As `identity_of`, with a split instead of the shape of episodes."""
+    name, settings = adapter
+    sizes = {part: len(getattr(split, part)) for part in ("train", "val", "test")}
+    rows = digest([part.astype("<i8").tobytes() for part in (split.train, split.val, split.test)])
+    return _plain(
+        {
+            **_subject(dataset, backbone),
+            "adapter": {"name": name, "settings": asdict(settings)},
+            "split": {**sizes, "official": split.official, "fingerprint": rows},
+            "seed": seed,
+        }
+    )
+
+
+def _subject(dataset: Dataset, backbone: Backbone) -> Identity:
+    return {
         "fewshot_bn": fewshot_bn.__version__,
         "dataset": {
             "name": dataset.name,
@@ -36,24 +65,26 @@ def identity_of(
             "card": backbone.card,
             "preprocessing": asdict(backbone.preprocessing),
         },
-        "adapter": {"name": name, "settings": settings_of(settings), "transductive": settings.transductive},
-        "shape": asdict(shape),
-        "seed": seed,
     }
-    plain: Identity = json.loads(json.dumps(identity))  # tuples become lists, as they will be when read back
+
+
+def _plain(identity: dict[str, Any]) -> Identity:
+    """Tuples as lists, as they will be when read back."""
+    plain: Identity = json.loads(json.dumps(identity))
     return plain
 
 
 def file_name(identity: Identity) -> str:
     """A name that reads well and differs between identities; shards of one result have names alike."""
-    shape = identity["shape"]
+    shape = identity.get("shape")
+    kind = ["many-shot"]
+    if shape is not None:
+        kind = [f"{shape['n_way']}way", f"{shape['n_support']}shot", f"{shape['n_query']}query"]
     parts = [
         identity["dataset"]["name"],
         identity["backbone"]["name"],
         identity["adapter"]["name"],
-        f"{shape['n_way']}way",
-        f"{shape['n_support']}shot",
-        f"{shape['n_query']}query",
+        *kind,
         f"seed{identity['seed']}",
         digest([json.dumps({k: v for k, v in identity.items() if k != "shard"}, sort_keys=True)])[:8],
     ]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 DEFAULT_MODEL = "fractal_resnet8"
 
@@ -31,4 +32,5 @@ class Request:
     output: Path = Path("results")
     keep_features: bool = True
     strict: bool = False
+    regime: Literal["few-shot", "many-shot"] = "few-shot"
     quiet: bool = False

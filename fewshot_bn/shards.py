@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fewshot_bn.errors import ResultError, UsageError
 from fewshot_bn.identity import Identity, file_name
-from fewshot_bn.results import Result, Run, read_result
+from fewshot_bn.results import Result, Run, read_to_go_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def find_shards(folder: Path, identity: Identity) -> list[Result]:
     stem = Path(file_name(identity)).stem
     sets: dict[int, list[Result]] = {}
     for path in sorted(folder.glob(f"{stem}_shard*of*.json")):
-        result = read_result(path)
+        result = read_to_go_on(path)
         if "shard" not in result.identity or path.name != file_name(result.identity):
             raise ResultError(f"{path}: is not the shard that its name says; move it away")
         shard = parse_shard(str(result.identity["shard"]))
@@ -84,6 +84,10 @@ def merged(shards: Sequence[Result]) -> Result:
         correct=tuple(result.correct[place] for result, place in order),
         converged=tuple(result.converged[place] for result, place in order),
         steps=tuple(result.steps[place] for result, place in order),
+        measures={
+            name: tuple(result.measures[name][place] for result, place in order)
+            for name in max(shards, key=len).measures
+        },
         runs=_joined([(by_index[i], len(range(i - 1, n, count))) for i in sorted(by_index)]),
     )
 

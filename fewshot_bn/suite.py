@@ -1,30 +1,24 @@
 """One run of the command: every mode at every number of shots over the same episodes, with progress and a table."""
 
 import logging
-import platform
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
 
-import torch
-from tqdm import tqdm
-
-from fewshot_bn import paths
 from fewshot_bn.adapters import Adapter, Tuner, make_adapter
-from fewshot_bn.backbones import Backbone, load_backbone, with_preprocessing
+from fewshot_bn.backbones import Backbone
+from fewshot_bn.console import Say, device_names, progress, speaker, versions
 from fewshot_bn.datasets import Dataset, open_dataset
 from fewshot_bn.episodes import Episodes, EpisodeShape, sample
 from fewshot_bn.errors import DataError, FewshotError, ResultError, UsageError, some
 from fewshot_bn.evaluation import Source, choose_devices
-from fewshot_bn.features import Features
 from fewshot_bn.host_memory import keep_freed_memory
 from fewshot_bn.identity import Identity, identity_of
-from fewshot_bn.images import Images, with_geometry
+from fewshot_bn.opening import compute_features, open_source
 from fewshot_bn.parallel import evaluate_on, replicas
 from fewshot_bn.request import Request
-from fewshot_bn.results import ResultFile, Run, check_folder, open_result
+from fewshot_bn.result_files import ResultFile, check_folder, open_result
+from fewshot_bn.results import Run
 from fewshot_bn.shards import Shard, find_shards, lagging, merged, of_shard, parse_shard
 from fewshot_bn.statistics import estimate
 from fewshot_bn.table import percent, table
@@ -55,13 +49,13 @@ def run(request: Request) -> None:
     shard = parse_shard(request.shard) if request.shard else None
     check_folder(request.output)
     dataset = open_dataset(request.dataset, root=request.data_root, strict=request.strict)
-    source = _source(request, dataset, devices[0])
+    source = open_source(request, dataset, devices[0])
     for name, adapter in adapters.items():
         if adapter.takes == "images":
             _check(name, adapter, source.backbone, request)
     jobs = list(_jobs(request, adapters, source, shard))
     sources = replicas(source, devices)
-    say = _say_nothing if request.quiet else _say_on_stderr
+    say = speaker(request)
     say(_headline(request, sources))
     for notice in (*dataset.notices, *source.backbone.notices):
         say(f"note: {notice}")
@@ -98,15 +92,6 @@ def _check(mode: str, adapter: Tuner, backbone: Backbone, request: Request) -> N
             raise type(problem)(f"--mode {mode}: {problem}") from problem
 
 
-def _source(request: Request, dataset: Dataset, device: torch.device) -> Source:
-    backbone = load_backbone(request.model, weights=request.weights, device=device, strict=request.strict)
-    geometry = with_geometry(backbone.preprocessing, request.preset, request.image_px)
-    backbone = with_preprocessing(backbone, geometry)
-    images = Images(dataset, geometry)
-    cache = paths.cache_root() if request.keep_features else None
-    return Source(images, backbone, Features(images, backbone, device=device, cache=cache), device)
-
-
 def _jobs(request: Request, adapters: Mapping[str, Adapter], source: Source, shard: Shard | None) -> Iterator[Job]:
     dataset = source.images.dataset
     for n_support in dict.fromkeys(request.n_support):
@@ -141,7 +126,7 @@ def _first(job: Job, dataset: Dataset, request: Request, n_episodes: int) -> Epi
     return _sample(dataset, job.shape, request, n_episodes)
 
 
-def _take_shards(file: ResultFile, job: Job, first: Callable[[int], Episodes], say: Callable[[str], None]) -> None:
+def _take_shards(file: ResultFile, job: Job, first: Callable[[int], Episodes], say: Say) -> None:
     """Take over what shards of this very result hold beyond it."""
     shards = [] if job.shard else find_shards(file.path.parent, job.identity)
     if not shards or len(file.result) >= len(job.episodes):
@@ -160,9 +145,7 @@ def _take_shards(file: ResultFile, job: Job, first: Callable[[int], Episodes], s
         say(f"note: {job.title}: {len(result)} episodes are merged from {len(shards)} shards")
 
 
-def _complete(
-    file: ResultFile, job: Job, sources: Sequence[Source], request: Request, *, say: Callable[[str], None]
-) -> None:
+def _complete(file: ResultFile, job: Job, sources: Sequence[Source], request: Request, *, say: Say) -> None:
     """Run the episodes that the file does not hold yet, and add them chunk by chunk."""
     done = len(file.result)
     todo = job.episodes[done:]
@@ -170,15 +153,15 @@ def _complete(
         return
     try:
         if job.adapter.takes == "features":
-            _compute_features(sources[0].features, todo, request, say)
+            compute_features(sources[0].features, todo.rows, request, say)
         seconds = 0.0
-        with _bar(job.title, "episode", len(job.episodes), done, quiet=request.quiet) as bar:
+        with progress(job.title, "episode", len(job.episodes), done, quiet=request.quiet) as bar:
             for outcome in evaluate_on(job.adapter, sources, todo, chunk=request.chunk):
                 seconds += outcome.seconds
                 stop = len(file.result) + len(outcome.correct)
                 fingerprint = job.episodes[:stop].fingerprint
-                result = file.result.extended(outcome.correct, outcome.converged, outcome.steps, episodes=fingerprint)
-                file.write(result, Run(done, stop, seconds, _device_names(sources), _versions()))
+                result = file.result.extended(outcome, episodes=fingerprint)
+                file.write(result, Run(done, stop, seconds, device_names(sources), versions()))
                 bar.set_postfix_str(f"accuracy {percent(estimate(result.accuracies))}", refresh=False)
                 bar.update(len(outcome.correct))
     except KeyboardInterrupt:
@@ -187,50 +170,11 @@ def _complete(
         raise KeyboardInterrupt(f"stopped: {done_now}; the same command goes on from there") from None
 
 
-def _compute_features(features: Features, episodes: Episodes, request: Request, say: Callable[[str], None]) -> None:
-    missing = features.missing(episodes.rows)
-    if len(missing):
-        with _bar("frozen features", "image", len(missing), quiet=request.quiet) as bar:
-            for n_images in features.compute(missing):
-                bar.update(n_images)
-    for notice in features.notices:
-        say(f"note: {notice}")
-    features.notices.clear()
-
-
-def _say_on_stderr(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
-def _say_nothing(text: str) -> None:
-    del text
-
-
-def _bar(title: str, unit: str, total: int, done: int = 0, *, quiet: bool) -> "tqdm[None]":
-    """On a terminal only, so that logs of batch scripts stay short."""
-    return tqdm(desc=title, unit=unit, total=total, initial=done, leave=False, disable=True if quiet else None)
-
-
 def _headline(request: Request, sources: Sequence[Source]) -> str:
     dataset, backbone = sources[0].images.dataset, sources[0].backbone
     part = f", shard {request.shard}" if request.shard else ""
     return (
         f"{dataset.name} ({len(dataset):,} images, {len(dataset.class_names)} classes), "
         f"{backbone.name} ({backbone.weights}) at {backbone.preprocessing.crop_px} px; {request.n_way}-way, "
-        f"{request.n_query} queries, {request.n_episodes} episodes, seed {request.seed}{part}; {_device_names(sources)}"
+        f"{request.n_query} queries, {request.n_episodes} episodes, seed {request.seed}{part}; {device_names(sources)}"
     )
-
-
-def _device_names(sources: Sequence[Source]) -> str:
-    return ", ".join(_device_name(source.device) for source in sources)
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"cpu ({torch.get_num_threads()} threads)"
-
-
-def _versions() -> dict[str, str]:
-    packages = ("torch", "torchvision", "numpy", "scikit-learn", "pillow")
-    return {"python": platform.python_version(), **{package: version(package) for package in packages}}

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from fewshot_bn.results import Result
 from fewshot_bn.statistics import Estimate, estimate, paired_difference
 
-HEADER = ("mode", "shots", "accuracy ± 95 % CI", "difference to {} ± CI", "s/episode", "")
+HEADER = ("mode", "shots", "accuracy ± 95 % CI", "difference to {} ± CI", "NLL", "ECE", "s/episode", "")
 
 
 def table(results: Sequence[Result], baseline: str | None) -> str:
-    """One line per result; the difference is to the baseline's result of the same shape, over the same episodes."""
+    """One line per result; the difference is to the baseline's result of the same shape, over the same episodes.
+
+    NLL and ECE are the negative log-likelihood and the expected calibration error (in %) of the queries.
+    """
     baselines = {_shape(r): r for r in results if r.identity["adapter"]["name"] == baseline}
     rows = [_row(result, baselines.get(_shape(result))) for result in results]
     header = [title.format(baseline or "baseline") for title in HEADER]
@@ -44,6 +47,8 @@ def _row(result: Result, baseline: Result | None) -> list[str]:
         str(result.identity["shape"]["n_support"]),
         percent(estimate(result.accuracies)),
         difference,
+        "" if result.nll is None else f"{result.nll:.3f}",
+        "" if result.calibration_error is None else f"{100 * result.calibration_error:.1f}",
         f"{result.seconds_per_episode:.2g}",
         "; ".join(filter(None, remarks)),
     ]

@@ -12,17 +12,18 @@ import fewshot_bn
 PACKAGE = Path(fewshot_bn.__file__).parent
 ORDER = [
     ["errors", "request", "paths", "statistics", "host_memory", "help_text", "__init__"],
-    ["chance", "cards"],
+    ["chance", "cards", "calibration"],
     ["episodes", "datasets", "networks", "tracing"],
     ["images", "checkpoints"],
     ["torchvision_models"],
     ["backbones"],
     ["features", "adapters"],
-    ["identity", "evaluation"],
-    ["results", "parallel"],
-    ["shards"],
+    ["evaluation", "many_shot"],
+    ["identity"],
+    ["results", "parallel", "console"],
+    ["shards", "result_files", "opening"],
     ["table"],
-    ["suite"],
+    ["suite", "many_shot_suite"],
     ["eval"],
     ["__main__"],
 ]

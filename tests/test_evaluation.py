@@ -74,6 +74,14 @@ def test_an_episode_that_is_not_finite_counts_as_wrong_and_is_reported(source, e
     assert outcome.correct == (12, 0, 12, 12, 12, 12, 12)
     assert outcome.converged == (True, False, True, True, True, True, True)
     assert outcome.steps == (3,) * 7
+    assert outcome.measures["nll"][1] == pytest.approx(np.log(3), rel=1e-5)
+    assert sum(outcome.measures["gaps"][1]) == pytest.approx(4 - 12 / 3, abs=1e-5)
+
+
+def test_what_an_adapter_says_of_an_episode_is_kept(source, episodes):
+    outcome, *_ = evaluate(make_adapter("lr-c1", {"C": "0.3"}), source, episodes)
+    assert outcome.measures["C"] == (0.3,) * 7
+    assert all(0 <= value < 1e-2 for value in outcome.measures["gradient_norm"])
 
 
 def test_devices():
@@ -99,7 +107,14 @@ def test_the_default_chunk_shrinks_with_the_image_and_the_episode(source):
     portion = choose_portion(bn, larger, 100_000, 75)
     assert portion.episodes == 1
     assert 1 < portion.images < 100_000
-    assert choose_portion(make_adapter("lr"), larger, 25, 75).episodes == 32
+
+
+def test_the_default_chunk_of_a_probe_shrinks_with_the_episode_and_the_features(source):
+    lr = make_adapter("lr")
+    wider = replace(source, backbone=replace(source.backbone, dim=2048))
+    sizes = [choose_portion(lr, wider, n, 75).episodes for n in (25, 250, 25_000, 10**7)]
+    assert sizes == [81, 25, 1, 1]
+    assert choose_portion(lr, source, 25, 75).episodes == 128
 
 
 @dataclass(frozen=True)

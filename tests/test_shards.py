@@ -17,7 +17,8 @@ def shard(index, count, n, *, runs=1):
     ends = [n * k // runs for k in range(runs + 1)]
     made = tuple(Run(a, b, float(b - a), "cpu", {}) for a, b in itertools.pairwise(ends) if b > a)
     identity = {"seed": 0, "shard": f"{index}/{count}"}
-    return Result(identity, tuple(numbers), (True,) * n, tuple(numbers), "", made)
+    measures = {"nll": tuple(float(i) for i in numbers)} if n else {}
+    return Result(identity, tuple(numbers), (True,) * n, tuple(numbers), measures, "", made)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ def test_merging_takes_what_lies_before_the_first_gap(lengths, n):
     count = len(lengths)
     shards = [shard(i + 1, count, length, runs=2) for i, length in enumerate(lengths)]
     result = merged(shards[::-1])
-    assert result.correct == result.steps == tuple(range(n))
+    assert result.correct == result.steps == result.measures["nll"] == tuple(range(n))
     assert "shard" not in result.identity
     assert [run.start for run in result.runs] == [0, *(run.stop for run in result.runs)][:-1] if n else not result.runs
     assert sum(run.stop - run.start for run in result.runs) == n

@@ -42,4 +42,4 @@ def _open(name: str, root: Path) -> Dataset:
 def _open_card(path: Path, root: Path) -> Dataset:
     card = read_dataset_card(path)
     dataset = open_digits(card) if card.layout == "digits" else open_carded_folder(card, root)
-    return replace(dataset, card=digest([path.read_bytes()]), n_on_card=card.n_images)
+    return replace(dataset, card=digest([path.read_bytes()]), n_on_card=card.n_images, metric=card.metric)

@@ -6,12 +6,16 @@ from typing import Literal
 
 from fewshot_bn import paths
 from fewshot_bn.cards import read_card
+from fewshot_bn.datasets.dataset import Metric
 from fewshot_bn.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetCard:
-    """Facts of a dataset. `folders` are the places under a data root where its class folders may lie."""
+    """Facts of a dataset. `folders` are the places under a data root where its class folders may lie.
+
+    `metric` is what many-shot work on it reports.
+    """
 
     name: str
     title: str
@@ -22,6 +26,7 @@ class DatasetCard:
     get: str
     classes: dict[str, int]
     folders: tuple[str, ...] = field(default=())
+    metric: Metric = "top-1"
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2 or min(self.classes.values()) < 1:

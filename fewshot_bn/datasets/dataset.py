@@ -3,10 +3,13 @@
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
+
+Metric = Literal["top-1", "mean-per-class", "map"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +19,9 @@ class Dataset:
     `fingerprint` stands for the classes, ids and file sizes that were found and is the same on every machine; `stamp`
     also changes when a file is written again, so caches of this machine are keyed by it.
     `card` is the digest (below) of the card's file, where there is one, and `n_on_card` the number of images it states.
-    `notices` are things a person should know of, such as "a subset: 1,000 of 27,000 images".
+    `splits` says of each row whether it is meant for training (0), validation (1) or test (2), where the files say so;
+    `metric` is what many-shot work on this dataset reports. `notices` are things a person should know of, such as "a
+    subset: 1,000 of 27,000 images".
     """
 
     name: str
@@ -29,6 +34,8 @@ class Dataset:
     notices: tuple[str, ...] = ()
     n_on_card: int | None = None
     card: str = ""
+    splits: Int64[ndarray, "n"] | None = None
+    metric: Metric = "top-1"
 
     def __len__(self) -> int:
         return len(self.ids)

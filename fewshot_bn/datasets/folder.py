@@ -1,9 +1,13 @@
-"""Images in one folder per class: any user's data, and the datasets that are published in that form."""
+"""Images in one folder per class: any user's data, and the datasets that are published in that form.
+
+The class folders may lie in folders `train`, `test` and, where there is one, `val`.
+"""
 
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,51 +15,75 @@ from fewshot_bn.datasets.card import DatasetCard
 from fewshot_bn.datasets.dataset import Dataset, digest
 from fewshot_bn.errors import DataError, some
 
+SPLITS = {"train": 0, "val": 1, "test": 2}
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def open_folder(folder: Path, *, name: str | None = None, class_names: Sequence[str] | None = None) -> Dataset:
     """The images under `folder/<class>/`, at any depth; classes in alphabetical order unless they are given.
 
+    Or those under `folder/train/<class>/`, `folder/test/<class>/` and, where there is one, `folder/val/<class>/`.
     Raises `DataError` for a class without images, for empty files and for fewer than two classes.
     """
     name = name or folder.resolve().name
+    splits = _split_folders(folder) if class_names is None else {"": -1}
     if class_names is None:
-        class_names = _class_folders(folder)
+        class_names = sorted({class_name for split in splits for class_name in _class_folders(folder / split)})
     if len(class_names) < 2:
         raise DataError(
             f"{folder}: {len(class_names)} class folders found, at least 2 are needed; "
             "the expected tree is <folder>/<class>/<image>, one folder per class"
         )
-    labels: list[int] = []
-    ids: list[str] = []
-    states: list[os.stat_result] = []
+    files: list[_File] = []
     n_ignored = 0
     for k, class_name in enumerate(class_names):
-        found = sorted(_files(folder / class_name, class_name))
-        images = [(path, state) for path, state in found if path.lower().endswith(IMAGE_SUFFIXES)]
+        found = [_File(k, split, *file) for part, split in splits.items() for file in _class(folder, part, class_name)]
+        images = [file for file in found if file.id.lower().endswith(IMAGE_SUFFIXES)]
         n_ignored += len(found) - len(images)
-        if not images:
+        if not any(file.split <= 0 for file in images):
+            where = folder / "train" if "train" in splits else folder
             kinds = ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
-            raise DataError(f"{name}: the class folder {class_name!r} in {folder} holds no image ({kinds})")
-        labels += [k] * len(images)
-        ids += [path for path, _ in images]
-        states += [state for _, state in images]
-    empty = [path for path, state in zip(ids, states, strict=True) if state.st_size == 0]
+            raise DataError(f"{name}: the class folder {class_name!r} in {where} holds no image ({kinds})")
+        files += sorted(images, key=lambda file: file.id)
+    empty = [file.id for file in files if file.state.st_size == 0]
     if empty:
         raise DataError(f"{name}: {some(empty)} in {folder}: empty (0 bytes); get these files again or remove them")
-    sizes = [state.st_size for state in states]
-    fingerprint = digest([*class_names, *labels, *ids, *sizes])
+    labels, ids = [file.label for file in files], tuple(file.id for file in files)
+    fingerprint = digest([*class_names, *labels, *ids, *(file.state.st_size for file in files)])
     return Dataset(
         name=name,
         class_names=tuple(class_names),
         labels=np.array(labels, np.int64),
-        ids=tuple(ids),
+        ids=ids,
         read=lambda row: (folder / ids[row]).read_bytes(),
         fingerprint=fingerprint,
-        stamp=digest([fingerprint, *(state.st_mtime_ns for state in states)]),
+        stamp=digest([fingerprint, *(file.state.st_mtime_ns for file in files)]),
         notices=(f"{name}: {n_ignored:,} files that are no images were left out",) if n_ignored else (),
+        splits=None if "" in splits else np.array([file.split for file in files], np.int64),
     )
+
+
+class _File(NamedTuple):
+    label: int
+    split: int
+    id: str
+    state: os.stat_result
+
+
+def _split_folders(folder: Path) -> dict[str, int]:
+    """The folders that hold the class folders, with the number of their split; the folder itself where it has none."""
+    found = set(_class_folders(folder))
+    if not found or not found <= SPLITS.keys():
+        return {"": -1}
+    if not {"train", "test"} <= found:
+        raise DataError(f"{folder}: holds {some(sorted(found))}; of train, val and test, only val may be missing")
+    return {name: number for name, number in SPLITS.items() if name in found}
+
+
+def _class(folder: Path, part: str, class_name: str) -> Iterator[tuple[str, os.stat_result]]:
+    prefix = f"{part}/{class_name}" if part else class_name
+    if not part or (folder / prefix).is_dir():
+        yield from _files(folder / prefix, prefix)
 
 
 def open_carded_folder(card: DatasetCard, root: Path) -> Dataset:

@@ -8,8 +8,10 @@ import pytest
 
 from fewshot_bn.episodes import EpisodeShape, sample
 from fewshot_bn.errors import ResultError
+from fewshot_bn.evaluation import Outcome
 from fewshot_bn.identity import file_name
-from fewshot_bn.results import Result, Run, check_folder, open_result, read_result
+from fewshot_bn.result_files import check_folder, open_result
+from fewshot_bn.results import Result, Run, read_result
 
 IDENTITY = {
     "fewshot_bn": "0",
@@ -33,7 +35,9 @@ def first(n):
 def extended(file, correct):
     n = len(file.result) + len(correct)
     fingerprint = first(n).fingerprint
-    result = file.result.extended(correct, [True] * len(correct), [50] * len(correct), episodes=fingerprint)
+    measures = {"nll": (0.5,) * len(correct), "gaps": ((0.1, -0.2),) * len(correct)}
+    outcome = Outcome(tuple(correct), (True,) * len(correct), (50,) * len(correct), 1.0, measures)
+    result = file.result.extended(outcome, episodes=fingerprint)
     start = file._earlier[-1].stop if file._earlier else 0
     file.write(result, replace(RUN, start=start, stop=n))
 
@@ -54,6 +58,8 @@ def test_what_is_written_is_read_back(tmp_path):
     )
     assert result.accuracies == [0.7, 0.3]
     assert result.seconds_per_episode == 0.75
+    assert result.nll == 0.5
+    assert result.calibration_error == pytest.approx((0.2 + 0.4) / 20)
     assert json.loads(next(tmp_path.glob("*.json")).read_text())["summary"]["accuracy"] == pytest.approx(0.5)
 
 
@@ -66,6 +72,7 @@ def test_a_result_is_continued_and_keeps_who_ran_what(tmp_path):
     result = read_result(file.path)
     assert (result.correct, len(result.runs)) == ((7, 3, 10, 1), 2)
     assert result[:3].correct == (7, 3, 10)
+    assert result[:3].measures == {"nll": (0.5,) * 3, "gaps": ([0.1, -0.2],) * 3}
 
 
 def test_the_name_reads_well_and_differs_between_settings():
@@ -93,7 +100,17 @@ def test_a_single_episode_has_no_interval_in_the_file(tmp_path):
         (lambda text: text.replace('"correct"', '"wrong"'), "not a result file, or a damaged one"),
         (lambda text: text.replace('"correct": [7, 3]', '"correct": [7]'), "do not fit together"),
         (lambda text: text.replace('"correct": [7, 3]', '"correct": [7, 11]'), "do not fit together"),
-        (lambda text: text.replace('"format": 1', '"format": 99'), "is of format 99, this version reads format 1"),
+        (
+            lambda text: text.replace('"format": 2', '"format": 99'),
+            "is of format 99, this version reads formats 1 to 2",
+        ),
+        (lambda text: text.replace('"nll": [0.5, 0.5]', '"nll": [0.5]'), "do not fit together"),
+        (lambda text: text.replace('"nll": [0.5, 0.5]', '"nll": [0.5, NaN]'), "do not fit together"),
+        (lambda text: text.replace('"nll": [0.5, 0.5]', '"nll": [0.5, "x"]'), "not a result file, or a damaged one"),
+        (
+            lambda text: text.replace('"format": 2', '"format": 1').replace('"measures"', '"unknown"'),
+            "is of an older format, which cannot be continued",
+        ),
         (
             lambda text: text.replace('"steps": 50', '"steps": 40'),
             "other settings .adapter.settings.steps is 40 there and 50",

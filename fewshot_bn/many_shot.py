@@ -1,0 +1,171 @@
+"""Many-shot linear evaluation: logistic regression on all training features, C chosen on validation images.
+
+The protocol: fit for each of 45 values of C on the training images, take the one that is best on the validation
+images by the metric of the dataset, fit again on both with it, and report the test images. All fits are those of
+newton.py, the values of C one path of warm starts.
+
+A split comes with the files, or is drawn: 60 % of each class for training, 20 % for validation, 20 % for testing, a
+pure function of (class sizes, seed). Where the files have no validation images, 20 % of each class's training images
+are taken.
+
+Shapes: z [n d], y [n], logits [n way]. Units: fractions.
+Source: Kornblith et al. 2019, "Do better ImageNet models transfer better?", arXiv:1805.08974, appendix A.5.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from numpy import ndarray
+from torch import Tensor
+from torch.nn import functional as F
+
+from fewshot_bn import chance
+from fewshot_bn.adapters.contract import check_positive
+from fewshot_bn.adapters.newton import path, regressions, solve
+from fewshot_bn.adapters.scaling import Scaling
+from fewshot_bn.adapters.span import Span, span
+from fewshot_bn.datasets.dataset import Dataset
+from fewshot_bn.errors import DataError, UsageError
+
+TRAIN, VAL, TEST = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class LinearEvaluation:
+    """`n_values` of C from `C_min` to `C_max` in equal ratios; the metric that chooses is that of the dataset's card.
+
+    `tolerance` bounds the error of a score.
+    """
+
+    n_values: int = 45
+    C_min: float = 1e-5
+    C_max: float = 1e6
+    scaling: Scaling = "raw"
+    metric: Literal["card", "top-1", "mean-per-class", "map"] = "card"
+    tolerance: float = 1e-3
+    max_steps: int = 200
+
+    def __post_init__(self) -> None:
+        check_positive(n_values=self.n_values, C_min=self.C_min, C_max=self.C_max, tolerance=self.tolerance)
+        check_positive(max_steps=self.max_steps)
+        if self.C_min > self.C_max or (self.n_values == 1 and self.C_min < self.C_max):
+            raise UsageError(
+                f"{self.n_values} values of C from {self.C_min} to {self.C_max} are no grid; C_min must be below "
+                "C_max, and both equal for a single value"
+            )
+
+    @property
+    def grid(self) -> list[float]:
+        values: list[float] = np.geomspace(self.C_min, self.C_max, self.n_values).tolist()
+        return values
+
+    def sweep(self, z: "Samples", val: "Samples") -> Iterator[tuple[float, Float[Tensor, "n way"], bool]]:
+        """Each C, the scores of the validation images under it, and whether its fit reached the tolerance."""
+        fitted = _Fitted.on(z, self.scaling)
+        x_val = fitted.space.coordinates(z.z[None], val.z[None], scaling=self.scaling)[0]
+        problem = regressions(fitted.space, fitted.y, fitted.unit)
+        for C, (_, solution) in zip(
+            self.grid, path(problem, self.grid, tolerance=self.tolerance, max_steps=self.max_steps), strict=True
+        ):
+            theta = solution.theta[0, 0]
+            yield C, (theta[:, :-1] @ x_val + theta[:, -1:]).mT, bool(solution.converged)
+
+    def fit(self, z: "Samples", test: "Samples", C: float) -> tuple[Float[Tensor, "n way"], bool]:
+        """The scores of the test images under the fit to `z`, and whether it reached the tolerance."""
+        fitted = _Fitted.on(z, self.scaling)
+        problem = regressions(fitted.space, fitted.y, fitted.unit).weighted(C)
+        solution = solve(problem, tolerance=self.tolerance, max_steps=self.max_steps)
+        theta = solution.theta[:, 0]
+        scores = fitted.space.scores(theta[..., :-1], theta[..., -1], z.z[None], test.z[None], scaling=self.scaling)
+        return scores[0], bool(solution.converged)
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Features and labels of some images."""
+
+    z: Float[Tensor, "n d"]
+    y: Int64[Tensor, "n"]
+    n_way: int
+
+    def __add__(self, other: "Samples") -> "Samples":
+        return Samples(torch.cat([self.z, other.z]), torch.cat([self.y, other.y]), self.n_way)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    space: Span
+    y: Float[Tensor, "1 way n"]
+    unit: Float[Tensor, "1 1 n"]
+
+    @classmethod
+    def on(cls, samples: Samples, scaling: Scaling) -> "_Fitted":
+        y = F.one_hot(samples.y, samples.n_way).double().mT[None]
+        unit = torch.full_like(y[:, :1], 0.5 if samples.n_way == 2 else 1.0)  # two classes as scikit-learn has them
+        return cls(span(samples.z[None], scaling), y, unit)
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Rows of a dataset; `official` where the files say which, else drawn."""
+
+    train: Int64[ndarray, "n_train"]
+    val: Int64[ndarray, "n_val"]
+    test: Int64[ndarray, "n_test"]
+    official: bool
+
+
+def split_of(dataset: Dataset, seed: int) -> Split:
+    """Raises `DataError` for a class with too few images to be split."""
+    splits = np.full(len(dataset), TRAIN) if dataset.splits is None else dataset.splits.copy()
+    official = dataset.splits is not None
+    shares = {} if official else {TEST: 0.2}
+    if not official or not (splits == VAL).any():
+        shares[VAL] = 0.2 if official else 0.25  # of what is left after the test images
+    for part, share in shares.items():
+        for k, name in enumerate(dataset.class_names):
+            rows = np.flatnonzero((dataset.labels == k) & (splits == TRAIN))
+            n = max(1, round(share * len(rows)))
+            if n == len(rows) or not len(rows):
+                raise DataError(
+                    f"{dataset.name}: class {name!r} has {len(rows)} training images left, too few to take validation "
+                    "or test images from; a many-shot split needs at least 3 images of each class"
+                )
+            splits[rows[chance.permutation(len(rows), seed, "split", part, k)[:n]]] = part
+    train, val, test = (np.flatnonzero(splits == part) for part in (TRAIN, VAL, TEST))
+    return Split(train, val, test, official)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Fractions, by metric; half widths of 95 % intervals, where there are any."""
+
+    values: dict[str, float]
+    half_widths: dict[str, float]
+
+
+def score(logits: Float[Tensor, "n way"], y: Int64[Tensor, "n"]) -> Score:
+    """Top-1 accuracy, the mean of the accuracies of the classes, and mean average precision of the probabilities.
+
+    Classes of which `y` has no image are left out of the means. Half widths are normal approximations.
+    """
+    from sklearn.metrics import average_precision_score
+
+    right, labels = (logits.argmax(-1) == y).double().cpu().numpy(), y.cpu().numpy()
+    probabilities = logits.softmax(-1).cpu().numpy()
+    present = np.unique(labels)
+    per_class = [right[labels == k] for k in present]
+    recalls = [part.mean() for part in per_class]
+    variance = sum(part.var() / max(1, len(part) - 1) for part in per_class) / len(present) ** 2
+    precisions = [average_precision_score(labels == k, probabilities[:, k]) for k in present]
+    return Score(
+        {"top-1": float(right.mean()), "mean-per-class": float(np.mean(recalls)), "map": float(np.mean(precisions))},
+        {
+            "top-1": 1.96 * float(np.sqrt(right.var() / max(1, len(right) - 1))),
+            "mean-per-class": 1.96 * float(np.sqrt(variance)),
+        },
+    )
