@@ -32,7 +32,10 @@ def test_it_beats_its_own_random_initialisation_under_every_probe(tmp_path, n_su
 
 def test_its_card_expects_what_is_found(tmp_path):
     expected = tomllib.loads(shipped_models()[DEFAULT_MODEL].read_text())["expected"]
-    assert main(["--mode", "proto", "--baseline", "lr-c1", "--n-episodes", "200", "--quiet", "--output", str(tmp_path)]) == 0
+    assert (
+        main(["--mode", "proto", "--baseline", "lr-c1", "--n-episodes", "200", "--quiet", "--output", str(tmp_path)])
+        == 0
+    )
     for path in tmp_path.glob("*.json"):
         result = read_result(path)
         name = result.identity["adapter"]["name"]

@@ -1,4 +1,5 @@
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -195,3 +196,44 @@ def test_a_real_folder_with_commas_and_spaces_in_class_names():
     dataset = open_dataset(str(SHARED / "data" / "CropDiseases" / "dataset" / "train"))
     assert dataset.class_names[0] == "Pepper,_bell___Bacterial_spot"
     assert dataset.class_sizes == [35] * 15
+
+
+@pytest.fixture
+def parted(image_folder):
+    root = image_folder.parent / "parted"
+    for name in ("train", "val", "test"):
+        shutil.copytree(image_folder, root / name)
+    return root
+
+
+def test_folders_of_splits_are_pooled_in_canonical_order_and_say_which(parted):
+    dataset = open_dataset(str(parted))
+    assert dataset.class_names == ("a, b", "c", "d e")
+    assert dataset.class_sizes == [36, 27, 24]
+    assert list(dataset.ids) == sorted(dataset.ids, key=lambda i: (i.split("/")[1], i))
+    expected = [{"train": 0, "val": 1, "test": 2}[name.split("/")[0]] for name in dataset.ids]
+    assert dataset.splits.tolist() == expected
+    assert dataset.read(0) == (parted / dataset.ids[0]).read_bytes()
+
+
+def test_a_split_may_lack_a_class_but_the_training_images_may_not(parted):
+    shutil.rmtree(parted / "test" / "c")
+    assert open_dataset(str(parted)).class_sizes == [36, 18, 24]
+    shutil.rmtree(parted / "train" / "c")
+    with pytest.raises(DataError, match="the class folder 'c' in .*train holds no image"):
+        open_dataset(str(parted))
+
+
+def test_train_or_test_alone_is_an_error(parted):
+    shutil.rmtree(parted / "train")
+    with pytest.raises(DataError, match="holds test, val; of train, val and test, only val may be missing"):
+        open_dataset(str(parted))
+    shutil.rmtree(parted / "val")
+    with pytest.raises(DataError, match="holds test; "):
+        open_dataset(str(parted))
+
+
+def test_the_folder_of_an_ordinary_dataset_has_no_splits(image_folder):
+    assert open_dataset(str(image_folder)).splits is None
+    shutil.copytree(image_folder / "c", image_folder / "test")  # a class of that name among others
+    assert open_dataset(str(image_folder)).class_names == ("a, b", "c", "d e", "test")
