@@ -2,7 +2,7 @@
 
     python benchmarks/parity.py --n-episodes 8 [--dataset NAME --data-root FOLDER --model CARD --weights FILE]
 
-`lr`: class probabilities against scikit-learn in float64. `bn`: scores against the plain loop in float64, relative to
+`lr-c1`: class probabilities against scikit-learn in float64. `bn`: scores against the plain loop in float64, relative to
 the largest score; in float32 the plain loop's own distance is the yardstick, since training magnifies rounding errors.
 Times are of this run; only their ratio means anything on a shared machine.
 """
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from references import plain_tuning, sklearn_lr
 
-from fewshot_bn.adapters.lr import LogisticRegression
+from fewshot_bn.adapters import make_adapter
 from fewshot_bn.adapters.norm_tuning import NormTuning
 from fewshot_bn.backbones import load_backbone
 from fewshot_bn.datasets import open_dataset
@@ -63,12 +63,12 @@ def main(argv: list[str] | None = None) -> int:
     print(f"{dataset.name}, {backbone.name}, 5-way 5-shot, {len(x_s)} episodes, {torch.get_num_threads()} threads")
 
     z_s, z_q = (torch.stack([backbone.features(x) for x in xs]) for xs in (x_s, x_q))
-    fit, ours = timed(lambda: LogisticRegression()(z_s, y_s, z_q))
+    fit, ours = timed(lambda: make_adapter("lr-c1")(z_s, y_s, z_q))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # line searches that end at rounding errors
         expected, theirs = timed(lambda: sklearn_lr(z_s, y_s, z_q, C=1.0))
     difference = np.abs(fit.logits.softmax(-1).numpy() - expected).max()
-    print(f"lr: largest difference of a probability {difference:.1e}; {theirs / ours:.1f} x as fast as scikit-learn")
+    print(f"lr-c1: largest difference of a probability {difference:.1e}; {theirs / ours:.1f} x as fast as scikit-learn")
 
     settings = NormTuning(steps=args.steps)
     exact = None

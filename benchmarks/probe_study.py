@@ -160,6 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                         file.write(json.dumps(rows[-1]) + "\n")
                 print(f"{dataset}, {backbone}, {n_support}-shot: done", flush=True)
     command = " ".join(["python benchmarks/probe_study.py", *(sys.argv[1:] if argv is None else argv)])
+    command = command.replace(str(args.output), "FOLDER")
     head = f"# Probes on the development sets\n\n`{command}`, {time.strftime('%Y-%m-%d')}, fewshot_bn {__version__}"
     (args.output / "README.md").write_text("\n".join([head, *tables(rows), ""]), encoding="utf-8")
     return 0

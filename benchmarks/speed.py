@@ -176,13 +176,16 @@ def forward_flops(backbone: Backbone) -> int:
     return counter.get_total_flops() - before[0]
 
 
-def headline(args: argparse.Namespace, words: Sequence[str], device: torch.device) -> str:
+def machine_of(device: torch.device) -> str:
     cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8") if sys.platform == "linux" else ""
     models = [line.split(": ")[1] for line in cpu.splitlines() if line.startswith("model name")] or ["CPU"]
-    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{len(models)} x {models[0]}"
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{len(models)} x {models[0]}"
+
+
+def headline(args: argparse.Namespace, words: Sequence[str], device: torch.device) -> str:
     command = " ".join(["python", "benchmarks/speed.py", *words]).replace(str(args.output), "FOLDER")
     return (
-        f"# Speed of BatchNorm tuning, {time.strftime('%Y-%m-%d')}\n\n    {command}\n\n{machine}, threads: "
+        f"# Speed of BatchNorm tuning, {time.strftime('%Y-%m-%d')}\n\n    {command}\n\n{machine_of(device)}, threads: "
         f"{args.threads}; Python {sys.version.split()[0]}, torch {torch.__version__}, fewshot_bn {__version__}. "
         f"{args.steps} steps in {args.precision}, queries per class: {args.n_query}; 600 episodes are extrapolated. "
         f"Medians of {args.repetitions} repetitions; all are in `speed.jsonl`. The script:\n\n```text\n{__doc__}```\n"

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from fewshot_bn import chance
-from fewshot_bn.adapters.cosine import CosineHead, initial_vectors, one_thread
+from fewshot_bn.adapters.cosine import CosineHead, initial_vectors
 from fewshot_bn.errors import UsageError
 
 
@@ -39,7 +39,7 @@ def plain_cosine(z_s, y_s, z_q, settings):
 
 @pytest.fixture(autouse=True)
 def global_state_as_before():
-    with one_thread(), torch.random.fork_rng(devices=[]):  # nn.Linear draws
+    with torch.random.fork_rng(devices=[]):  # nn.Linear draws
         yield
 
 
@@ -82,15 +82,6 @@ def test_the_start_is_that_of_a_linear_layer():
         layer.reset_parameters()
     assert torch.equal(layer.weight.data, start)
     assert torch.equal(initial_vectors(5, 64), start)
-
-
-def test_the_number_of_threads_is_as_before_after_an_error_too():
-    torch.set_num_threads(2)
-    CosineHead(epochs=1)(*problem([2, 2], 8, 0))
-    assert torch.get_num_threads() == 2
-    with pytest.raises(ZeroDivisionError), one_thread():
-        1 // (torch.get_num_threads() - 1)
-    assert torch.get_num_threads() == 2
 
 
 def test_training_that_explodes_says_so():

@@ -98,7 +98,7 @@ def test_folders_of_splits_are_the_split(here, capsys, names):  # noqa: F811
         (["--n-support", "1"], "--n-support belongs to few-shot episodes"),
         (["--shard", "1/2"], "--shard belongs to few-shot episodes"),
         (["--set", "bn.steps=3"], r"unknown mode of --regime many-shot 'bn'.*choose from: lr"),
-        (["--set", "lr.C=3"], r"unknown setting of lr 'C' .*choose from: n_values, C_min"),
+        (["--set", "lr.C=3"], r"unknown setting of lr 'C'; choose from: n_values, C_min"),
         (["--set", "lr.metric=top1"], r"unknown value of lr.metric 'top1' \(did you mean 'top-1'\?\)"),
         (["--set", "lr.n_values=0"], "lr: n_values is 0"),
         (["--regime", "many"], "argument --regime: invalid choice: 'many'"),

@@ -32,7 +32,7 @@ def choice(z_s, y_s):
 @pytest.mark.parametrize("alpha", [1e-6, 0.5, 1e6])
 def test_scores_equal_scikit_learn(n_way, n_support, dim, alpha, fresh_seed):
     z_s, y_s, z_q = problem(n_way, n_support, dim, fresh_seed)
-    logits = Ridge(alpha=alpha)(z_s, y_s, z_q).logits.numpy()
+    logits = Ridge(alpha=alpha, scaling="raw")(z_s, y_s, z_q).logits.numpy()
     for e in range(2):
         model = TheirRidge(alpha=alpha, solver="svd").fit(z_s[e], np.eye(n_way)[y_s[e]])
         np.testing.assert_allclose(logits[e], model.predict(z_q[e]), atol=1e-6)
@@ -66,5 +66,5 @@ def test_the_penalty_has_the_least_error_on_images_that_are_left_out():
 
 def test_features_that_never_change_give_equal_scores():
     z_s, y_s, z_q = problem(3, 2, 4, 0)
-    fit = Ridge()(torch.ones_like(z_s), y_s, torch.ones_like(z_q))
+    fit = Ridge(scaling="raw")(torch.ones_like(z_s), y_s, torch.ones_like(z_q))
     assert torch.allclose(fit.logits, torch.full_like(fit.logits, 1 / 3))

@@ -18,9 +18,7 @@ Sources: Chen et al. 2019, arXiv:1904.04232 ("baseline++"), with the training of
 Salimans and Kingma 2016, arXiv:1602.07868, eq. 3.
 """
 
-import contextlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -74,8 +72,7 @@ class CosineHead:
             basis, within = torch.linalg.qr(torch.cat([x_s, start.expand(len(s), -1, -1)], 1).mT)
             parts.append((within.mT, x_q @ basis))
         coordinates, x_q = (torch.cat(values) for values in zip(*parts, strict=True))
-        with one_thread():
-            theta, n_steps = self._train(coordinates[:, :n], F.one_hot(y_s, n_way).double(), coordinates[:, n:])
+        theta, n_steps = self._train(coordinates[:, :n], F.one_hot(y_s, n_way).double(), coordinates[:, n:])
         logits = self._scores(theta, x_q @ F.normalize(theta[..., :-1], dim=-1).mT)
         converged = logits.isfinite().all(2).all(1)
         return Fit(logits, torch.full_like(converged, n_steps, dtype=torch.int64), converged)
@@ -115,17 +112,3 @@ def initial_vectors(n_way: int, dim: int) -> Float[Tensor, "way d"]:
     generator = chance.torch_generator(0, "cosine")
     weight = torch.empty(n_way, dim, dtype=torch.float64)
     return torch.nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Within it torch uses one CPU thread: operations this small gain little from more.
-
-    Threads that wait for each other on cores which other processes use as well made a step 130 times slower.
-    """
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(n_threads)

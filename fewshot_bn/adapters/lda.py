@@ -43,7 +43,7 @@ class LinearDiscriminant:
     takes: ClassVar[Literal["features"]] = "features"
     transductive: ClassVar[bool] = False
     shrinkage: float = 0.0
-    scaling: Scaling = "raw"
+    scaling: Scaling = "l2"
 
     def __post_init__(self) -> None:
         if not 0 <= self.shrinkage <= 1:
@@ -57,7 +57,8 @@ class LinearDiscriminant:
         x = support.x.mT
         y = F.one_hot(y_s, n_way).to(x.dtype)
         means = class_means(x, y_s, n_way)
-        theta = torch.linalg.solve(self._covariance(x, x - y @ means, dim), means.mT).mT
+        factor = torch.linalg.cholesky(self._covariance(x, x - y @ means, dim))
+        theta = torch.cholesky_solve(means.mT, factor).mT
         intercept = y.mean(1).log() - (theta * means).sum(-1) / 2
         logits = support.scores(theta, intercept, z_s, z_q, scaling=self.scaling)
         steps = torch.zeros(len(z_s), dtype=torch.int64, device=z_s.device)

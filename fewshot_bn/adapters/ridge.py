@@ -32,7 +32,7 @@ class Ridge:
     takes: ClassVar[Literal["features"]] = "features"
     transductive: ClassVar[bool] = False
     alpha: float = 0.0
-    scaling: Scaling = "raw"
+    scaling: Scaling = "l2"
 
     def __post_init__(self) -> None:
         check_not_negative(alpha=self.alpha)
