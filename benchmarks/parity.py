@@ -2,8 +2,9 @@
 
     python benchmarks/parity.py --n-episodes 8 [--dataset NAME --data-root FOLDER --model CARD --weights FILE]
 
-`lr-c1`: class probabilities against scikit-learn in float64. `bn`: scores against the plain loop in float64, relative to
-the largest score; in float32 the plain loop's own distance is the yardstick, since training magnifies rounding errors.
+`lr-c1`: class probabilities against scikit-learn in float64. `bn`: scores against the plain loop in float64, relative
+to the largest score; in float32 the plain loop's own distance is the yardstick, since training magnifies rounding
+errors.
 Times are of this run; only their ratio means anything on a shared machine.
 """
 

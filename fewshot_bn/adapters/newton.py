@@ -75,7 +75,8 @@ class Regressions:
         """The loss of each image, without its weight; also where it is minute, each digit counts."""
         own = self.y[:, None] > 0
         margins = scores - (scores * own).sum(2, keepdim=True)
-        return F.softplus(margins.masked_fill(own, -torch.inf).logsumexp(2))
+        others = margins.masked_fill(own, -torch.inf).logsumexp(2)
+        return torch.logaddexp(others, torch.zeros_like(others))
 
     def losses(self, scores: Float[Tensor, "e f way n"]) -> Float[Tensor, "e f"]:
         """The weighted loss of the images, without the penalty."""
