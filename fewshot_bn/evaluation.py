@@ -5,6 +5,7 @@ rounding).
 """
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -148,8 +149,10 @@ def _outcome(fit: Fit, y_q: Int64[Tensor, "e q"], began: float) -> Outcome:
 
 
 def _rounded(values: Float[Tensor, "e *size"]) -> list[Any]:
-    """Seven significant digits, those of float32, which keep result files short."""
-    return [float(f"{value:.7g}") if values.ndim == 1 else _rounded(value) for value in values]
+    """Seven significant digits, those of float32, which keep result files short; None for what is not finite."""
+    if values.ndim > 1:
+        return [_rounded(value) for value in values]
+    return [float(f"{value:.7g}") if math.isfinite(value) else None for value in values.tolist()]
 
 
 def _fit_in_memory(adapter: Adapter, source: Source, episodes: Episodes, images: int) -> Fit | None:

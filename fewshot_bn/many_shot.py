@@ -32,6 +32,7 @@ from fewshot_bn.datasets.dataset import Dataset
 from fewshot_bn.errors import DataError, UsageError
 
 TRAIN, VAL, TEST = 0, 1, 2
+MOST_VALUES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ class LinearEvaluation:
     def __post_init__(self) -> None:
         check_positive(n_values=self.n_values, C_min=self.C_min, C_max=self.C_max, tolerance=self.tolerance)
         check_positive(max_steps=self.max_steps)
+        if self.n_values > MOST_VALUES:
+            raise UsageError(f"n_values is {self.n_values}; it must be at most {MOST_VALUES:,}")
         if self.C_min > self.C_max or (self.n_values == 1 and self.C_min < self.C_max):
             raise UsageError(
                 f"{self.n_values} values of C from {self.C_min} to {self.C_max} are no grid; C_min must be below "
@@ -131,9 +134,10 @@ def split_of(dataset: Dataset, seed: int) -> Split:
             rows = np.flatnonzero((dataset.labels == k) & (splits == TRAIN))
             n = max(1, round(share * len(rows)))
             if n == len(rows) or not len(rows):
+                needed = "2 training images of each class, or a folder val" if official else "3 images of each class"
                 raise DataError(
                     f"{dataset.name}: class {name!r} has {len(rows)} training images left, too few to take validation "
-                    "or test images from; a many-shot split needs at least 3 images of each class"
+                    f"or test images from; a many-shot split needs at least {needed}"
                 )
             splits[rows[chance.permutation(len(rows), seed, "split", part, k)[:n]]] = part
     train, val, test = (np.flatnonzero(splits == part) for part in (TRAIN, VAL, TEST))
@@ -151,21 +155,30 @@ class Score:
 def score(logits: Float[Tensor, "n way"], y: Int64[Tensor, "n"]) -> Score:
     """Top-1 accuracy, the mean of the accuracies of the classes, and mean average precision of the probabilities.
 
-    Classes of which `y` has no image are left out of the means. Half widths are normal approximations.
+    Classes of which `y` has no image are left out of the means. Half widths are normal approximations, and missing
+    where a single image says nothing of the spread.
     """
     from sklearn.metrics import average_precision_score
 
     right, labels = (logits.argmax(-1) == y).double().cpu().numpy(), y.cpu().numpy()
-    probabilities = logits.softmax(-1).cpu().numpy()
+    odds = log_odds(logits).cpu().numpy()
     present = np.unique(labels)
     per_class = [right[labels == k] for k in present]
     recalls = [part.mean() for part in per_class]
-    variance = sum(part.var() / max(1, len(part) - 1) for part in per_class) / len(present) ** 2
-    precisions = [average_precision_score(labels == k, probabilities[:, k]) for k in present]
+    precisions = [average_precision_score(labels == k, odds[:, k]) for k in present]
+    half_widths = {"top-1": right.var() / (len(right) - 1)} if len(right) > 1 else {}
+    if all(len(part) > 1 for part in per_class):
+        half_widths["mean-per-class"] = sum(part.var() / (len(part) - 1) for part in per_class) / len(present) ** 2
     return Score(
         {"top-1": float(right.mean()), "mean-per-class": float(np.mean(recalls)), "map": float(np.mean(precisions))},
-        {
-            "top-1": 1.96 * float(np.sqrt(right.var() / max(1, len(right) - 1))),
-            "mean-per-class": 1.96 * float(np.sqrt(variance)),
-        },
+        {metric: 1.96 * float(np.sqrt(variance)) for metric, variance in half_widths.items()},
     )
+
+
+def log_odds(logits: Float[Tensor, "n way"]) -> Float[Tensor, "n way"]:
+    """They order images as the probabilities of a class do, also where those are all 1 within rounding."""
+    logits = logits.double()
+    first = F.one_hot(logits.argmax(1), logits.shape[1]).bool()
+    without_first = logits.masked_fill(first, -torch.inf).logsumexp(1, keepdim=True)
+    whole = logits.logsumexp(1, keepdim=True)
+    return logits - torch.where(first, without_first, whole + torch.log1p(-(logits - whole).exp()))

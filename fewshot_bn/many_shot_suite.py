@@ -26,6 +26,7 @@ from fewshot_bn.request import Request
 from fewshot_bn.result_files import check_folder, write_json
 
 FORMAT = 1
+METRICS = {"top-1": "top-1", "mean-per-class": "mean per class", "map": "mAP"}
 MODES = {"lr": LinearEvaluation()}
 OF_EPISODES = ("n_way", "n_support", "n_query", "n_episodes", "modes", "baseline", "chunk", "shard")
 
@@ -54,7 +55,9 @@ def run(request: Request) -> None:
     keep_freed_memory()
     logging.getLogger("fewshot_bn").setLevel(logging.ERROR if request.quiet else logging.WARNING)
     settings = _settings(request)
-    (device,) = choose_devices(request.device)[:1]
+    device, *others = choose_devices(request.device)
+    if others:
+        raise UsageError(f"--device {request.device} names several; --regime many-shot runs on one")
     check_folder(request.output)
     dataset = open_dataset(request.dataset, root=request.data_root, strict=request.strict)
     split = split_of(dataset, request.seed)
@@ -86,15 +89,32 @@ def read_many_shot(path: Path) -> ManyShotResult:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.pop("format") != f"many-shot {FORMAT}":
             raise ResultError(f"{path}: is of another format than many-shot {FORMAT}; move it away")
-        return ManyShotResult(**{field.name: content[field.name] for field in fields(ManyShotResult)})
+        result = ManyShotResult(**{field.name: content[field.name] for field in fields(ManyShotResult)})
+        whole = _whole(result)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
         raise ResultError(f"{path}: cannot be read as a many-shot result ({problem}); move it away") from problem
+    if not whole:
+        raise ResultError(f"{path}: damaged: its parts do not fit together; move it away")
+    return result
+
+
+def _whole(result: ManyShotResult) -> bool:
+    """Whether scores are fractions, every C has its scores and the chosen one is among them."""
+    scores = [result.test, *({metric: point[metric] for metric in METRICS} for point in result.path)]
+    return (
+        result.metric in METRICS
+        and all(score.keys() == set(METRICS) and all(0 <= value <= 1 for value in score.values()) for score in scores)
+        and len(result.path) == result.identity["adapter"]["settings"]["n_values"]
+        and all(type(point["converged"]) is bool for point in result.path)
+        and result.C in [point["C"] for point in result.path]
+        and len(result.predictions) == result.identity["split"]["test"]
+    )
 
 
 def _settings(request: Request) -> LinearEvaluation:
     default = Request()
     for name in OF_EPISODES:
-        if getattr(request, name) not in (getattr(default, name), ("lr",), "lr"):
+        if getattr(request, name) not in (getattr(default, name), tuple(MODES)):
             option = "mode" if name == "modes" else name.replace("_", "-")
             raise UsageError(f"--{option} belongs to few-shot episodes; --regime many-shot evaluates mode lr alone")
     for name in request.settings:
@@ -147,12 +167,11 @@ def _headline(source: Source, split: Split, seed: int) -> str:
 
 
 def _table(result: ManyShotResult) -> str:
-    titles = {"top-1": "top-1", "mean-per-class": "mean per class", "map": "mAP"}
-    lines = [f"linear evaluation, C = {result.C:.3g} by {titles[result.metric]} on the validation images"]
+    lines = [f"linear evaluation, C = {result.C:.3g} by {METRICS[result.metric]} on the validation images"]
     for metric, value in sorted(result.test.items(), key=lambda item: item[0] != result.metric):
         half_width = result.test_half_widths.get(metric)
         interval = "" if half_width is None else f" ± {100 * half_width:.2f}"
-        lines.append(f"  {titles[metric]:<15} {100 * value:.2f}{interval}")
+        lines.append(f"  {METRICS[metric]:<15} {100 * value:.2f}{interval}")
     if edge := _edge(result.path, result.C):
         lines.append(f"  C is the {edge} of its grid: widen it with --set lr.C_{edge[:3]}=")
     n_not_converged = [point["converged"] for point in result.path].count(False) + (not result.converged)

@@ -10,7 +10,10 @@ DEFAULT_MODEL = "fractal_resnet8"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The arguments of `python -m fewshot_bn.eval`. `settings` are those of each mode, as text."""
+    """The arguments of `python -m fewshot_bn.eval`. `settings` are those of each mode, as text.
+
+    No modes are those of the regime: bn for episodes, lr for many-shot.
+    """
 
     dataset: str = "digits"
     data_root: Path | None = None
@@ -23,7 +26,7 @@ class Request:
     n_query: int = 15
     n_episodes: int = 600
     seed: int = 0
-    modes: tuple[str, ...] = ("bn",)
+    modes: tuple[str, ...] = ()
     baseline: str | None = "lr"
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     device: str = "auto"

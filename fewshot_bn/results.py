@@ -147,7 +147,8 @@ def _fits_together(result: Result) -> bool:
         and all(type(n) is int and 0 <= n <= result.n_queries for n in result.correct)
         and all(type(value) is bool for value in result.converged)
         and all(type(n) is int and n >= 0 for n in result.steps)
-        and all(len(values) == len(result) and np.isfinite(values).all() for values in result.measures.values())
+        and all(len(values) == len(result) for values in result.measures.values())
+        and all(value is None or np.isfinite(value).all() for values in result.measures.values() for value in values)
         and [run.start for run in result.runs] == ends[:-1]
         and all(0 <= run.seconds < math.inf for run in result.runs)
     )

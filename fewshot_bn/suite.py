@@ -75,7 +75,7 @@ def run(request: Request) -> None:
 
 def _adapters(request: Request) -> dict[str, Adapter]:
     """The baseline first, then the modes, each once."""
-    names = list(dict.fromkeys([*([request.baseline] if request.baseline else []), *request.modes]))
+    names = list(dict.fromkeys([*([request.baseline] if request.baseline else []), *(request.modes or ("bn",))]))
     adapters = {name: make_adapter(name, request.settings.get(name)) for name in names}
     unused = request.settings.keys() - adapters.keys()
     if unused:

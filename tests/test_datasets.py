@@ -233,6 +233,12 @@ def test_train_or_test_alone_is_an_error(parted):
         open_dataset(str(parted))
 
 
+def test_other_folders_beside_train_and_test_are_an_error(parted):
+    (parted / "val").rename(parted / "validation")
+    with pytest.raises(DataError, match="holds train and test, but also validation; call the folder of validation"):
+        open_dataset(str(parted))
+
+
 def test_the_folder_of_an_ordinary_dataset_has_no_splits(image_folder):
     assert open_dataset(str(image_folder)).splits is None
     shutil.copytree(image_folder / "c", image_folder / "test")  # a class of that name among others

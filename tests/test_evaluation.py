@@ -68,12 +68,14 @@ def test_an_episode_that_is_not_finite_counts_as_wrong_and_is_reported(source, e
         def __call__(self, z_s, y_s, z_q):
             logits = torch.nn.functional.one_hot(torch.arange(12) // 4).double().expand(len(z_s), -1, -1).clone()
             logits[1, 5, 2] = float("nan")
-            return Fit(logits, torch.full((7,), 3), torch.ones(7, dtype=torch.bool))
+            said = torch.full((7,), torch.nan)
+            return Fit(logits, torch.full((7,), 3), torch.ones(7, dtype=torch.bool), {"said": said})
 
     (outcome,) = evaluate(Diverges(), source, episodes)
     assert outcome.correct == (12, 0, 12, 12, 12, 12, 12)
     assert outcome.converged == (True, False, True, True, True, True, True)
     assert outcome.steps == (3,) * 7
+    assert outcome.measures["said"] == (None,) * 7  # JSON has no NaN
     assert outcome.measures["nll"][1] == pytest.approx(np.log(3), rel=1e-5)
     assert sum(outcome.measures["gaps"][1]) == pytest.approx(4 - 12 / 3, abs=1e-5)
 

@@ -145,6 +145,19 @@ def test_with_one_image_of_a_class_C_is_as_given(select):
     assert torch.equal(fit.logits, LogisticRegression(C=0.3, select="fixed")(z_s, y_s, z_q).logits)
 
 
+@pytest.mark.parametrize("scaling", ["raw", "l2", "standard", "centred_l2"])
+@pytest.mark.parametrize("dim", [4, 80])
+def test_images_that_are_all_alike_leave_nothing_to_choose(scaling, dim):
+    z_s, y_s, z_q = problem(3, 5, dim)
+    z_s[1] = z_s[1, :1]  # others of the chunk are as without it
+    fit = LogisticRegression(C=0.3, scaling=scaling)(z_s, y_s, z_q)
+    assert fit.converged.all()
+    assert float(fit.measures["C"][1]) == 0.3
+    assert torch.allclose(fit.logits[1].softmax(-1), torch.full((20, 3), 1 / 3, dtype=torch.float64))
+    alone = LogisticRegression(C=0.3, scaling=scaling)(z_s[:1], y_s[:1], z_q[:1])
+    assert torch.allclose(alone.logits[0], fit.logits[0], atol=1e-6)
+
+
 def test_the_unit_of_the_features_does_not_change_what_is_chosen():
     z_s, y_s, z_q = problem(3, 5, 10)
     fits = [LogisticRegression(scaling="raw")(z_s * unit, y_s, z_q * unit) for unit in (1.0, 1000.0)]

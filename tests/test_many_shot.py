@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score, average_precision_score, balanced_ac
 
 from fewshot_bn.datasets import open_dataset
 from fewshot_bn.errors import DataError, UsageError
-from fewshot_bn.many_shot import LinearEvaluation, Samples, score, split_of
+from fewshot_bn.many_shot import LinearEvaluation, Samples, log_odds, score, split_of
 
 
 def samples(n, d, n_way, seed):
@@ -48,6 +48,21 @@ def test_the_scores_are_scikit_learns(fresh_seed):
     assert found.values["top-1"] == pytest.approx(accuracy_score(y, p.argmax(1)))
     assert found.values["mean-per-class"] == pytest.approx(balanced_accuracy_score(y, p.argmax(1)))
     assert found.values["map"] == pytest.approx(average_precision_score(np.eye(4)[y], p, average="macro"))
+
+
+def test_images_are_ranked_also_where_probabilities_are_all_one():
+    logits = torch.tensor([[0.0, 900.0], [0.0, 800.0], [0.0, 850.0], [0.0, 820.0]])
+    y = torch.tensor([0, 1, 0, 1])
+    assert score(logits, y).values["map"] == pytest.approx((1 / 3 + 2 / 4) / 2)
+    small = torch.randn(50, 4, generator=torch.Generator().manual_seed(0)).double()
+    p = small.softmax(-1)
+    assert torch.allclose(log_odds(small), (p / (1 - p)).log())
+
+
+def test_a_single_image_says_nothing_of_the_spread():
+    found = score(torch.eye(3), torch.arange(3))
+    assert set(found.half_widths) == {"top-1"}
+    assert not score(torch.eye(3)[:1], torch.arange(1)).half_widths
 
 
 def test_the_intervals_are_as_wide_as_the_scores_vary():
@@ -100,6 +115,9 @@ def test_a_class_that_is_too_small_is_named(dataset):
     few = replace(dataset, labels=np.array([0] * 27 + [1] * 2), class_names=("many", "few"))
     with pytest.raises(DataError, match="shapes: class 'few' has 1 training images left, too few .* at least 3 images"):
         split_of(few, 0)
+    official = replace(few, splits=np.array([0] * 28 + [2]))
+    with pytest.raises(DataError, match="'few' has 1 training images .* at least 2 training images .* or a folder val"):
+        split_of(official, 0)
 
 
 @pytest.mark.parametrize(
@@ -108,6 +126,7 @@ def test_a_class_that_is_too_small_is_named(dataset):
         ({"C_min": 2.0, "C_max": 1.0}, "45 values of C from 2.0 to 1.0 are no grid"),
         ({"n_values": 1}, "1 values of C from 1e-05 to 1000000.0 are no grid"),
         ({"n_values": 0}, "n_values is 0"),
+        ({"n_values": 10**12}, "n_values is 1000000000000; it must be at most 10,000"),
         ({"tolerance": 0.0}, "tolerance is 0.0"),
     ],
 )

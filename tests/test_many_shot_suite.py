@@ -95,6 +95,8 @@ def test_folders_of_splits_are_the_split(here, capsys, names):  # noqa: F811
     ("arguments", "message"),
     [
         (["--mode", "bn", "proto"], "--mode belongs to few-shot episodes; --regime many-shot evaluates mode lr alone"),
+        (["--mode", "bn"], "--mode belongs to few-shot episodes"),
+        (["--device", "cpu,cpu"], "--device cpu,cpu names several; --regime many-shot runs on one"),
         (["--n-support", "1"], "--n-support belongs to few-shot episodes"),
         (["--shard", "1/2"], "--shard belongs to few-shot episodes"),
         (["--set", "bn.steps=3"], r"unknown mode of --regime many-shot 'bn'.*choose from: lr"),
@@ -119,9 +121,18 @@ def test_bad_input_is_one_clear_line_and_status_2(here, capsys, arguments, messa
         (lambda text: text[:100], "cannot be read as a many-shot result"),
         (lambda text: text.replace('"many-shot 1"', '"many-shot 9"'), "is of another format than many-shot 1"),
         (lambda text: text.replace('"predictions"', '"other"'), "cannot be read as a many-shot result"),
+        (lambda text: re.sub(r'"path": .*', '"path": [],', text), "its parts do not fit together"),
+        (lambda text: re.sub(r'"path": .*', '"path": [{}],', text), "cannot be read as a many-shot result"),
+        (lambda text: re.sub(r'"C": [^,]*,\n', '"C": null,\n', text), "its parts do not fit together"),
+        (lambda text: text.replace('"metric": "top-1"', '"metric": "foo"'), "its parts do not fit together"),
         (
-            lambda text: text.replace('"n_values": 45', '"n_values": 44'),
-            "other settings .adapter.settings.n_values is 44",
+            lambda text: re.sub(r'"test": {"top-1": [^,]*', '"test": {"top-1": NaN', text),
+            "its parts do not fit together",
+        ),
+        (lambda text: re.sub(r'"predictions": .*', '"predictions": [],', text), "its parts do not fit together"),
+        (
+            lambda text: text.replace('"max_steps": 200', '"max_steps": 9'),
+            "other settings .adapter.settings.max_steps is 9",
         ),
     ],
 )

@@ -48,6 +48,9 @@ def test_duplicated_images_and_constant_features_have_no_direction_of_their_own(
     assert ((space.squares > 0).sum(1) == 5).all()
     assert space.back.isfinite().all()
     assert (span(torch.ones(2, 5, 8)).x == 0).all()
+    assert (span(torch.full((2, 9, 8), 0.1)).x == 0).all()
+    z_s = torch.cat([z_s[..., :4], z_s[..., :4]], -1)  # 12 images, 8 features of which 4 are copies
+    assert ((span(z_s).squares > 0).sum(1) == 4).all()
 
 
 @pytest.mark.parametrize("n", [3, 64, 65, 150])

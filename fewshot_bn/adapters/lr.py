@@ -94,12 +94,14 @@ class LogisticRegression:
             left_out = torch.eye(y_s.shape[1], dtype=torch.bool, device=y_s.device).expand(len(y_s), -1, -1)
         else:
             left_out = deal(problem.x[:, :-1].square().sum(1), y_s, min(self.folds, smallest))
-        unit = y_s.shape[1] / problem.squares[:, :-1].sum(1).clamp_min(1e-200)
+        squares = problem.squares[:, :-1].sum(1)
+        unit = torch.where(squares > 0, y_s.shape[1] / squares, 1)
         problem = problem.weighted(~left_out * unit[:, None, None])
         losses = []
         for scaled, solution in path(problem, GRID.tolist(), tolerance=1e-2, max_steps=self.max_steps):
             losses.append(scaled.per_image(scaled.scores(solution.theta)).mul(left_out).sum((1, 2)))
-        return GRID.to(unit)[torch.stack(losses).argmin(0)] * unit
+        chosen = GRID.to(unit)[torch.stack(losses).argmin(0)] * unit
+        return torch.where(squares > 0, chosen, fixed)  # among images that are all alike there is nothing to choose by
 
 
 def deal(lengths: Float[Tensor, "e n"], y_s: Int64[Tensor, "e n"], n_folds: int) -> Bool[Tensor, "e f n"]:

@@ -72,20 +72,23 @@ class Span:
 def span(z_s: Float[Tensor, "e n d"], scaling: Scaling = "raw") -> Span:
     """The span of the centred support features of each episode."""
     n, d = z_s.shape[1:]
-    products, coordinates = [], []
+    products, coordinates, lengths_before = [], [], []
     for _, s, _ in scaled_parts(z_s, z_s[:, :0], scaling):
         centred = s - s.mean(1, keepdim=True)
         products.append(gram(centred.mT if d < n else centred))
+        lengths_before.append(s.square().sum((1, 2)))
         coordinates += [centred.mT] if d < n else []
     squares, axes = torch.linalg.eigh(_joined(products))
-    squares = squares.clamp_min(0)
+    # Directions that hold nothing but rounding errors, of the products or of the centring, are none.
+    rounding = torch.maximum(squares[:, -1] * (1e-15 * n), torch.cat(lengths_before) * 1e-24)
+    real = squares > rounding[:, None]
+    squares = squares * real
     if d < n:
-        return Span(axes.mT @ _joined(coordinates), squares, axes.mT.contiguous())
-    # Directions that hold nothing but rounding errors would be blown up by the division.
-    real = squares > squares[:, -1:] * (1e-15 * n)
-    lengths = squares.sqrt() * real
+        back = axes.mT * real[:, :, None]
+        return Span(back @ _joined(coordinates), squares, back)
+    lengths = squares.sqrt()
     inverse = torch.where(real, 1 / lengths, 0)
-    return Span(axes.mT * lengths[:, :, None], squares * real, axes.mT * inverse[:, :, None])
+    return Span(axes.mT * lengths[:, :, None], squares, axes.mT * inverse[:, :, None])
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

@@ -73,7 +73,13 @@ class _File(NamedTuple):
 def _split_folders(folder: Path) -> dict[str, int]:
     """The folders that hold the class folders, with the number of their split; the folder itself where it has none."""
     found = set(_class_folders(folder))
-    if not found or not found <= SPLITS.keys():
+    extra = sorted(found - SPLITS.keys())
+    if extra and {"train", "test"} <= found and _class_folders(folder / "train"):
+        raise DataError(
+            f"{folder}: holds train and test, but also {some(extra)}; call the folder of validation images val, and "
+            "move others away"
+        )
+    if extra or not found:
         return {"": -1}
     if not {"train", "test"} <= found:
         raise DataError(f"{folder}: holds {some(sorted(found))}; of train, val and test, only val may be missing")
