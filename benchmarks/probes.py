@@ -108,10 +108,9 @@ def whole_path(problem: Problem) -> Tensor:
     """The scores of the queries at the last of 45 values of C; those of all are computed."""
     last, settings = [], LinearEvaluation()
     for z_s, y_s, z_q in problem.chunks():
-        y = F.one_hot(y_s, N_WAY).double().mT
         space = span(z_s)
         x_q = space.coordinates(z_s, z_q, scaling="raw")
-        task = regressions(space, y, torch.ones_like(y[:, :1]))
+        task = regressions(space, y_s, N_WAY)
         for _, solution in path(task, settings.grid, tolerance=settings.tolerance, max_steps=settings.max_steps):
             theta = solution.theta[:, 0]
             scores = theta[..., :-1] @ x_q + theta[..., -1:]

@@ -32,6 +32,15 @@ def progress(title: str, unit: str, total: int, done: int = 0, *, quiet: bool) -
     return tqdm(desc=title, unit=unit, total=total, initial=done, leave=False, disable=True if quiet else None)
 
 
+def subject(source: Source) -> str:
+    """Which images under which network."""
+    dataset, backbone = source.images.dataset, source.backbone
+    return (
+        f"{dataset.name} ({len(dataset):,} images, {len(dataset.class_names)} classes), "
+        f"{backbone.name} ({backbone.weights}) at {backbone.preprocessing.crop_px} px"
+    )
+
+
 def device_names(sources: Sequence[Source]) -> str:
     return ", ".join(_device_name(source.device) for source in sources)
 

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import fewshot_bn
@@ -10,6 +11,7 @@ from fewshot_bn.adapters import Adapter, settings_of
 from fewshot_bn.backbones import Backbone
 from fewshot_bn.datasets.dataset import Dataset, digest
 from fewshot_bn.episodes import EpisodeShape
+from fewshot_bn.errors import ResultError
 from fewshot_bn.many_shot import LinearEvaluation, Split
 
 Identity = dict[str, Any]
@@ -91,6 +93,15 @@ def file_name(identity: Identity) -> str:
     if "shard" in identity:
         parts.append("shard{}of{}".format(*identity["shard"].split("/")))
     return "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", part)[:50] for part in parts) + ".json"
+
+
+def check_same(path: Path, found: Identity, wanted: Identity) -> None:
+    """Raise `ResultError` where the result in `path` is not the one that is wanted."""
+    if found != wanted:
+        raise ResultError(
+            f"{path}: holds a result of other settings ({difference(found, wanted)}); "
+            "move it away or choose another folder with --output"
+        )
 
 
 def difference(found: Any, wanted: Any, where: str = "") -> str:

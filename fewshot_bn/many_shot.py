@@ -27,7 +27,7 @@ from fewshot_bn import chance
 from fewshot_bn.adapters.contract import check_positive
 from fewshot_bn.adapters.newton import path, regressions, solve
 from fewshot_bn.adapters.scaling import Scaling
-from fewshot_bn.adapters.span import Span, span
+from fewshot_bn.adapters.span import span
 from fewshot_bn.datasets.dataset import Dataset
 from fewshot_bn.errors import DataError, UsageError
 
@@ -68,9 +68,9 @@ class LinearEvaluation:
 
     def sweep(self, z: "Samples", val: "Samples") -> Iterator[tuple[float, Float[Tensor, "n way"], bool]]:
         """Each C, the scores of the validation images under it, and whether its fit reached the tolerance."""
-        fitted = _Fitted.on(z, self.scaling)
-        x_val = fitted.space.coordinates(z.z[None], val.z[None], scaling=self.scaling)[0]
-        problem = regressions(fitted.space, fitted.y, fitted.unit)
+        space = span(z.z[None], self.scaling)
+        x_val = space.coordinates(z.z[None], val.z[None], scaling=self.scaling)[0]
+        problem = regressions(space, z.y[None], z.n_way)
         for C, (_, solution) in zip(
             self.grid, path(problem, self.grid, tolerance=self.tolerance, max_steps=self.max_steps), strict=True
         ):
@@ -79,11 +79,11 @@ class LinearEvaluation:
 
     def fit(self, z: "Samples", test: "Samples", C: float) -> tuple[Float[Tensor, "n way"], bool]:
         """The scores of the test images under the fit to `z`, and whether it reached the tolerance."""
-        fitted = _Fitted.on(z, self.scaling)
-        problem = regressions(fitted.space, fitted.y, fitted.unit).weighted(C)
+        space = span(z.z[None], self.scaling)
+        problem = regressions(space, z.y[None], z.n_way).weighted(C)
         solution = solve(problem, tolerance=self.tolerance, max_steps=self.max_steps)
         theta = solution.theta[:, 0]
-        scores = fitted.space.scores(theta[..., :-1], theta[..., -1], z.z[None], test.z[None], scaling=self.scaling)
+        scores = space.scores(theta[..., :-1], theta[..., -1], z.z[None], test.z[None], scaling=self.scaling)
         return scores[0], bool(solution.converged)
 
 
@@ -97,19 +97,6 @@ class Samples:
 
     def __add__(self, other: "Samples") -> "Samples":
         return Samples(torch.cat([self.z, other.z]), torch.cat([self.y, other.y]), self.n_way)
-
-
-@dataclass(frozen=True, slots=True)
-class _Fitted:
-    space: Span
-    y: Float[Tensor, "1 way n"]
-    unit: Float[Tensor, "1 1 n"]
-
-    @classmethod
-    def on(cls, samples: Samples, scaling: Scaling) -> "_Fitted":
-        y = F.one_hot(samples.y, samples.n_way).double().mT[None]
-        unit = torch.full_like(y[:, :1], 0.5 if samples.n_way == 2 else 1.0)  # two classes as scikit-learn has them
-        return cls(span(samples.z[None], scaling), y, unit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,12 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from fewshot_bn.adapters import with_settings
-from fewshot_bn.console import device_names, progress, speaker, versions
+from fewshot_bn.console import device_names, progress, speaker, subject, versions
 from fewshot_bn.datasets import open_dataset
 from fewshot_bn.errors import ResultError, UsageError, unknown
 from fewshot_bn.evaluation import Source, choose_devices
 from fewshot_bn.host_memory import keep_freed_memory
-from fewshot_bn.identity import Identity, difference, file_name, many_shot_identity
+from fewshot_bn.identity import Identity, check_same, file_name, many_shot_identity
 from fewshot_bn.many_shot import LinearEvaluation, Samples, Score, Split, score, split_of
 from fewshot_bn.opening import compute_features, open_source
 from fewshot_bn.request import Request
@@ -70,11 +70,7 @@ def run(request: Request) -> None:
     path = request.output / file_name(identity)
     if path.exists():
         result = read_many_shot(path)
-        if result.identity != identity:
-            raise ResultError(
-                f"{path}: holds a result of other settings ({difference(result.identity, identity)}); "
-                "move it away or choose another folder with --output"
-            )
+        check_same(path, result.identity, identity)
     else:
         compute_features(source.features, np.arange(len(dataset)), request, say)
         result = _evaluate(settings, source, split, identity, quiet=request.quiet)
@@ -157,12 +153,10 @@ def _evaluate(
 
 
 def _headline(source: Source, split: Split, seed: int) -> str:
-    dataset, backbone = source.images.dataset, source.backbone
     origin = "as the files say" if split.official else f"drawn with seed {seed}"
     return (
-        f"{dataset.name} ({len(dataset):,} images, {len(dataset.class_names)} classes), {backbone.name} "
-        f"({backbone.weights}) at {backbone.preprocessing.crop_px} px; many-shot: {len(split.train):,} training, "
-        f"{len(split.val):,} validation and {len(split.test):,} test images, {origin}; {device_names([source])}"
+        f"{subject(source)}; many-shot: {len(split.train):,} training, {len(split.val):,} validation and "
+        f"{len(split.test):,} test images, {origin}; {device_names([source])}"
     )
 
 

@@ -16,7 +16,7 @@ import filelock
 
 from fewshot_bn.episodes import Episodes
 from fewshot_bn.errors import ResultError
-from fewshot_bn.identity import Identity, difference, file_name
+from fewshot_bn.identity import Identity, check_same, file_name
 from fewshot_bn.results import FORMAT, Result, Run, read_to_go_on
 from fewshot_bn.statistics import estimate
 
@@ -76,11 +76,7 @@ def open_result(
         ) from problem
     try:
         result = read_to_go_on(path) if path.exists() else Result(identity)
-        if result.identity != identity:
-            raise ResultError(
-                f"{path}: holds a result of other settings ({difference(result.identity, identity)}); "
-                "move it away or choose another folder with --output"
-            )
+        check_same(path, result.identity, identity)
         if len(result) and result.episodes != first(len(result)).fingerprint:
             raise ResultError(f"{path}: its episodes are not those of this dataset and seed; move it away")
         yield ResultFile(path, result)

@@ -7,7 +7,7 @@ from functools import partial
 
 from fewshot_bn.adapters import Adapter, Tuner, make_adapter
 from fewshot_bn.backbones import Backbone
-from fewshot_bn.console import Say, device_names, progress, speaker, versions
+from fewshot_bn.console import Say, device_names, progress, speaker, subject, versions
 from fewshot_bn.datasets import Dataset, open_dataset
 from fewshot_bn.episodes import Episodes, EpisodeShape, sample
 from fewshot_bn.errors import DataError, FewshotError, ResultError, UsageError, some
@@ -171,10 +171,8 @@ def _complete(file: ResultFile, job: Job, sources: Sequence[Source], request: Re
 
 
 def _headline(request: Request, sources: Sequence[Source]) -> str:
-    dataset, backbone = sources[0].images.dataset, sources[0].backbone
     part = f", shard {request.shard}" if request.shard else ""
     return (
-        f"{dataset.name} ({len(dataset):,} images, {len(dataset.class_names)} classes), "
-        f"{backbone.name} ({backbone.weights}) at {backbone.preprocessing.crop_px} px; {request.n_way}-way, "
+        f"{subject(sources[0])}; {request.n_way}-way, "
         f"{request.n_query} queries, {request.n_episodes} episodes, seed {request.seed}{part}; {device_names(sources)}"
     )

@@ -93,7 +93,7 @@ def left_out_loss(z_s, y_s, left_out, C):
     for fold in left_out:
         kept = ~fold
         p = sklearn_lr(z_s[None, kept], y_s[None, kept], z_s[None, fold], C)[0]
-        losses += [-np.log(p[range(len(p)), y_s[fold]])]
+        losses += [-np.log(p[range(len(p)), y_s[fold]].clip(np.finfo(float).tiny))]  # 0 where C is large
     return np.concatenate(losses).mean()
 
 

@@ -11,11 +11,11 @@ from fewshot_bn.adapters.span import span
 def problem(seed, *, n_sets=3, n_folds=2, n=12, d=20, n_way=3, C=1.0):
     generator = torch.Generator().manual_seed(seed)
     z = torch.randn(n_sets, n, d, generator=generator, dtype=torch.float64)
-    y = torch.nn.functional.one_hot(torch.arange(n) % n_way).double().mT.expand(n_sets, -1, -1)
+    y_s = (torch.arange(n) % n_way).expand(n_sets, -1)
     z = z + 2 * torch.randn(n_sets, n_way, d, generator=generator, dtype=torch.float64)[:, torch.arange(n) % n_way]
     kept = torch.rand(n_sets, n_folds, n, generator=generator) > 0.2
     kept[..., :n_way] = True  # without an image of its own, a class has no optimal intercept
-    return regressions(span(z), y, C * kept.double())
+    return regressions(span(z), y_s, n_way).weighted(C * kept.double())
 
 
 def objective(task, theta):

@@ -23,7 +23,6 @@ from typing import ClassVar, Literal
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
-from torch.nn import functional as F
 
 from fewshot_bn.adapters.contract import Fit, check_finite, check_positive, count_ways
 from fewshot_bn.adapters.newton import Regressions, Solution, path, regressions, solve
@@ -77,9 +76,9 @@ class LogisticRegression:
         return weight, intercept - (mean @ weight.mT)[:, 0]
 
     def _fit(self, z_s: Tensor, y_s: Tensor) -> tuple[Span, Solution, Float[Tensor, "e"]]:
-        y = F.one_hot(y_s, count_ways(y_s)).double().mT
+        n_way = count_ways(y_s)
         space = span(z_s, self.scaling)
-        problem = regressions(space, y, torch.full_like(y[:, :1], 0.5 if y.shape[1] == 2 else 1.0))
+        problem = regressions(space, y_s, n_way)
         C = self._choose(problem, y_s)
         problem = problem.weighted(C[:, None, None])
         return space, solve(problem, tolerance=self.tolerance, max_steps=self.max_steps), C

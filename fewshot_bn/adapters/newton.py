@@ -115,8 +115,13 @@ class Solution:
     gradient_norm: Float[Tensor, "e f"]
 
 
-def regressions(span: Span, y: Float[Tensor, "e way n"], weights: Float[Tensor, "e f n"]) -> Regressions:
-    """Regressions in the coordinates of a span, with an intercept."""
+def regressions(span: Span, y_s: Int64[Tensor, "e n"], n_way: int) -> Regressions:
+    """One regression on each support set, for C = 1, in the coordinates of its span and with an intercept.
+
+    With two classes the images weigh half: scikit-learn fits one weight vector w = w_1 - w_0 there.
+    """
+    y = F.one_hot(y_s, n_way).double().mT
+    weights = torch.full_like(y[:, :1], 0.5 if n_way == 2 else 1.0)
     x = F.pad(span.x, (0, 0, 0, 1), value=1.0)
     longest = x.square().sum(1).amax(1, keepdim=True).sqrt()
     return Regressions(x, F.pad(span.squares, (0, 1), value=x.shape[2]), y, weights, longest)
