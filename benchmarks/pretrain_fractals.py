@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from fewshot_bn.chance import torch_generator
+from fewshot_bn import torch_chance
 from fewshot_bn.networks import CifarResNet
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -172,7 +172,7 @@ def draw_batch(
 
 def initialise(net: nn.Module, seed: int) -> None:
     """Kaiming-normal convolutions and a small linear head; BatchNorm starts as the identity."""
-    generator = torch_generator(seed, "init")
+    generator = torch_chance.generator(seed, "init")
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)

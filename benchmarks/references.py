@@ -14,7 +14,7 @@ from numpy import ndarray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fewshot_bn import chance
+from fewshot_bn import chance, torch_chance
 from fewshot_bn.adapters.lr import LogisticRegression
 from fewshot_bn.adapters.norm_layers import choose_layers
 from fewshot_bn.adapters.norm_tuning import NormTuning
@@ -101,7 +101,7 @@ def plain_head(network: nn.Module, x_s: Tensor, y_s: Tensor, dim: int, *, settin
         head.weight.zero_()
         head.bias.zero_()
         if settings.head == "normal":
-            drawn = torch.randn(n_way, dim, generator=chance.torch_generator(seed, "head"))
+            drawn = torch.randn(n_way, dim, generator=torch_chance.generator(seed, "head"))
             head.weight.copy_(settings.head_std * drawn)
         if settings.head in ("zero", "normal"):
             return head

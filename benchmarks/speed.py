@@ -31,7 +31,7 @@ import torch
 from references import plain_tuning
 from torch.utils.flop_counter import FlopCounterMode
 
-from fewshot_bn import __version__, datasets, evaluation, features, host_memory, images
+from fewshot_bn import __version__, datasets, evaluation, features, host_memory, images, pixels
 from fewshot_bn.adapters.norm_layers import input_sizes, shared_copy
 from fewshot_bn.adapters.norm_tuning import NormTuning
 from fewshot_bn.backbones import Backbone, exact_convolutions, load_backbone, with_preprocessing
@@ -86,15 +86,15 @@ def growth(trial: Trial) -> Iterator[Trial]:
 def engine(trial: Trial, name: str) -> Trial:
     """With as many episodes at once as the command takes."""
     torch.cuda.empty_cache()  # what earlier runs left counts as free
-    pixels = images.Images(datasets.open_dataset("digits"), trial.backbone.preprocessing)  # any dataset would do
-    frozen = features.Features(pixels, trial.backbone, device=trial.device)
-    source = evaluation.Source(pixels, trial.backbone, frozen, trial.device)
+    digits = images.Images(datasets.open_dataset("digits"), trial.backbone.preprocessing)  # any dataset would do
+    frozen = features.Features(digits, trial.backbone, device=trial.device)
+    source = evaluation.Source(digits, trial.backbone, frozen, trial.device)
     at_once, n_images = astuple(evaluation.choose_portion(trial.settings, source, trial.n_support, trial.n_query))
     return replace(trial, name=f"{name}, {at_once} at once", at_once=at_once, images_at_once=n_images)
 
 
 def resized(trial: Trial, side_px: int) -> Trial:
-    geometry = images.with_geometry(trial.backbone.preprocessing, None, side_px)
+    geometry = pixels.with_geometry(trial.backbone.preprocessing, None, side_px)
     return replace(trial, backbone=with_preprocessing(trial.backbone, geometry))
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fewshot_bn.evaluation import evaluate as evaluate
     from fewshot_bn.features import Features as Features
     from fewshot_bn.images import Images as Images
-    from fewshot_bn.images import Preprocessing as Preprocessing
+    from fewshot_bn.pixels import Preprocessing as Preprocessing
     from fewshot_bn.results import read_result as read_result
     from fewshot_bn.statistics import estimate as estimate
     from fewshot_bn.statistics import paired_difference as paired_difference
@@ -45,7 +45,7 @@ _HOME = {
     "evaluate": "evaluation",
     "Features": "features",
     "Images": "images",
-    "Preprocessing": "images",
+    "Preprocessing": "pixels",
     "read_result": "results",
     "estimate": "statistics",
     "paired_difference": "statistics",

@@ -3,16 +3,18 @@
 import sys
 from collections.abc import Sequence
 
+from fewshot_bn import data as data_verb
 from fewshot_bn import eval as eval_verb
 from fewshot_bn.errors import unknown
 
-VERBS = {"eval": eval_verb.main}
+VERBS = {"eval": eval_verb.main, "data": data_verb.main}
 
 USAGE = """\
 usage: fewshot-bn VERB [options]
 
 verbs:
   eval    adapt a backbone to few-shot episodes and compare with a probe
+  data    list, fetch, verify and prepare datasets; keep episodes in files, and look at one
 
 fewshot-bn VERB --help shows the options of a verb."""
 

@@ -14,13 +14,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx, nn
 
-from fewshot_bn import chance, paths, torchvision_models
+from fewshot_bn import paths, torch_chance, torchvision_models
 from fewshot_bn.cards import read_card
 from fewshot_bn.checkpoints import KeyRules, load_strictly, read_checkpoint, sha256_of, tensors_of
 from fewshot_bn.datasets.dataset import digest
 from fewshot_bn.errors import ModelError, UsageError, unknown
-from fewshot_bn.images import Preprocessing
 from fewshot_bn.networks import NETWORKS
+from fewshot_bn.pixels import Preprocessing
 from fewshot_bn.request import DEFAULT_MODEL
 from fewshot_bn.tracing import trace
 
@@ -164,7 +164,7 @@ def _build(card: ModelCard) -> nn.Module:
         network, _ = torchvision_models.build_headless(card.network.removeprefix(TORCHVISION), card.arguments)
     elif card.network in NETWORKS:
         try:
-            with chance.torch_state(0, "random weights"):
+            with torch_chance.state(0, "random weights"):
                 network = NETWORKS[card.network](**card.arguments)
         except (TypeError, ValueError, ArithmeticError, RuntimeError) as problem:
             raise ModelError(
@@ -191,7 +191,7 @@ def _randomise(network: nn.Module) -> None:
 
     Source: He et al. 2015, arXiv:1502.01852, section 2.2.
     """
-    generator = chance.torch_generator(0, "random weights")
+    generator = torch_chance.generator(0, "random weights")
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)

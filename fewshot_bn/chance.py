@@ -7,12 +7,9 @@ Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3" (Philo
 generator are the same on every platform and numpy version; numpy's distributions are not, so none is used here.
 """
 
-import contextlib
 import zlib
-from collections.abc import Iterator
 
 import numpy as np
-import torch
 from jaxtyping import Int64, UInt64
 from numpy import ndarray
 
@@ -42,20 +39,3 @@ def permutation(n: int, seed: int, *path: str | int) -> Int64[ndarray, "n"]:
     keys = (words(n, seed, *path) & ~low) | np.arange(n, dtype=np.uint64)
     keys.sort()  # no ties, so every sorting algorithm gives this order
     return (keys & low).astype(np.int64)
-
-
-def torch_generator(seed: int, *path: str | int) -> torch.Generator:
-    """A CPU generator at the start of the stream (seed, path), for torch's own initialisers."""
-    generator = torch.Generator()
-    return generator.manual_seed(int(words(1, seed, *path)[0] >> np.uint64(1)))
-
-
-@contextlib.contextmanager
-def torch_state(seed: int, *path: str | int) -> Iterator[None]:
-    """Within it, torch's global CPU generator is at the start of the stream (seed, path); afterwards as before.
-
-    For constructors of networks, which take no generator.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.set_state(torch_generator(seed, *path).get_state())
-        yield

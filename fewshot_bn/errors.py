@@ -3,6 +3,7 @@
     FewshotError          one line: where, what was found, what was needed, what to do
     ├── UsageError        an unknown name, a number out of range, settings that do not go together
     ├── DataError         images, folders and cards of a dataset
+    ├── StoreError        the file that keeps decoded images
     ├── ModelError        networks, cards and weights of a backbone
     ├── DeviceError       a device that is not there
     └── ResultError       result files and the folders they live in
@@ -24,6 +25,10 @@ class UsageError(FewshotError):
 
 class DataError(FewshotError):
     """A dataset is missing, incomplete or unreadable."""
+
+
+class StoreError(FewshotError):
+    """Decoded images cannot be kept, or what is kept is damaged."""
 
 
 class ModelError(FewshotError):

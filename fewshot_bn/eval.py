@@ -1,46 +1,22 @@
 """python -m fewshot_bn.eval: adapt a pretrained backbone to few-shot episodes and compare with a probe.
 
-Arguments in, table and result files out. Exit status: 0 done, 2 an error of ours (one line), 130 stopped by Ctrl-C.
+Arguments in, table and result files out. Exit status: see arguments.py.
 """
 
 import argparse
-import io
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from fewshot_bn.errors import FewshotError, UsageError
+from fewshot_bn.arguments import Parser, add_data_root, add_episodes, add_geometry, add_model, at_least, run_verb
+from fewshot_bn.errors import UsageError
 from fewshot_bn.help_text import EXAMPLES
 from fewshot_bn.request import Request
 
 
-class _Parser(argparse.ArgumentParser):
-    """Errors in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; --help shows all options")
-
-
-def at_least(least: int) -> Callable[[str], int]:
-    """An argparse type: whole numbers from `least` on."""
-
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
-        return value
-
-    return parse
-
-
 def _parser() -> argparse.ArgumentParser:
     default = Request()
-    parser = _Parser(
+    parser = Parser(
         prog="python -m fewshot_bn.eval",
         description="Few-shot episodes: adapt a pretrained backbone to each, and report mean accuracy with its 95 % "
         "interval and the paired difference to a baseline on the same episodes.",
@@ -49,7 +25,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     _add_data_options(parser.add_argument_group("data"), default)
-    _add_episode_options(parser.add_argument_group("episodes"), default)
+    add_episodes(parser.add_argument_group("episodes"), several_shots=True)
     _add_adapter_options(parser.add_argument_group("backbone and adapters"), default)
     _add_running_options(parser.add_argument_group("running"), default)
     return parser
@@ -62,22 +38,11 @@ def _add_data_options(group: argparse._ArgumentGroup, default: Request) -> None:
         "--dataset",
         default=default.dataset,
         metavar="NAME|PATH",
-        help=f"a known dataset, an image folder (one subfolder per class) or a card; default: {embedded}",
+        help="a known dataset (python -m fewshot_bn.data list), an image folder with one subfolder per class, a CSV "
+        f"table (path, label[, group]), a list (name number), an HDF5 or NPZ file, or a card; default: {embedded}",
     )
-    add(
-        "--data-root",
-        type=Path,
-        metavar="FOLDER",
-        help="where the trees of known datasets lie; default: $FEWSHOT_BN_DATA, else ./data",
-    )
-    add("--preset", help="resize and crop as published: cdfsl or paper; default: as the backbone's card says")
-    add(
-        "--image-size",
-        dest="image_px",
-        type=at_least(8),
-        metavar="PX",
-        help="side of the images that the backbone sees; default: as its card says",
-    )
+    add_data_root(group)
+    add_geometry(group)
     add(
         "--regime",
         choices=("few-shot", "many-shot"),
@@ -88,42 +53,9 @@ def _add_data_options(group: argparse._ArgumentGroup, default: Request) -> None:
     add("--strict", action="store_true", help="data or weights that differ from their card are an error")
 
 
-def _add_episode_options(group: argparse._ArgumentGroup, default: Request) -> None:
-    add = group.add_argument
-    add(
-        "--n-way",
-        type=at_least(2),
-        default=default.n_way,
-        metavar="N",
-        help="classes per episode; default: %(default)s",
-    )
-    add(
-        "--n-support",
-        type=at_least(1),
-        nargs="+",
-        default=default.n_support,
-        metavar="N",
-        help="support images per class (shots), one or several numbers; default: 5",
-    )
-    add(
-        "--n-query",
-        type=at_least(1),
-        default=default.n_query,
-        metavar="N",
-        help="query images per class; default: %(default)s",
-    )
-    add("--n-episodes", type=at_least(1), default=default.n_episodes, metavar="N", help="default: %(default)s")
-    add("--seed", type=at_least(0), default=default.seed, metavar="N", help="of the episodes; default: %(default)s")
-
-
 def _add_adapter_options(group: argparse._ArgumentGroup, default: Request) -> None:
     add = group.add_argument
-    add(
-        "--model",
-        default=default.model,
-        metavar="NAME|PATH",
-        help="a shipped card, a torchvision model or a card of your own (.toml); default: the embedded %(default)s",
-    )
+    add_model(group)
     add(
         "--weights",
         metavar="NAME|PATH",
@@ -186,6 +118,12 @@ def _add_running_options(group: argparse._ArgumentGroup, default: Request) -> No
         action="store_false",
         help="do not keep frozen features on disk ($FEWSHOT_BN_CACHE) for later runs",
     )
+    add(
+        "--no-store",
+        dest="keep_pixels",
+        action="store_false",
+        help="decode images whenever they are needed, instead of once into a store on disk ($FEWSHOT_BN_CACHE)",
+    )
     add("--quiet", action="store_true", help="no progress and no notes, only the table")
 
 
@@ -212,26 +150,16 @@ def _settings(texts: Sequence[str]) -> dict[str, dict[str, str]]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that has no ± shows ? instead
-    try:
-        request = parse(argv)
-        if request.regime == "many-shot":
-            from fewshot_bn.many_shot_suite import run
-        else:
-            from fewshot_bn.suite import run
-        run(request)
-        sys.stdout.flush()
-    except BrokenPipeError:  # nobody reads the table; the results are in their files
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except (FewshotError, OSError) as problem:
-        print(f"error: {' '.join(str(problem).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as stop:
-        print(stop if stop.args else "stopped; the same command goes on from what is kept", file=sys.stderr)
-        return 130
+    return run_verb(lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    request = parse(argv)
+    if request.regime == "many-shot":
+        from fewshot_bn.many_shot_suite import run
+    else:
+        from fewshot_bn.suite import run
+    run(request)
     return 0
 
 

@@ -32,6 +32,7 @@ FEATURE_BYTES = {"cpu": 2**26, "cuda": 2**31}  # of a chunk of episodes
 CPU_BYTES = 5 * 2**27
 CUDA_SHARE = 0.7  # of the free memory; the rest is for what a step needs besides
 HOST_BYTES = 2**29
+NOTHING = -1  # is predicted where scores are not finite
 OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "ALLOC_FAILED")  # besides OutOfMemoryError
 
 
@@ -57,7 +58,8 @@ class Portion:
 class Outcome:
     """What happened in a chunk of episodes: correct queries, convergence and steps of each, and the seconds of all.
 
-    `measures` are further values by name, one for each episode: `nll` and `gaps` (see calibration.py), and what the
+    `measures` are further values by name, one for each episode: `nll` and `gaps` (see calibration.py), `predicted`, the
+    place in the episode of the class that each query is taken for (-1 where its scores were not finite), and what the
     adapter has to say.
     """
 
@@ -140,11 +142,13 @@ def evaluate_portions(adapter: Adapter, source: Source, episodes: Episodes, port
 
 def _outcome(fit: Fit, y_q: Int64[Tensor, "e q"], began: float) -> Outcome:
     finite = fit.logits.isfinite().all((1, 2))
-    right = (fit.logits.argmax(-1) == y_q) & finite[:, None]
+    predicted = torch.where(finite[:, None], fit.logits.argmax(-1), NOTHING)
+    right = predicted == y_q
     logits = torch.where(finite[:, None, None], fit.logits, 0)
     measures = {"nll": negative_log_likelihood(logits, y_q), "gaps": calibration_gaps(logits, y_q), **fit.measures}
     correct, converged, steps = (tuple(values.tolist()) for values in (right.sum(1), fit.converged & finite, fit.steps))
     plain = {name: tuple(_rounded(values)) for name, values in measures.items()}
+    plain["predicted"] = tuple(predicted.tolist())
     return Outcome(correct, converged, steps, time.perf_counter() - began, plain)
 
 
@@ -198,6 +202,6 @@ def _labels(rows: Int64[ndarray, "e way n"]) -> Int64[Tensor, "e wayn"]:
 
 
 def _pixels(source: Source, rows: Int64[ndarray, "e n"]) -> Float[Tensor, "e n 3 h w"]:
-    pixels = source.images.gather(rows.ravel())
+    pixels = source.images.gather(rows.ravel(), source.device)
     x = normalise(pixels, source.images.preprocessing, source.device)
     return x.reshape(*rows.shape, *x.shape[1:])

@@ -10,7 +10,7 @@ import fewshot_bn
 from fewshot_bn.adapters import Adapter, settings_of
 from fewshot_bn.backbones import Backbone
 from fewshot_bn.datasets.dataset import Dataset, digest
-from fewshot_bn.episodes import EpisodeShape
+from fewshot_bn.episodes import EpisodeShape, Plan
 from fewshot_bn.errors import ResultError
 from fewshot_bn.many_shot import LinearEvaluation, Split
 
@@ -18,16 +18,17 @@ Identity = dict[str, Any]
 
 
 def identity_of(
-    dataset: Dataset, backbone: Backbone, adapter: tuple[str, Adapter], *, shape: EpisodeShape, seed: int
+    dataset: Dataset, backbone: Backbone, adapter: tuple[str, Adapter], *, shape: EpisodeShape, plan: Plan
 ) -> Identity:
-    """Dataset, backbone, adapter with its settings, shape and seed; two runs of one identity give one answer."""
+    """Dataset, backbone, adapter with its settings, shape and plan; two runs of one identity give one answer."""
     name, settings = adapter
     return _plain(
         {
             **_subject(dataset, backbone),
             "adapter": {"name": name, "settings": settings_of(settings), "transductive": settings.transductive},
             "shape": asdict(shape),
-            "seed": seed,
+            "seed": plan.seed,
+            **plan.identity,
         }
     )
 

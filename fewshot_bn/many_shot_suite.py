@@ -14,7 +14,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from fewshot_bn.adapters import with_settings
-from fewshot_bn.console import device_names, progress, speaker, subject, versions
+from fewshot_bn.console import progress, speaker
 from fewshot_bn.datasets import open_dataset
 from fewshot_bn.errors import ResultError, UsageError, unknown
 from fewshot_bn.evaluation import Source, choose_devices
@@ -22,13 +22,17 @@ from fewshot_bn.host_memory import keep_freed_memory
 from fewshot_bn.identity import Identity, check_same, file_name, many_shot_identity
 from fewshot_bn.many_shot import LinearEvaluation, Samples, Score, Split, score, split_of
 from fewshot_bn.opening import compute_features, open_source
+from fewshot_bn.provenance import device_names, subject, versions
 from fewshot_bn.request import Request
 from fewshot_bn.result_files import check_folder, write_json
 
 FORMAT = 1
 METRICS = {"top-1": "top-1", "mean-per-class": "mean per class", "map": "mAP"}
 MODES = {"lr": LinearEvaluation()}
-OF_EPISODES = ("n_way", "n_support", "n_query", "n_episodes", "modes", "baseline", "chunk", "shard")
+OF_EPISODES = (
+    *("n_way", "n_support", "n_query", "n_episodes", "episodes", "by_group"),
+    *("modes", "baseline", "chunk", "shard"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ def run(request: Request) -> None:
     dataset = open_dataset(request.dataset, root=request.data_root, strict=request.strict)
     split = split_of(dataset, request.seed)
     source = open_source(request, dataset, device)
-    say = speaker(request)
+    say = speaker(quiet=request.quiet)
     say(_headline(source, split, request.seed))
     for notice in (*dataset.notices, *source.backbone.notices):
         say(f"note: {notice}")
@@ -72,7 +76,7 @@ def run(request: Request) -> None:
         result = read_many_shot(path)
         check_same(path, result.identity, identity)
     else:
-        compute_features(source.features, np.arange(len(dataset)), request, say)
+        compute_features(source, np.arange(len(dataset)), request, say)
         result = _evaluate(settings, source, split, identity, quiet=request.quiet)
         write_json(path, {"format": f"many-shot {FORMAT}", **asdict(result)})
     print(_table(result))

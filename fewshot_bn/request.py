@@ -24,8 +24,10 @@ class Request:
     n_way: int = 5
     n_support: tuple[int, ...] = (5,)
     n_query: int = 15
-    n_episodes: int = 600
+    n_episodes: int | None = None
     seed: int = 0
+    episodes: str = "random"
+    by_group: bool = False
     modes: tuple[str, ...] = ()
     baseline: str | None = "lr"
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -34,6 +36,7 @@ class Request:
     shard: str | None = None
     output: Path = Path("results")
     keep_features: bool = True
+    keep_pixels: bool = True
     strict: bool = False
     regime: Literal["few-shot", "many-shot"] = "few-shot"
     quiet: bool = False

@@ -18,7 +18,7 @@ from fewshot_bn.errors import ResultError
 from fewshot_bn.evaluation import Outcome
 from fewshot_bn.identity import Identity
 
-FORMAT = 2  # format 1 had no measures
+FORMAT = 3  # format 1 had no measures, format 2 no predictions
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +104,9 @@ class Result:
 
 
 def read_to_go_on(path: Path) -> Result:
-    """As `read_result`; a record of an older format, which lacks measures, is a `ResultError` too."""
+    """As `read_result`; a record of an older format, which lacks predictions, is a `ResultError` too."""
     result = read_result(path)
-    if len(result) and not result.measures:
+    if len(result) and "predicted" not in result.measures:
         raise ResultError(f"{path}: is of an older format, which cannot be continued; move it away")
     return result
 

@@ -7,15 +7,16 @@ from functools import partial
 
 from fewshot_bn.adapters import Adapter, Tuner, make_adapter
 from fewshot_bn.backbones import Backbone
-from fewshot_bn.console import Say, device_names, progress, speaker, subject, versions
+from fewshot_bn.console import Say, progress, speaker
 from fewshot_bn.datasets import Dataset, open_dataset
-from fewshot_bn.episodes import Episodes, EpisodeShape, sample
-from fewshot_bn.errors import DataError, FewshotError, ResultError, UsageError, some
+from fewshot_bn.episodes import Episodes, EpisodeShape, Plan, make_plan
+from fewshot_bn.errors import FewshotError, ResultError, UsageError, some
 from fewshot_bn.evaluation import Source, choose_devices
 from fewshot_bn.host_memory import keep_freed_memory
 from fewshot_bn.identity import Identity, identity_of
-from fewshot_bn.opening import compute_features, open_source
+from fewshot_bn.opening import compute_features, decode_images, open_source
 from fewshot_bn.parallel import evaluate_on, replicas
+from fewshot_bn.provenance import device_names, subject, versions
 from fewshot_bn.request import Request
 from fewshot_bn.result_files import ResultFile, check_folder, open_result
 from fewshot_bn.results import Run
@@ -47,21 +48,22 @@ def run(request: Request) -> None:
     adapters = _adapters(request)
     devices = choose_devices(request.device)
     shard = parse_shard(request.shard) if request.shard else None
+    plan = make_plan(request.episodes, seed=request.seed, by_group=request.by_group)
     check_folder(request.output)
     dataset = open_dataset(request.dataset, root=request.data_root, strict=request.strict)
     source = open_source(request, dataset, devices[0])
     for name, adapter in adapters.items():
         if adapter.takes == "images":
             _check(name, adapter, source.backbone, request)
-    jobs = list(_jobs(request, adapters, source, shard))
+    jobs = list(_jobs(request, adapters, source, plan=plan, shard=shard))
     sources = replicas(source, devices)
-    say = speaker(request)
-    say(_headline(request, sources))
+    say = speaker(quiet=request.quiet)
+    say(_headline(request, sources, jobs))
     for notice in (*dataset.notices, *source.backbone.notices):
         say(f"note: {notice}")
     results, files = [], []
     for job in jobs:
-        first = partial(_first, job, dataset, request)
+        first = partial(_first, job, dataset, plan)
         with open_result(request.output, job.identity, first, say) as file:
             _take_shards(file, job, first, say)
             _complete(file, job, sources, request, say=say)
@@ -92,38 +94,30 @@ def _check(mode: str, adapter: Tuner, backbone: Backbone, request: Request) -> N
             raise type(problem)(f"--mode {mode}: {problem}") from problem
 
 
-def _jobs(request: Request, adapters: Mapping[str, Adapter], source: Source, shard: Shard | None) -> Iterator[Job]:
+def _jobs(
+    request: Request, adapters: Mapping[str, Adapter], source: Source, *, plan: Plan, shard: Shard | None
+) -> Iterator[Job]:
     dataset = source.images.dataset
     for n_support in dict.fromkeys(request.n_support):
         shape = EpisodeShape(request.n_way, n_support, request.n_query)
-        episodes = _sample(dataset, shape, request, request.n_episodes)
-        if shard:
-            episodes = episodes[shard.part]
-            if not len(episodes):
-                raise UsageError(f"--shard {shard} of {request.n_episodes} episodes is empty; raise --n-episodes")
+        whole = plan.draw(dataset, shape, request.n_episodes)
+        episodes = whole[shard.part] if shard else whole
+        if not len(episodes):
+            raise UsageError(f"--shard {shard} of {len(whole)} episodes is empty; raise --n-episodes")
         for mode, adapter in adapters.items():
-            identity = identity_of(dataset, source.backbone, (mode, adapter), shape=shape, seed=request.seed)
+            identity = identity_of(dataset, source.backbone, (mode, adapter), shape=shape, plan=plan)
             if shard:
                 identity = of_shard(identity, shard)
             yield Job(mode, adapter, shape, episodes, identity, shard)
 
 
-def _sample(dataset: Dataset, shape: EpisodeShape, request: Request, n_episodes: int) -> Episodes:
-    try:
-        return sample(
-            dataset.class_sizes, shape, seed=request.seed, n_episodes=n_episodes, class_names=dataset.class_names
-        )
-    except DataError as problem:
-        raise DataError(f"{dataset.name}: {problem}") from problem
-
-
-def _first(job: Job, dataset: Dataset, request: Request, n_episodes: int) -> Episodes:
+def _first(job: Job, dataset: Dataset, plan: Plan, n_episodes: int) -> Episodes:
     """The first episodes of the job's list, also beyond those that it is asked for."""
     if n_episodes <= len(job.episodes):
         return job.episodes[:n_episodes]
     if job.shard:
-        return _sample(dataset, job.shape, request, n_episodes * job.shard.count)[job.shard.part]
-    return _sample(dataset, job.shape, request, n_episodes)
+        return plan.first(dataset, job.shape, n_episodes * job.shard.count)[job.shard.part]
+    return plan.first(dataset, job.shape, n_episodes)
 
 
 def _take_shards(file: ResultFile, job: Job, first: Callable[[int], Episodes], say: Say) -> None:
@@ -153,7 +147,9 @@ def _complete(file: ResultFile, job: Job, sources: Sequence[Source], request: Re
         return
     try:
         if job.adapter.takes == "features":
-            compute_features(sources[0].features, todo.rows, request, say)
+            compute_features(sources[0], todo.rows, request, say)
+        else:
+            decode_images(sources, todo.rows, request, say)
         seconds = 0.0
         with progress(job.title, "episode", len(job.episodes), done, quiet=request.quiet) as bar:
             for outcome in evaluate_on(job.adapter, sources, todo, chunk=request.chunk):
@@ -170,9 +166,12 @@ def _complete(file: ResultFile, job: Job, sources: Sequence[Source], request: Re
         raise KeyboardInterrupt(f"stopped: {done_now}; the same command goes on from there") from None
 
 
-def _headline(request: Request, sources: Sequence[Source]) -> str:
+def _headline(request: Request, sources: Sequence[Source], jobs: Sequence[Job]) -> str:
+    n_episodes = sorted({len(job.episodes) for job in jobs}, reverse=True)
+    kind = "" if request.episodes == "random" else f"{request.episodes} "
+    grouped = ", by group" if request.by_group else ""
     part = f", shard {request.shard}" if request.shard else ""
     return (
-        f"{subject(sources[0])}; {request.n_way}-way, "
-        f"{request.n_query} queries, {request.n_episodes} episodes, seed {request.seed}{part}; {device_names(sources)}"
+        f"{subject(sources[0])}; {request.n_way}-way, {request.n_query} queries, {' / '.join(map(str, n_episodes))} "
+        f"{kind}episodes{grouped}, seed {request.seed}{part}; {device_names(sources)}"
     )

@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fewshot_bn import chance
+from fewshot_bn import torch_chance
 from fewshot_bn.errors import ModelError, UsageError, unknown
-from fewshot_bn.images import Preprocessing
+from fewshot_bn.pixels import Preprocessing
 
 
 def torchvision_names() -> list[str]:
@@ -30,7 +30,7 @@ def build_headless(name: str, arguments: Mapping[str, Any] | None = None) -> tup
         raise unknown("torchvision network", name, torchvision_names())
     quiet = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     try:
-        with chance.torch_state(0, "random weights"):
+        with torch_chance.state(0, "random weights"):
             network: nn.Module = models.get_model(name, weights=None, **quiet, **(arguments or {}))
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as problem:
         raise ModelError(f"{name}: cannot be built with {dict(arguments or {})}: {problem}") from problem

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from fewshot_bn.backbones import Backbone, freeze
-from fewshot_bn.images import Preprocessing
+from fewshot_bn.pixels import Preprocessing
 
 ROOT = Path(__file__).parent.parent
 CARDS = Path(__file__).parent / "cards"

@@ -10,8 +10,8 @@ from torch import nn
 from fewshot_bn.adapters import ADAPTERS, make_adapter, settings_of
 from fewshot_bn.backbones import freeze
 from fewshot_bn.errors import DataError, FewshotError, UsageError
-from fewshot_bn.images import Preprocessing
 from fewshot_bn.networks import CifarResNet
+from fewshot_bn.pixels import Preprocessing
 
 N_WAY, SIDE, DIM = 3, 8, 6
 

@@ -11,20 +11,23 @@ import fewshot_bn
 
 PACKAGE = Path(fewshot_bn.__file__).parent
 ORDER = [
-    ["errors", "request", "paths", "statistics", "host_memory", "help_text", "__init__"],
-    ["chance", "cards", "calibration"],
-    ["episodes", "datasets", "networks", "tracing"],
-    ["images", "checkpoints"],
+    ["errors", "request", "paths", "files", "statistics", "host_memory", "help_text", "__init__"],
+    ["arguments", "console"],
+    ["chance", "cards", "calibration", "pixels", "downloads", "workers"],
+    ["torch_chance", "archives", "datasets", "networks", "tracing", "decoding"],
+    ["episodes", "store", "checkpoints"],
+    ["images", "verification", "catalogue", "contact_sheet", "fetching"],
     ["torchvision_models"],
     ["backbones"],
     ["features", "adapters"],
     ["evaluation", "many_shot"],
     ["identity"],
-    ["results", "parallel", "console"],
+    ["results", "parallel", "provenance"],
     ["shards", "result_files", "opening"],
     ["table"],
-    ["suite", "many_shot_suite"],
-    ["eval"],
+    ["suite", "many_shot_suite", "curation"],
+    ["episode_verbs"],
+    ["eval", "data"],
     ["__main__"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}

@@ -5,7 +5,7 @@ from torch import nn
 
 from fewshot_bn.backbones import freeze, load_backbone, shipped_models, with_preprocessing
 from fewshot_bn.errors import ModelError, UsageError
-from fewshot_bn.images import Preprocessing
+from fewshot_bn.pixels import Preprocessing
 
 REAL = {
     "mobilenet_v2_035": ("mobilenet_v2_035_imagenet_features.pth", 1280),

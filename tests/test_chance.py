@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from fewshot_bn import chance
+from fewshot_bn import chance, torch_chance
 from fewshot_bn.errors import UsageError
 
 
@@ -46,7 +46,7 @@ def test_torch_state_is_a_pure_function_and_leaves_the_global_state_alone():
     before = torch.get_rng_state()
     draws = []
     for _ in range(2):
-        with chance.torch_state(0, "net"):
+        with torch_chance.state(0, "net"):
             draws.append(torch.rand(3))
     assert torch.equal(*draws)
     assert torch.equal(before, torch.get_rng_state())

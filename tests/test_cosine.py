@@ -8,7 +8,7 @@ from test_lda import problem
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from fewshot_bn import chance
+from fewshot_bn import chance, torch_chance
 from fewshot_bn.adapters.cosine import CosineHead, initial_vectors
 from fewshot_bn.errors import UsageError
 
@@ -78,7 +78,7 @@ def test_the_start_is_that_of_a_linear_layer():
     start = initial_vectors(5, 64)
     layer = nn.Linear(64, 5, bias=False, dtype=torch.float64)
     nn.init.zeros_(layer.weight)
-    with chance.torch_state(0, "cosine"):
+    with torch_chance.state(0, "cosine"):
         layer.reset_parameters()
     assert torch.equal(layer.weight.data, start)
     assert torch.equal(initial_vectors(5, 64), start)

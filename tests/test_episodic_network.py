@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from fewshot_bn.adapters.episodic_network import EpisodicNetwork
 from fewshot_bn.adapters.norm_layers import affine_layers
 from fewshot_bn.backbones import freeze, load_backbone
-from fewshot_bn.images import Preprocessing
+from fewshot_bn.pixels import Preprocessing
 
 
 def images(n_episodes=2, n=3, side=8, dtype=torch.float32):

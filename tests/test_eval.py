@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import CARDS, SHARED, needs_shared
 
-from fewshot_bn import chance, suite
+from fewshot_bn import suite, torch_chance
 from fewshot_bn.adapters import ADAPTERS, settings_of
 from fewshot_bn.checkpoints import sha256_of
 from fewshot_bn.eval import EXAMPLES, main, parse
@@ -23,7 +23,7 @@ TINY = ["--n-way", "3", "--n-support", "2", "--n-query", "4", "--n-episodes", "6
 @pytest.fixture
 def here(image_folder, tmp_path, monkeypatch):
     """A working directory with an image folder and a card of a small network of random weights."""
-    with chance.torch_state(0, "tiny"):
+    with torch_chance.state(0, "tiny"):
         network = CifarResNet(depth=8, width=4, stem_stride=2)
     torch.save(network.state_dict(), tmp_path / "weights.pth")
     (tmp_path / "card.toml").write_text(
@@ -154,7 +154,7 @@ def test_a_bn_run_that_diverges_is_counted_as_wrong_and_shown(here, capsys):
         (["--dataset", "eurosta"], r"unknown dataset 'eurosta' \(did you mean 'eurosat'\?\)"),
         (["--dataset", "eurosat"], "eurosat: no data found; looked in data/EuroSAT/2750"),
         (["--model", "resnet05"], r"unknown model 'resnet05' \(did you mean 'resnet50'\?\)"),
-        (["--dataset", "no/such/folder"], "no/such/folder: there is no image folder or card"),
+        (["--dataset", "no/such/folder"], "no/such/folder: there is no image folder, card"),
         (["--model", "weights.pth"], "--model weights.pth is no card .*--weights"),
         (["--model", "none.toml"], "none.toml: this card cannot be read: No such file"),
         (["--model", "vit_b_32", "--weights", "random"], "vit_b_32: no BatchNorm layer"),
@@ -203,7 +203,7 @@ def test_a_damaged_image_is_named_before_anything_is_reported(here, capsys):
     path = here / "shapes" / "c" / "3.png"
     path.write_bytes(path.read_bytes()[:70])
     assert run("--mode", "proto", "--n-episodes", "40") == 2
-    assert "error: shapes: image 'c/3.png' (row 15) cannot be read" in capsys.readouterr().err.splitlines()[-1]
+    assert "error: shapes: 1 image cannot be read: 'c/3.png' (row 15)" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_half_written_result_is_an_error_and_stays(here, capsys):

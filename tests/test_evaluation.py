@@ -12,7 +12,8 @@ from fewshot_bn.episodes import EpisodeShape, sample
 from fewshot_bn.errors import DeviceError, UsageError
 from fewshot_bn.evaluation import Source, choose_device, choose_portion, evaluate
 from fewshot_bn.features import Features
-from fewshot_bn.images import Images, Preprocessing, normalise
+from fewshot_bn.images import Images, normalise
+from fewshot_bn.pixels import Preprocessing
 
 CPU = torch.device("cpu")
 
@@ -170,10 +171,10 @@ def test_a_single_episode_that_does_not_fit_is_an_error(source, episodes):
 def test_host_memory_that_runs_out_halves_the_chunk_too(source, episodes, monkeypatch, caplog):
     gather = Images.gather
 
-    def full(self, rows):
+    def full(self, rows, device):
         if len(rows) > 20:
             raise MemoryError
-        return gather(self, rows)
+        return gather(self, rows, device)
 
     expected = [n for outcome in evaluate(make_adapter("bn"), source, episodes) for n in outcome.correct]
     monkeypatch.setattr(Images, "gather", full)

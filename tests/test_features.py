@@ -9,7 +9,8 @@ import torch
 from fewshot_bn.datasets import open_dataset
 from fewshot_bn.errors import DataError
 from fewshot_bn.features import Features
-from fewshot_bn.images import Images, Preprocessing, normalise
+from fewshot_bn.images import Images, normalise
+from fewshot_bn.pixels import Preprocessing
 
 CPU = torch.device("cpu")
 PREPROCESSING = Preprocessing(8, 8)

@@ -9,7 +9,8 @@ from torchvision import transforms
 
 from fewshot_bn.datasets import open_dataset
 from fewshot_bn.errors import DataError, UsageError
-from fewshot_bn.images import PRESETS, Images, Preprocessing, normalise, pixels_of, with_geometry
+from fewshot_bn.images import Images, normalise
+from fewshot_bn.pixels import PRESETS, Preprocessing, pixels_of, with_geometry
 
 
 def encoded(image, kind="PNG"):
@@ -31,7 +32,7 @@ def test_geometry_equals_torchvision_bit_for_bit(rng, size, preset):
     mode = transforms.InterpolationMode(ours.interpolation)
     resize = transforms.Resize(ours.resize_px if ours.keep_aspect else (ours.resize_px,) * 2, mode)
     theirs = transforms.Compose([resize, transforms.CenterCrop(28), transforms.PILToTensor()])(image)
-    np.testing.assert_array_equal(pixels_of(encoded(image), ours), theirs.numpy())
+    np.testing.assert_array_equal(pixels_of(encoded(image), ours), theirs.numpy().transpose(1, 2, 0))
 
 
 def test_normalisation_equals_torchvision(rng):
@@ -53,12 +54,12 @@ def test_presets_keep_mean_and_std_of_the_backbone_and_scale_with_the_image_size
 def test_grey_transparent_and_16_bit_images_become_rgb(rng):
     same = Preprocessing(8, 8)
     grey = noise(rng, (8, 8), "L")
-    expected = np.repeat(np.asarray(grey)[None], 3, 0)
+    expected = np.repeat(np.asarray(grey)[..., None], 3, -1)
     np.testing.assert_array_equal(pixels_of(encoded(grey), same), expected)
     deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 256 + 77)
     np.testing.assert_array_equal(pixels_of(encoded(deep), same), expected)
     clear = noise(rng, (8, 8), "RGBA")
-    np.testing.assert_array_equal(pixels_of(encoded(clear), same), np.asarray(clear)[..., :3].transpose(2, 0, 1))
+    np.testing.assert_array_equal(pixels_of(encoded(clear), same), np.asarray(clear)[..., :3])
     palette = grey.convert("P")
     np.testing.assert_array_equal(pixels_of(encoded(palette), same), expected)
 
@@ -79,7 +80,7 @@ def test_rows_are_gathered_in_order_and_decoded_once(image_folder):
     first, second = counted.gather(rows), counted.gather(rows)
     assert torch.equal(first, second)
     assert torch.equal(first[0], first[2])
-    np.testing.assert_array_equal(first[1].numpy(), pixels_of(dataset.read(2), Preprocessing(8, 8)))
+    np.testing.assert_array_equal(first[1].permute(1, 2, 0).numpy(), pixels_of(dataset.read(2), Preprocessing(8, 8)))
     assert set(reads) == {2, 5, 20}
     assert len(reads) <= 4  # two threads may meet at row 5, later calls read nothing
 

@@ -7,7 +7,7 @@ from torch import nn
 from fewshot_bn.adapters.norm_layers import choose_layers, input_sizes
 from fewshot_bn.backbones import freeze, load_backbone
 from fewshot_bn.errors import ModelError, UsageError
-from fewshot_bn.images import Preprocessing
+from fewshot_bn.pixels import Preprocessing
 
 
 @pytest.fixture(scope="module")

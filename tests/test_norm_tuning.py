@@ -15,7 +15,7 @@ from fewshot_bn.adapters import ADAPTERS
 from fewshot_bn.adapters.norm_tuning import NormTuning
 from fewshot_bn.backbones import freeze, load_backbone
 from fewshot_bn.errors import ModelError, UsageError
-from fewshot_bn.images import Preprocessing
+from fewshot_bn.pixels import Preprocessing
 
 SEEDS = [11, 5, 2**62]
 

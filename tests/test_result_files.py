@@ -36,6 +36,7 @@ def extended(file, correct):
     n = len(file.result) + len(correct)
     fingerprint = first(n).fingerprint
     measures = {"nll": (0.5,) * len(correct), "gaps": ((0.1, -0.2),) * len(correct)}
+    measures["predicted"] = ((0,) * 10,) * len(correct)
     outcome = Outcome(tuple(correct), (True,) * len(correct), (50,) * len(correct), 1.0, measures)
     result = file.result.extended(outcome, episodes=fingerprint)
     start = file._earlier[-1].stop if file._earlier else 0
@@ -102,7 +103,7 @@ def test_a_single_episode_has_no_interval_in_the_file(tmp_path):
         (lambda text: text.replace('"correct": [7, 3]', '"correct": [7, 11]'), "do not fit together"),
         (
             lambda text: text.replace('"format": 2', '"format": 99'),
-            "is of format 99, this version reads formats 1 to 2",
+            "is of format 99, this version reads formats 1 to 3",
         ),
         (lambda text: text.replace('"nll": [0.5, 0.5]', '"nll": [0.5]'), "do not fit together"),
         (lambda text: text.replace('"nll": [0.5, 0.5]', '"nll": [0.5, NaN]'), "do not fit together"),

@@ -10,7 +10,7 @@ from torch import nn
 
 from fewshot_bn.adapters.norm_tuning import NormTuning
 from fewshot_bn.backbones import freeze
-from fewshot_bn.images import Preprocessing
+from fewshot_bn.pixels import Preprocessing
 
 TINY = ["--case", "fractal_resnet8@32", "--device", "cpu", "--steps", "2", "--repetitions", "1"]
 

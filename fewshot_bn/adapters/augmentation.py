@@ -16,9 +16,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from fewshot_bn import chance
+from fewshot_bn import torch_chance
 from fewshot_bn.errors import UsageError, unknown
-from fewshot_bn.images import Preprocessing
+from fewshot_bn.pixels import Preprocessing
 
 N_DRAWS = 8  # uniform numbers per image and view: 1 for flip, 4 for crop, 3 for colour
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
@@ -44,7 +44,7 @@ def augment(
     preprocessing: Preprocessing,
 ) -> Float[Tensor, "e b 3 h w"]:
     """Random views of the images of training step `step`."""
-    draws = [torch.rand(x.shape[1], N_DRAWS, generator=chance.torch_generator(s, "views", step)) for s in seeds]
+    draws = [torch.rand(x.shape[1], N_DRAWS, generator=torch_chance.generator(s, "views", step)) for s in seeds]
     u = torch.stack(draws).flatten(0, 1).to(x)
     flat = x.flatten(0, 1)
     for name in views:

@@ -27,7 +27,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from fewshot_bn import chance
+from fewshot_bn import chance, torch_chance
 from fewshot_bn.adapters.contract import Fit, check_finite, check_not_negative, check_positive, count_ways
 from fewshot_bn.adapters.scaling import Scaling, scale
 from fewshot_bn.adapters.span import scaled_parts
@@ -109,6 +109,6 @@ class CosineHead:
 
 def initial_vectors(n_way: int, dim: int) -> Float[Tensor, "way d"]:
     """Weights as torch's linear layers start with."""
-    generator = chance.torch_generator(0, "cosine")
+    generator = torch_chance.generator(0, "cosine")
     weight = torch.empty(n_way, dim, dtype=torch.float64)
     return torch.nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)

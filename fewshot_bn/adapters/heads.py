@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from fewshot_bn import chance
+from fewshot_bn import torch_chance
 from fewshot_bn.adapters.lr import LogisticRegression
 from fewshot_bn.adapters.proto import class_means
 
@@ -35,7 +35,7 @@ def zero_head(like: Float[Tensor, "e _"], n_way: int, dim: int) -> Head:
 
 def normal_head(like: Float[Tensor, "e _"], n_way: int, dim: int, *, std: float, seeds: Sequence[int]) -> Head:
     """Weights N(0, std²), from the seed of each episode; bias zero."""
-    drawn = [torch.randn(n_way, dim, generator=chance.torch_generator(seed, "head")) for seed in seeds]
+    drawn = [torch.randn(n_way, dim, generator=torch_chance.generator(seed, "head")) for seed in seeds]
     return _head(std * torch.stack(drawn).to(like), like.new_zeros(len(like), n_way))
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from fewshot_bn import chance
 from fewshot_bn.adapters.augmentation import augment
 from fewshot_bn.adapters.episodic_network import EpisodicNetwork, Stem
-from fewshot_bn.images import Preprocessing
+from fewshot_bn.pixels import Preprocessing
 
 
 @dataclass(frozen=True, slots=True)

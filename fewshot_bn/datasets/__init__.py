@@ -1,45 +1,145 @@
-"""Datasets: a name on a card, a user's own card, or any folder with one subfolder per class, opened as a `Dataset`."""
+"""Datasets: a name on a card, a user's own card, or files of one of the forms below, opened as a `Dataset`.
 
+An image folder with one subfolder per class; a CSV table of paths and labels; a plain list `IMG_NAME CLASS_NUMBER`;
+arrays in an HDF5 or NPZ file.
+"""
+
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from fewshot_bn import paths
+from fewshot_bn.datasets import arrays
+from fewshot_bn.datasets.arrays import open_arrays
 from fewshot_bn.datasets.card import DatasetCard, read_dataset_card, shipped_cards
+from fewshot_bn.datasets.csv_table import open_csv, open_table
 from fewshot_bn.datasets.dataset import Dataset, digest
 from fewshot_bn.datasets.digits import open_digits
-from fewshot_bn.datasets.folder import open_carded_folder, open_folder
-from fewshot_bn.errors import DataError, UsageError, unknown
+from fewshot_bn.datasets.folder import class_folders, open_class_folders, open_folder
+from fewshot_bn.datasets.name_list import open_list
+from fewshot_bn.datasets.torchvision_sets import has_tree, open_torchvision
+from fewshot_bn.errors import DataError, UsageError, some, unknown
 
-__all__ = ["Dataset", "DatasetCard", "open_dataset", "read_dataset_card", "shipped_cards"]
+__all__ = [
+    "Dataset",
+    "DatasetCard",
+    "card_of",
+    "differences",
+    "find_tree",
+    "open_dataset",
+    "read_dataset_card",
+    "shipped_cards",
+]
+
+FILES: dict[str, Callable[[Path], Dataset]] = {
+    ".csv": open_csv,
+    ".txt": open_list,
+    **dict.fromkeys(arrays.SUFFIXES, open_arrays),
+}
 
 
-def open_dataset(name: str, *, root: Path | None = None, strict: bool = False) -> Dataset:
-    """Open the dataset `name`: a shipped card, a path to a card, or a path to an image folder.
+def open_dataset(name: str, *, root: Path | None = None, strict: bool = False, faulty: bool = False) -> Dataset:
+    """Open the dataset `name`: a shipped card, or the path of a card, of an image folder or of a file as above.
 
     `root` is the data root that holds the trees of carded datasets. With `strict`, anything that a notice would be
-    given for is a `DataError`. An unknown name is a `UsageError` that lists what is known.
+    given for is a `DataError`; so is a problem, unless the dataset may be `faulty`. An unknown name is a `UsageError`
+    that lists what is known.
     """
-    dataset = _open(name, paths.data_root() if root is None else root)
+    card = card_of(name)
+    dataset = _open_path(name) if card is None else _open_card(card, paths.data_root() if root is None else root)
+    if dataset.problems and not faulty:
+        more = f" (and {len(dataset.problems) - 1} more problems)" if len(dataset.problems) > 1 else ""
+        raise DataError(f"{dataset.problems[0]}{more}; python -m fewshot_bn.data verify {name} lists everything")
     if strict and dataset.notices:
         raise DataError(f"{dataset.notices[0]}; --strict takes only exactly what the card says")
     return dataset
 
 
-def _open(name: str, root: Path) -> Dataset:
-    cards = shipped_cards()
+def card_of(name: str) -> Path | None:
+    """The card of this name or path; None where it names no card but files."""
     path = Path(name)
-    if name in cards:
-        return _open_card(cards[name], root)
     if path.suffix == ".toml" and path.is_file():
-        return _open_card(path, root)
+        return path
+    return shipped_cards().get(name)
+
+
+def _open_path(name: str) -> Dataset:
+    path = Path(name)
     if path.is_dir():
         return open_folder(path)
-    if len(path.parts) > 1:
-        raise DataError(f"{name}: there is no image folder or card (.toml) of this name")
-    raise UsageError(f"{unknown('dataset', name, cards)}, or give the path of an image folder or of a card (.toml)")
+    if path.is_file():
+        if path.suffix.lower() not in FILES:
+            raise DataError(f"{name}: a file of images is one of {', '.join(FILES)}, or a card (.toml)")
+        return FILES[path.suffix.lower()](path)
+    if len(path.parts) > 1 or path.suffix.lower() in FILES:
+        raise DataError(f"{name}: there is no image folder, card (.toml) or file ({', '.join(FILES)}) of this name")
+    raise UsageError(
+        f"{unknown('dataset', name, shipped_cards())}, or give the path of an image folder, a CSV table, a list, an "
+        "array file or a card (.toml)"
+    )
 
 
 def _open_card(path: Path, root: Path) -> Dataset:
     card = read_dataset_card(path)
-    dataset = open_digits(card) if card.layout == "digits" else open_carded_folder(card, root)
-    return replace(dataset, card=digest([path.read_bytes()]), n_on_card=card.n_images, metric=card.metric)
+    dataset = _open_layout(card, root)
+    return replace(
+        dataset,
+        card=digest([path.read_bytes()]),
+        n_on_card=card.n_images or None,
+        metric=card.metric,
+        first_resize_px=card.first_resize_px,
+        notices=(*dataset.notices, *differences(card, dataset)),
+    )
+
+
+def _open_layout(card: DatasetCard, root: Path) -> Dataset:
+    if card.layout == "digits":
+        return open_digits(card)
+    folder = find_tree(card, root)
+    if card.layout == "torchvision":
+        return open_torchvision(card, folder)
+    if card.csv:
+        return open_table(card.name, folder, card.csv, tuple(card.classes))
+    dataset = open_class_folders(card.name, folder, tuple(card.classes))
+    extra = sorted(set(class_folders(folder)) - set(dataset.class_names)) if card.classes else []
+    if extra:
+        notice = f"{card.name}: folders that are no class of the card were left out: {some(extra)}"
+        dataset = replace(dataset, notices=(*dataset.notices, notice))
+    return dataset
+
+
+def find_tree(card: DatasetCard, root: Path) -> Path:
+    """The folder under the data root `root` that holds the tree of `card`. Raises `DataError` that says what to do."""
+    candidates = [root / folder for folder in card.folders]
+    for candidate in candidates:
+        if candidate.is_dir() and _is_tree(card, candidate):
+            return candidate
+    looked = ", ".join(str(candidate) for candidate in candidates)
+    fetch = f"python -m fewshot_bn.data fetch {card.name}, or by hand: " if card.downloads else ""
+    raise DataError(
+        f"{card.name}: no data found; looked in {looked}. Expected tree: {card.tree} below the data root {root}. How "
+        f"to get it: {fetch}{card.get} Then name its data root with --data-root or FEWSHOT_BN_DATA. "
+        "To try the tool now, run it without --dataset: the embedded digits need no download"
+    )
+
+
+def _is_tree(card: DatasetCard, folder: Path) -> bool:
+    if card.csv:
+        return any((folder / file).is_file() for file in card.csv.files)
+    if card.layout == "torchvision":
+        return has_tree(card, folder)
+    return not card.classes or not card.classes.keys().isdisjoint(class_folders(folder))
+
+
+def differences(card: DatasetCard, dataset: Dataset) -> Iterator[str]:
+    """Where the classes and numbers of images are not those of the card."""
+    sizes = dict(zip(dataset.class_names, dataset.class_sizes, strict=True))
+    wrong = [f"{k} {sizes.get(k, 0):,} of {n:,}" for k, n in card.classes.items() if sizes.get(k, 0) != n]
+    if len(sizes) != card.n_classes and not card.classes:
+        wrong = [f"{len(sizes)} of {card.n_classes} classes"]
+    n_images = card.n_images or len(dataset)
+    if wrong or len(dataset) != n_images:
+        more = len(dataset) > n_images or any(sizes.get(k, 0) > n for k, n in card.classes.items())
+        what = "differs from its card" if more else "a subset"
+        details = f" ({some(wrong)})" if wrong else ""
+        yield f"{card.name}: {what}: {len(dataset):,} of {n_images:,} images{details}"

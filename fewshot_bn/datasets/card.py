@@ -7,36 +7,86 @@ from typing import Literal
 from fewshot_bn import paths
 from fewshot_bn.cards import read_card
 from fewshot_bn.datasets.dataset import Metric
+from fewshot_bn.downloads import Download
 from fewshot_bn.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
-class DatasetCard:
-    """Facts of a dataset. `folders` are the places under a data root where its class folders may lie.
+class GroupTable:
+    """A CSV file of its own, which may be missing, with the group of each image."""
 
-    `metric` is what many-shot work on it reports.
+    file: str
+    image: str
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """CSV files that name images and their labels, and the columns that say what.
+
+    `images` are patterns of the folders that hold the images, below the dataset's folder; without any, `image` is a
+    path relative to it. An image has one label: those with several, separated by `separator`, are left out. With
+    `one_hot` each class is a column, of which one is not 0. `suffix` completes the name of an image.
+    """
+
+    files: tuple[str, ...]
+    images: tuple[str, ...] = ()
+    image: str = "path"
+    label: str = "label"
+    group: str = ""
+    split: str = ""
+    separator: str = ""
+    suffix: str = ""
+    one_hot: bool = False
+    groups: GroupTable | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetCard:
+    """Facts of a dataset. `folders` are the places under a data root where its tree may lie.
+
+    `classes` are its classes in the published order with their numbers of images; where those are not on the card,
+    `n_classes` and `n_images` (0: not known) are. `get` is how to get it by hand, `downloads` what can be fetched.
+    `group` says what images are grouped by, `groups_span_classes` whether one may hold images of several classes.
+    `metric` is what many-shot work on it reports; preset cdfsl resizes to `first_resize_px` first, where it is not 0.
+    `torchvision` names the class of torchvision that reads the layout of that name.
     """
 
     name: str
     title: str
-    layout: Literal["folder", "digits"]
+    layout: Literal["folder", "digits", "csv", "torchvision"]
     licence: str
     source: str
     citation: str
     get: str
-    classes: dict[str, int]
-    folders: tuple[str, ...] = field(default=())
+    tree: str = ""
+    classes: dict[str, int] = field(default_factory=dict)
+    n_classes: int = 0
+    n_images: int = 0
+    folders: tuple[str, ...] = ()
     metric: Metric = "top-1"
+    group: str = ""
+    groups_span_classes: bool = False
+    first_resize_px: int = 0
+    note: str = ""
+    csv: Table | None = None
+    torchvision: str = ""
+    downloads: tuple[Download, ...] = ()
 
     def __post_init__(self) -> None:
-        if len(self.classes) < 2 or min(self.classes.values()) < 1:
+        if self.classes:
+            for name, value in (("n_classes", len(self.classes)), ("n_images", sum(self.classes.values()))):
+                if getattr(self, name) not in (0, value):
+                    raise DataError(f"{self.name}: {name} is {getattr(self, name)}, but its classes make {value}")
+                object.__setattr__(self, name, value)
+        unlikely = self.n_images != 0 and self.n_images < self.n_classes
+        if self.n_classes < 2 or unlikely or min(self.classes.values(), default=1) < 1:
             raise DataError(f"{self.name}: a card needs at least 2 classes, each of at least 1 image")
-        if self.layout == "folder" and not self.folders:
-            raise DataError(f"{self.name}: the card of a folder layout names its folders; '.' is the data root itself")
-
-    @property
-    def n_images(self) -> int:
-        return sum(self.classes.values())
+        if self.layout != "digits" and not self.folders:
+            raise DataError(f"{self.name}: a card names its folders, unless its images are embedded; '.' is the root")
+        for layout, there in (("csv", bool(self.csv)), ("torchvision", bool(self.torchvision))):
+            if (self.layout == layout) != there:
+                raise DataError(f"{self.name}: the field {layout!r} belongs to layout {layout!r}, and has to be there")
 
 
 def shipped_cards() -> dict[str, Path]:

@@ -17,11 +17,14 @@ class Dataset:
     """Labelled images, sorted by class index and then by id, so that row numbers mean the same everywhere.
 
     `fingerprint` stands for the classes, ids and file sizes that were found and is the same on every machine; `stamp`
-    also changes when a file is written again, so caches of this machine are keyed by it.
+    also changes when a file is written again, so caches of this machine are keyed by it. `read` can be pickled, and is
+    small then unless the images are `in_memory`.
     `card` is the digest (below) of the card's file, where there is one, and `n_on_card` the number of images it states.
     `splits` says of each row whether it is meant for training (0), validation (1) or test (2), where the files say so;
-    `metric` is what many-shot work on this dataset reports. `notices` are things a person should know of, such as "a
-    subset: 1,000 of 27,000 images".
+    `groups` names what each image is of, e.g. the lesion or the patient, where the files say so; `metric` is what
+    many-shot work on this dataset reports, `first_resize_px` what preset cdfsl resizes its images to first.
+    `notices` are things a person should know of, such as "a subset: 1,000 of 27,000 images"; `problems` are what keeps
+    the dataset from being used, such as empty files.
     """
 
     name: str
@@ -32,10 +35,14 @@ class Dataset:
     fingerprint: str
     stamp: str
     notices: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
     n_on_card: int | None = None
     card: str = ""
     splits: Int64[ndarray, "n"] | None = None
+    groups: tuple[str, ...] | None = None
     metric: Metric = "top-1"
+    first_resize_px: int = 0
+    in_memory: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -1,4 +1,4 @@
-"""Episodes: which dataset rows are support and which are query. Indices only, never pixels.
+"""Random episodes: classes without replacement, and images without replacement within a class.
 
 Episode i is a pure function of (class sizes, shape, seed, i). Within a class, one random order of its images serves
 all shapes: support images are taken from its front and queries from its back. So with one seed the 1-shot support
@@ -9,71 +9,15 @@ Shapes: classes [E way], support [E way n_support], query [E way n_query]; datas
 Source: the protocol of Guo et al. 2020 (CD-FSL), arXiv:1912.07200, section 4.
 """
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int64
-from numpy import ndarray
 
 from fewshot_bn import chance
+from fewshot_bn.episodes.episode import Episodes, EpisodeShape
 from fewshot_bn.errors import DataError, UsageError
 
 MAX_EPISODES = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class EpisodeShape:
-    """How many classes, and how many support and query images of each."""
-
-    n_way: int = 5
-    n_support: int = 5
-    n_query: int = 15
-
-    def __post_init__(self) -> None:
-        for name, value, least in (
-            ("n_way", self.n_way, 2),
-            ("n_support", self.n_support, 1),
-            ("n_query", self.n_query, 1),
-        ):
-            if value < least:
-                raise UsageError(f"{name} is {value}; an episode needs at least {least}")
-
-
-@dataclass(frozen=True, slots=True)
-class Episodes:
-    """A list of episodes as arrays of dataset rows."""
-
-    classes: Int64[ndarray, "e way"]
-    support: Int64[ndarray, "e way n_support"]
-    query: Int64[ndarray, "e way n_query"]
-
-    def __len__(self) -> int:
-        return len(self.classes)
-
-    def __getitem__(self, part: slice) -> "Episodes":
-        return Episodes(self.classes[part], self.support[part], self.query[part])
-
-    @property
-    def rows(self) -> Int64[ndarray, "n"]:
-        """Every row that occurs, once, in order."""
-        return np.unique(np.concatenate([self.support.ravel(), self.query.ravel()]))
-
-    @property
-    def seeds(self) -> list[int]:
-        """One number per episode for whatever an adapter draws: a function of the episode's support rows alone."""
-        digests = [hashlib.sha256(rows.astype("<i8").tobytes()).digest() for rows in self.support]
-        return [int.from_bytes(digest[:8], "little") >> 1 for digest in digests]
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the rows of all episodes, equal exactly for equal lists."""
-        digest = hashlib.sha256()
-        for rows in (self.classes, self.support, self.query):
-            digest.update(repr(rows.shape).encode())
-            digest.update(rows.astype("<i8").tobytes())
-        return digest.hexdigest()
 
 
 def sample(
@@ -90,10 +34,8 @@ def sample(
     `class_sizes[k]` is the number of images of class k, whose rows follow those of class k-1 (the canonical order of a
     `Dataset`). Raises `UsageError` for impossible numbers and `DataError` when a class is too small.
     """
-    chance.check_seed(seed)
-    if not 1 <= n_episodes <= MAX_EPISODES:
-        raise UsageError(f"n_episodes is {n_episodes}; it must be between 1 and {MAX_EPISODES:,}")
-    _check_fit(class_sizes, shape, class_names or [str(k) for k in range(len(class_sizes))])
+    names = class_names or [str(k) for k in range(len(class_sizes))]
+    check_fit(class_sizes, shape, seed=seed, n_episodes=n_episodes, class_names=names)
     first_row = np.concatenate([[0], np.cumsum(class_sizes)])
     n_way, n_support, n_query = shape.n_way, shape.n_support, shape.n_query
     classes = np.empty((n_episodes, n_way), np.int64)
@@ -108,7 +50,13 @@ def sample(
     return Episodes(classes, support, query)
 
 
-def _check_fit(class_sizes: Sequence[int], shape: EpisodeShape, class_names: Sequence[str]) -> None:
+def check_fit(
+    class_sizes: Sequence[int], shape: EpisodeShape, *, seed: int, n_episodes: int, class_names: Sequence[str]
+) -> None:
+    """Raise what `sample` raises."""
+    chance.check_seed(seed)
+    if not 1 <= n_episodes <= MAX_EPISODES:
+        raise UsageError(f"n_episodes is {n_episodes}; it must be between 1 and {MAX_EPISODES:,}")
     if shape.n_way > len(class_sizes):
         raise UsageError(f"n_way is {shape.n_way}, but there are only {len(class_sizes)} classes; lower --n-way")
     needed = shape.n_support + shape.n_query

@@ -1,0 +1,49 @@
+"""All datasets that have a card, as the table that `list` prints and the README holds."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from fewshot_bn.datasets import DatasetCard, find_tree, open_dataset, read_dataset_card, shipped_cards
+from fewshot_bn.errors import DataError
+
+HEADER = ("`--dataset`", "what it is", "classes", "images", "licence", "where its files belong")
+
+
+def cards() -> list[DatasetCard]:
+    return [read_dataset_card(path) for path in shipped_cards().values()]
+
+
+def markdown() -> str:
+    """The table of the README."""
+    rows = [_row(card) for card in cards()]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [HEADER, ("---",) * len(HEADER), *rows])
+
+
+def found(root: Path) -> Iterator[tuple[DatasetCard, str]]:
+    """Each card, and what of it is under the data root `root`."""
+    for card in cards():
+        try:
+            place = "embedded" if card.layout == "digits" else str(find_tree(card, root))
+            dataset = open_dataset(card.name, root=root, faulty=True)
+        except DataError:
+            yield card, "not found"
+            continue
+        faults = f"; {len(dataset.problems)} problems" if dataset.problems else ""
+        yield card, f"{len(dataset):,} images: {place}{faults}"
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Text in columns that are as wide as they need to be."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def count(n: int) -> str:
+    return f"{n:,}" if n else "?"
+
+
+def _row(card: DatasetCard) -> tuple[str, ...]:
+    where = f"`{card.tree}`" if card.layout != "digits" else "nowhere: embedded"
+    title = f"[{card.title}]({card.source})" + (f". {card.note}" if card.note else "")
+    return f"`{card.name}`", title, str(card.n_classes), count(card.n_images), card.licence, where

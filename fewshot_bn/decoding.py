@@ -1,0 +1,41 @@
+"""Decode rows of a dataset, each to its place in a file; what processes do that fill a store. Needs no torch."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fewshot_bn.pixels import Preprocessing, image_of, reason_of, unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """Reads images with `read`, and writes their pixels one after the other from byte `start` of the file `path` on."""
+
+    path: Path
+    start: int
+    read: Callable[[int], bytes]
+    preprocessing: Preprocessing
+
+    def __call__(self, rows: list[int]) -> list[tuple[int, str]]:
+        """Write `rows`; those that cannot be read are returned, with the reason. Raises `OSError` on a full disk."""
+        bad = []
+        file = os.open(self.path, os.O_WRONLY)
+        try:
+            for row in rows:
+                try:
+                    pixels = image_of(self.read(row), self.preprocessing).tobytes()
+                except unreadable() as problem:
+                    bad.append((row, reason_of(problem)))
+                    continue
+                _write(file, pixels, self.start + row * len(pixels))
+        finally:
+            os.close(file)
+        return bad
+
+
+def _write(file: int, data: bytes, at: int) -> None:
+    """A write near the end of a disk may be cut short; the next then says why."""
+    n = os.pwrite(file, data, at)
+    while n < len(data):
+        n += os.pwrite(file, data[n:], at + n)

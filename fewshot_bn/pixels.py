@@ -1,0 +1,142 @@
+"""From one encoded image to pixels: decode as RGB, resize, crop. PIL is the reference, bit for bit.
+
+Quick to import, so that the processes that build a store start quickly.
+Units: pixels; uint8 pixels run 0..255, and `mean` and `std` are those of pixels scaled to 0..1.
+"""
+
+import io
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from fewshot_bn.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """Resize, centre crop, normalise.
+
+    With `keep_aspect` the short side becomes `resize_px`, otherwise both sides do; then a square of `crop_px` is cut.
+    Where `first_resize_px` is not 0, both sides are resized to it before all else.
+    """
+
+    resize_px: int = 224
+    crop_px: int = 224
+    keep_aspect: bool = True
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    first_resize_px: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.crop_px <= self.resize_px:
+            raise UsageError(f"cannot crop {self.crop_px} px out of images resized to {self.resize_px} px")
+        if not all(0 < value < math.inf for value in self.std) or not all(map(math.isfinite, self.mean)):
+            raise UsageError(f"mean is {self.mean} and std {self.std}; they must be finite, and std above 0")
+
+    @property
+    def geometry(self) -> str:
+        """What happens to pixels before they are normalised, as a name."""
+        first = f"{self.first_resize_px}-" if self.first_resize_px else ""
+        kind = "short-side" if self.keep_aspect else "both-sides"
+        return f"{first}{self.interpolation}-{kind}-{self.resize_px}-crop-{self.crop_px}"
+
+
+# The geometry of the published numbers (Guo et al. 2020, arXiv:1912.07200): the code's, and the text's. The card of a
+# backbone keeps the last word on mean and std.
+PRESETS = {
+    "cdfsl": Preprocessing(257, 224, keep_aspect=False, interpolation="bilinear"),
+    "paper": Preprocessing(224, 224, keep_aspect=True, interpolation="bicubic"),
+}
+
+
+def with_geometry(
+    preprocessing: Preprocessing, preset: str | None, image_px: int | None, first_resize_px: int = 0
+) -> Preprocessing:
+    """Resize and crop as `preset` says, scaled so that images of `image_px` come out; mean and std stay.
+
+    `first_resize_px` is what the card of the dataset says of preset cdfsl.
+    """
+    if preset is not None:
+        if preset not in PRESETS:
+            raise unknown("preset", preset, PRESETS)
+        preprocessing = replace(PRESETS[preset], mean=preprocessing.mean, std=preprocessing.std)
+        if preset == "cdfsl":
+            preprocessing = replace(preprocessing, first_resize_px=first_resize_px)
+    if image_px is not None:
+        resize_px = round(image_px * preprocessing.resize_px / preprocessing.crop_px)
+        preprocessing = replace(preprocessing, resize_px=resize_px, crop_px=image_px)
+    return preprocessing
+
+
+def pixels_of(encoded: bytes, preprocessing: Preprocessing) -> UInt8[ndarray, "h w 3"]:
+    """Decode one image as RGB, resize and crop it. Raises one of `unreadable()` where PIL cannot read it."""
+    return np.asarray(image_of(encoded, preprocessing))
+
+
+def image_of(encoded: bytes, preprocessing: Preprocessing) -> "Image":
+    """`pixels_of` as an image of PIL."""
+    from PIL import Image
+
+    image = decoded(encoded)
+    short = min(image.size)
+    if first := preprocessing.first_resize_px:
+        image = image.resize((first, first), Image.Resampling.BICUBIC)  # PIL's own default
+        short = first
+    side = preprocessing.resize_px
+    resampling = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+    width, height = (int(side * length / short) if preprocessing.keep_aspect else side for length in image.size)
+    if (width, height) != image.size:
+        image = image.resize((width, height), resampling[preprocessing.interpolation])
+    crop = preprocessing.crop_px
+    left, top = round((width - crop) / 2), round((height - crop) / 2)
+    return image.crop((left, top, left + crop, top + crop))
+
+
+def decoded(encoded: bytes) -> "Image":
+    """The whole image as RGB. Raises what `pixels_of` raises."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(encoded)) as opened:
+        image = _as_rgb(opened)
+    if max(image.size) > 100 * min(image.size):
+        raise ValueError(f"it is {image.size[0]} x {image.size[1]} pixels, more than 100 times as long as wide")
+    return image
+
+
+def _as_rgb(image: "Image") -> "Image":
+    """RGB; transparency is dropped, and 16-bit grey keeps its upper 8 bits (PIL alone would clip it to white)."""
+    from PIL import Image
+
+    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+        raise ValueError(f"its pixels are of mode {image.mode} (32 bits), whose range is unknown; save it with 8 or 16")
+    if image.mode.startswith("I"):
+        upper = np.clip(np.asarray(image).astype(np.int64), 0, 65535) >> 8
+        return Image.fromarray(upper.astype(np.uint8)).convert("RGB")
+    if image.mode == "P":
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def reason_of(problem: Exception) -> str:
+    """Why an image cannot be read."""
+    from PIL import UnidentifiedImageError
+
+    return "it is no image" if isinstance(problem, UnidentifiedImageError) else str(problem)
+
+
+def unreadable() -> tuple[type[Exception], ...]:
+    """What reading or decoding an image may raise."""
+    from PIL import Image
+
+    return (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError)
