@@ -2,7 +2,8 @@
 
 A first pass reads every entry and refuses the archive where one of them is not what a dataset consists of: files and
 folders with plain names, and links within a tar archive, which become copies of the files they name. Then all is
-written into a hidden folder beside the target and moved there at the end. Permissions, owners and times stay behind.
+written into a hidden folder in the target, or beside it where it is not there yet, and moved at the end. Permissions,
+owners and times stay behind.
 
 Source: the filter `data` of tarfile (PEP 706) refuses a part of what is refused here.
 """
@@ -60,7 +61,8 @@ def unpack(archive: Path, folder: Path) -> Iterator[int]:
             plan = _plan(archive, _reader(archive)(archive, opened))
             check_free(folder, sum(entry.n_bytes for entry in plan.values()))
             folder.parent.mkdir(parents=True, exist_ok=True)
-            hidden = opened.enter_context(tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent))
+            place = folder if folder.is_dir() else folder.parent
+            hidden = opened.enter_context(tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=place))
             whole = Path(hidden) / "whole"
             yield from _write(plan, whole)
             _check_same_where_both(whole, folder)

@@ -15,21 +15,28 @@ def cards() -> list[DatasetCard]:
 
 def markdown() -> str:
     """The table of the README."""
-    rows = [_row(card) for card in cards()]
+    rows = [tuple(map(_cell, _row(card))) for card in cards()]
     return "\n".join("| " + " | ".join(row) + " |" for row in [HEADER, ("---",) * len(HEADER), *rows])
 
 
 def found(root: Path) -> Iterator[tuple[DatasetCard, str]]:
     """Each card, and what of it is under the data root `root`."""
     for card in cards():
-        try:
-            place = "embedded" if card.layout == "digits" else str(find_tree(card, root))
-            dataset = open_dataset(card.name, root=root, faulty=True)
-        except DataError:
-            yield card, "not found"
-            continue
-        faults = f"; {len(dataset.problems)} problems" if dataset.problems else ""
-        yield card, f"{len(dataset):,} images: {place}{faults}"
+        yield card, _found(card, root)
+
+
+def _found(card: DatasetCard, root: Path) -> str:
+    try:
+        place = "embedded" if card.layout == "digits" else str(find_tree(card, root))
+    except DataError:
+        return "nothing; fetch gets it" if card.downloads else "nothing; fetch says how to get it"
+    try:
+        dataset = open_dataset(card.name, root=root, faulty=True)
+    except DataError:
+        return f"damaged, verify says how: {place}"
+    of = f"of {card.n_images:,} " if card.n_images not in (0, len(dataset)) else ""
+    faults = ", not in order, verify says why" if dataset.problems else ""
+    return f"{len(dataset):,} {of}images{faults}: {place}"
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
@@ -47,3 +54,8 @@ def _row(card: DatasetCard) -> tuple[str, ...]:
     where = f"`{card.tree}`" if card.layout != "digits" else "nowhere: embedded"
     title = f"[{card.title}]({card.source})" + (f". {card.note}" if card.note else "")
     return f"`{card.name}`", title, str(card.n_classes), count(card.n_images), card.licence, where
+
+
+def _cell(text: str) -> str:
+    """Text that stays in its cell of a markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")

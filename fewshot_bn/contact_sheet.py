@@ -5,11 +5,11 @@ green frame, another a red one and below it the name of the class that it was ta
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from fewshot_bn.datasets import Dataset
 from fewshot_bn.episodes import Episodes
-from fewshot_bn.errors import DataError
+from fewshot_bn.errors import DataError, UsageError
 from fewshot_bn.pixels import Preprocessing, image_of, reason_of, unreadable
 
 if TYPE_CHECKING:
@@ -18,48 +18,80 @@ if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
 SIDE_PX, GAP_PX, FRAME_PX, CAPTION_PX, MARGIN_PX, NAME_PX, HEADER_PX = 88, 8, 3, 29, 20, 150, 62
-MOST_SUPPORT, MOST_QUERIES = 5, 15  # in a line
-INK, PALE, PAPER, RIGHT, WRONG = "#1a1a1a", "#6b6b6b", "#ffffff", "#1b8a3e", "#c62828"
 CELL_PX = SIDE_PX + GAP_PX
+SUPPORT_PX = MARGIN_PX + NAME_PX  # where support images start
+MOST_SUPPORT, MOST_QUERIES = 5, 15  # in a line
+MOST_PX = 200_000_000  # of a sheet; a pixel takes 3 bytes
+INK, PALE, LINE, PAPER, RIGHT, WRONG = "#1a1a1a", "#6b6b6b", "#dddddd", "#ffffff", "#1b8a3e", "#c62828"
+
+
+class Layout(NamedTuple):
+    """How many images are in a line, where queries start, how high a band is, and the size of the sheet."""
+
+    n_left: int
+    n_right: int
+    right_px: int
+    band_px: int
+    size: tuple[int, int]
+
+    def top(self, way: int) -> int:
+        return HEADER_PX + way * self.band_px
 
 
 def draw_sheet(dataset: Dataset, episodes: Episodes, title: str, predicted: Sequence[int] | None = None) -> "Image":
     """The only episode of `episodes`. `predicted` is the place of the class that each query was taken for, -1: none.
 
-    Raises `DataError` where an image cannot be read.
+    Raises `DataError` where an image cannot be read, and `UsageError` for an episode that is too large to be drawn.
     """
     from PIL import Image, ImageDraw
 
     support, query = episodes.support[0], episodes.query[0]
-    names = [dataset.class_names[k] for k in episodes.classes[0]]
-    n_left, n_right = min(MOST_SUPPORT, support.shape[1]), min(MOST_QUERIES, query.shape[1])
-    n_lines = max(-(-support.shape[1] // n_left), -(-query.shape[1] // n_right))
-    band_px = n_lines * (CELL_PX + CAPTION_PX) + GAP_PX
-    right_px = MARGIN_PX + NAME_PX + n_left * CELL_PX + 2 * GAP_PX
-    size = right_px + n_right * CELL_PX + MARGIN_PX, HEADER_PX + len(names) * band_px + MARGIN_PX
-    sheet = Image.new("RGB", size, PAPER)
+    legend = _legend(predicted, query.shape[1])
+    layout = _layout(episodes, title, legend)
+    sheet = Image.new("RGB", layout.size, PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((MARGIN_PX, 12), title, INK, _font(17))
-    draw.text((MARGIN_PX + NAME_PX, 40), "support", PALE, _font(13))
-    draw.text((right_px, 40), _legend(predicted, query.shape), PALE, _font(13))
+    draw.text((SUPPORT_PX, 40), "support", PALE, _font(13))
+    draw.text((layout.right_px, 40), legend, PALE, _font(13))
+    names = [dataset.class_names[k] for k in episodes.classes[0]]
     for way, name in enumerate(names):
-        top = HEADER_PX + way * band_px
-        draw.line([(MARGIN_PX, top - GAP_PX // 2), (size[0] - MARGIN_PX, top - GAP_PX // 2)], "#dddddd")
+        top = layout.top(way)
+        draw.line([(MARGIN_PX, top - GAP_PX // 2), (layout.size[0] - MARGIN_PX, top - GAP_PX // 2)], LINE)
         _write(draw, (MARGIN_PX, top), name, NAME_PX - GAP_PX, lines=5)
-        for row, place in zip(support[way].tolist(), _places((MARGIN_PX + NAME_PX, top), n_left), strict=False):
+        for row, place in zip(support[way].tolist(), _places((SUPPORT_PX, top), layout.n_left), strict=False):
             sheet.paste(_thumbnail(dataset, row), place)
-        for i, (row, place) in enumerate(zip(query[way].tolist(), _places((right_px, top), n_right), strict=False)):
-            sheet.paste(_thumbnail(dataset, row), place)
+        for i, place in zip(range(query.shape[1]), _places((layout.right_px, top), layout.n_right), strict=False):
+            sheet.paste(_thumbnail(dataset, int(query[way, i])), place)
             if predicted is not None:
                 found = predicted[way * query.shape[1] + i]
                 _mark(draw, place, None if found == way else names[found] if found >= 0 else "nothing")
     return sheet
 
 
-def _legend(predicted: Sequence[int] | None, shape: tuple[int, ...]) -> str:
+def _layout(episodes: Episodes, title: str, legend: str) -> Layout:
+    (_, n_way, n_support), n_query = episodes.support.shape, episodes.query.shape[2]
+    n_left, n_right = min(MOST_SUPPORT, n_support), min(MOST_QUERIES, n_query)
+    n_lines = max(-(-n_support // n_left), -(-n_query // n_right))
+    band_px = n_lines * (CELL_PX + CAPTION_PX) + GAP_PX
+    right_px = SUPPORT_PX + max(n_left * CELL_PX, 50) + 2 * GAP_PX  # the word support takes 50
+    ends = [
+        right_px + n_right * CELL_PX,
+        MARGIN_PX + int(_font(17).getlength(title)),
+        right_px + int(_font(13).getlength(legend)),
+    ]
+    size = max(ends) + MARGIN_PX, HEADER_PX + n_way * band_px + MARGIN_PX
+    if size[0] * size[1] > MOST_PX:
+        raise UsageError(
+            f"a sheet of {n_way} classes with {n_support:,} support and {n_query:,} query images would have {size[0]:,} x "
+            f"{size[1]:,} pixels, more than {MOST_PX:,}; lower --n-way, --n-support or --n-query"
+        )
+    return Layout(n_left, n_right, right_px, band_px, size)
+
+
+def _legend(predicted: Sequence[int] | None, n_query: int) -> str:
     if predicted is None:
         return "query"
-    n_right = sum(found == k // shape[1] for k, found in enumerate(predicted))
+    n_right = sum(found == i // n_query for i, found in enumerate(predicted))
     return f"query: {n_right} of {len(predicted)} right; below a wrong one, what it was taken for"
 
 
@@ -85,8 +117,8 @@ def _mark(draw: "ImageDraw", place: tuple[int, int], taken_for: str | None) -> N
     """A frame, and below a wrong one what the query was taken for."""
     left, top = place
     box = [left - FRAME_PX, top - FRAME_PX, left + SIDE_PX + FRAME_PX - 1, top + SIDE_PX + FRAME_PX - 1]
-    draw.rectangle(box, outline=WRONG if taken_for else RIGHT, width=FRAME_PX)
-    if taken_for:
+    draw.rectangle(box, outline=RIGHT if taken_for is None else WRONG, width=FRAME_PX)
+    if taken_for is not None:
         _write(draw, (left, top + SIDE_PX + FRAME_PX), taken_for, SIDE_PX, lines=2, colour=WRONG, size=11)
 
 
@@ -94,7 +126,7 @@ def _write(
     draw: "ImageDraw", place: tuple[int, int], text: str, width: int, *, lines: int, colour: str = INK, size: int = 14
 ) -> None:
     """Text in at most so many lines of so many pixels, cut where it is longer."""
-    font = _font(size)
+    font, text = _font(size), " ".join(text.split())
     for line in range(lines):
         last = line == lines - 1
         n = next(n for n in range(len(text), -1, -1) if n <= 1 or font.getlength(text[:n]) <= width)

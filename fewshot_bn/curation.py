@@ -1,7 +1,9 @@
 """The verbs of data.py that are about datasets: list, fetch, verify, prepare. Each returns its exit status."""
 
+import shlex
 import time
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +11,14 @@ import numpy as np
 from fewshot_bn import catalogue, paths
 from fewshot_bn.console import progress, speaker
 from fewshot_bn.datasets import Dataset, DatasetCard, card_of, find_tree, open_dataset, read_dataset_card, shipped_cards
-from fewshot_bn.errors import DataError, unknown
-from fewshot_bn.fetching import by_hand, fetch_all
+from fewshot_bn.errors import DataError, UsageError, unknown
+from fewshot_bn.fetching import archives, by_hand, fetch_all, is_begun
 from fewshot_bn.pixels import Preprocessing, with_geometry
 from fewshot_bn.store import Store
-from fewshot_bn.verification import examine, report
+from fewshot_bn.verification import Examined, Report, examine, report
 
 WRONG = 1
+LICENCE_WIDTH = 30
 
 
 def list_all(arguments: Namespace) -> int:
@@ -25,8 +28,10 @@ def list_all(arguments: Namespace) -> int:
     root = _root(arguments)
     rows = [("name", "classes", "images", "licence", f"under {root}")]
     for card, what in catalogue.found(root):
-        rows.append((card.name, str(card.n_classes), catalogue.count(card.n_images), card.licence, what))
+        licence = card.licence if len(card.licence) <= LICENCE_WIDTH else card.licence[: LICENCE_WIDTH - 1] + "…"
+        rows.append((card.name, str(card.n_classes), catalogue.count(card.n_images), licence, what))
     print(catalogue.columns(rows))
+    print("\nget one: python -m fewshot_bn.data fetch NAME; files of your own need no name, give their path instead")
     return 0
 
 
@@ -35,63 +40,115 @@ def fetch(arguments: Namespace) -> int:
     if card.layout == "digits":
         print(f"{card.name}: {card.get}")
         return 0
-    try:
-        place = find_tree(card, root)
-    except DataError:
-        place = None
-    if place is not None:
-        print(
-            f"{card.name} is there: {place}. To see whether it is whole: python -m fewshot_bn.data verify {card.name}"
-        )
-        return 0
-    if not card.downloads:
-        print("\n".join([f"{card.name} cannot be fetched without you. By hand:", *by_hand(card, root)]))
-        return 2
-    fetch_all(card, root, quiet=arguments.quiet)
-    dataset = open_dataset(card.name, root=root, faulty=True)
-    print(f"{card.name}: {len(dataset):,} images of {len(dataset.class_names)} classes in {find_tree(card, root)}")
-    for text in (*dataset.problems, *dataset.notices):
-        print(f"note: {text}")
+    check = f"python -m fewshot_bn.data verify {shlex.quote(arguments.dataset)} --data-root {shlex.quote(str(root))}"
+    if _lacks(arguments, card, root):
+        if not card.downloads:
+            print("\n".join([f"{card.name} cannot be fetched without you. By hand:", *by_hand(card, root, check)]))
+            return 2
+        fetch_all(card, root, quiet=arguments.quiet)
+    dataset, place = open_named(arguments), find_tree(card, root)
+    print(f"{card.name}: {len(dataset):,} images of {len(dataset.class_names)} classes are in {place}")
+    for note in _notes(dataset, card, root):
+        print(f"note: {note}")
+    print(f"check every image: {check}")
     return 0
+
+
+def _lacks(arguments: Namespace, card: DatasetCard, root: Path) -> bool:
+    """Whether there is nothing usable, or a part of the dataset that an earlier fetch has left."""
+    try:
+        find_tree(card, root)
+    except DataError:
+        return True
+    try:
+        dataset = open_named(arguments, faulty=True)
+    except DataError:
+        if card.downloads:
+            return True
+        raise
+    return is_begun(card, root) and (bool(dataset.problems) or _is_part(dataset))
+
+
+def _is_part(dataset: Dataset) -> bool:
+    return dataset.n_on_card is not None and len(dataset) < dataset.n_on_card
+
+
+def _notes(dataset: Dataset, card: DatasetCard, root: Path) -> Iterator[str]:
+    yield from dataset.notices
+    if card.downloads and _is_part(dataset):
+        yield "to fetch all of it, move what is there away first"
+    if files := archives(card, root):
+        size = sum(path.stat().st_size for path in files) / 1e6
+        yield f"{', '.join(map(str, files))} ({size:,.1f} MB) may be deleted"
 
 
 def verify(arguments: Namespace) -> int:
     dataset = open_named(arguments, faulty=True)
     path = card_of(arguments.dataset)
-    examined = []
-    with progress("verified images", "image", len(dataset), quiet=arguments.quiet) as bar:
-        for few in examine(dataset):
-            examined += few
-            bar.update(len(few))
-    found = report(dataset, read_dataset_card(path) if path else None, examined)
-    groups = f", {len(set(dataset.groups)):,} groups" if dataset.groups else ""
+    card = read_dataset_card(path) if path else None
+    found = report(dataset, card, _examined(dataset, quiet=arguments.quiet))
+    _print_sizes(dataset, card)
+    _print_report(found)
+    return WRONG if found.wrong else 0
+
+
+def _examined(dataset: Dataset, *, quiet: bool) -> list[Examined]:
+    examined: list[Examined] = []
+    try:
+        with progress("verified images", "image", len(dataset), quiet=quiet) as bar:
+            for few in examine(dataset):
+                examined += few
+                bar.update(len(few))
+    except KeyboardInterrupt:
+        done = f"stopped: {len(examined):,} of {len(dataset):,} images were read"
+        raise KeyboardInterrupt(f"{done}; the same command begins anew") from None
+    return examined
+
+
+def _print_sizes(dataset: Dataset, card: DatasetCard | None) -> None:
+    kind = (card.group if card else "") or "group"
+    groups = f", {len(set(dataset.groups)):,} {kind}s" if dataset.groups else ""
     print(f"{dataset.name}: {len(dataset):,} images, {len(dataset.class_names)} classes{groups}")
-    sizes = zip(dataset.class_names, dataset.class_sizes, strict=True)
-    print(catalogue.columns([(f"  {name}", f"{size:,}") for name, size in sizes]))
+    on_card = card.classes if card else {}
+    sizes = {**dict.fromkeys(on_card, 0), **dict(zip(dataset.class_names, dataset.class_sizes, strict=True))}
+    rows = [(f"  {k}", f"{n:,}", f"of {on_card[k]:,}" if k in on_card else "") for k, n in sizes.items()]
+    print(catalogue.columns(rows))
+
+
+def _print_report(found: Report) -> None:
     for kind, findings in (("note", found.notes), ("wrong", found.wrong)):
         for finding in findings:
             print("\n".join([f"{kind}: {finding.title}", *(f"  {case}" for case in finding.cases)]))
-    print("nothing is wrong" if not found.wrong else f"{len(found.wrong)} kinds of things are wrong")
-    return WRONG if found.wrong else 0
+    things = "1 thing is" if len(found.wrong) == 1 else f"{len(found.wrong)} things are"
+    print(f"{things} wrong" if found.wrong else "nothing is wrong")
 
 
 def prepare(arguments: Namespace) -> int:
     dataset = open_named(arguments)
     say = speaker(quiet=arguments.quiet)
+    store = Store(dataset, _geometry(arguments, dataset), paths.cache_root() / "stores")
     for notice in dataset.notices:
         say(f"note: {notice}")
-    store = Store(dataset, _geometry(arguments, dataset), paths.cache_root() / "stores")
     for path in store.outdated:
         say(f"note: {path} was made of other files than those of today and is not used; delete it to free its space")
-    rows, began = store.missing(np.arange(len(dataset))), time.perf_counter()
-    with progress("decoded images", "image", len(dataset), store.n_filled, quiet=arguments.quiet) as bar:
-        for n_images in store.fill(rows):
-            bar.update(n_images)
-    seconds = time.perf_counter() - began
-    rate = f"; {len(rows):,} decoded now, {len(rows) / seconds:,.0f} per second" if len(rows) else ""
-    size = len(dataset) * store.row_bytes / 2**30
-    print(f"{dataset.name}: all {len(dataset):,} images are in {store.path} ({size:.2f} GiB{rate})")
+    n_missing, began = len(dataset) - store.n_filled, time.perf_counter()
+    _fill(store, dataset, quiet=arguments.quiet)
+    rate = n_missing / (time.perf_counter() - began)
+    now = f"{n_missing:,} decoded now, {rate:,.0f} per second" if n_missing else "none had to be decoded"
+    size = len(dataset) * store.row_bytes / 1e6
+    print(f"{dataset.name}: all {len(dataset):,} images are in {store.path} ({size:,.1f} MB; {now})")
     return 0
+
+
+def _fill(store: Store, dataset: Dataset, *, quiet: bool) -> None:
+    rows = store.missing(np.arange(len(dataset)))
+    try:
+        with progress("decoded images", "image", len(dataset), store.n_filled, quiet=quiet) as bar:
+            for n_images in store.fill(rows):
+                bar.update(n_images)
+    except KeyboardInterrupt:
+        kept = f"stopped: {store.n_filled:,} of {len(dataset):,} images are in {store.path}"
+        raise KeyboardInterrupt(f"{kept}; the same command goes on from there") from None
 
 
 def open_named(arguments: Namespace, *, faulty: bool = False) -> Dataset:
@@ -99,11 +156,13 @@ def open_named(arguments: Namespace, *, faulty: bool = False) -> Dataset:
 
 
 def carded(name: str) -> DatasetCard:
-    """The card of this name. Raises `UsageError` where there is none."""
+    """The card of this name or path. Raises `UsageError` where there is none."""
     path = card_of(name)
-    if path is None:
-        raise unknown("dataset", name, shipped_cards())
-    return read_dataset_card(path)
+    if path is not None:
+        return read_dataset_card(path)
+    if Path(name).exists():
+        raise UsageError(f"{name}: is no card; the name of a known dataset or a card (.toml) is needed")
+    raise UsageError(f"{unknown('dataset', name, shipped_cards())}; list shows all; or give the path of a card (.toml)")
 
 
 def _root(arguments: Namespace) -> Path:
@@ -112,12 +171,10 @@ def _root(arguments: Namespace) -> Path:
 
 
 def _geometry(arguments: Namespace, dataset: Dataset) -> Preprocessing:
-    """That of the preset, else that of the backbone."""
+    """That of the preset, else that of the backbone, whose weights need not be there."""
     own = Preprocessing()
     if not arguments.preset:
-        import torch
-
         from fewshot_bn.backbones import load_backbone
 
-        own = load_backbone(arguments.model, device=torch.device("cpu")).preprocessing
+        own = load_backbone(arguments.model, weights="random").preprocessing
     return with_geometry(own, arguments.preset, arguments.image_px, dataset.first_resize_px)

@@ -8,8 +8,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fewshot_bn.arguments import Parser, add_data_root, add_episodes, add_geometry, add_model, run_verb
+from fewshot_bn.arguments import Parser, add_data_root, add_episodes, add_geometry, add_model, at_least, run_verb
 
+Add = Callable[..., Parser]  # add_parser of subparsers
+FILES = "an image folder, a CSV table (path, label[, group]), a list (name number), an HDF5 or NPZ file"
 EXAMPLES = """\
 examples:
   python -m fewshot_bn.data list --data-root ~/data
@@ -29,64 +31,67 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    _add_list(verbs)
-    _add_fetch(verbs)
-    _add_verify(verbs)
-    _add_prepare(verbs)
-    _add_episodes(verbs)
-    _add_show(verbs)
+    add = parser.add_subparsers(dest="verb", required=True, metavar="VERB").add_parser
+    for verb in (_add_list, _add_fetch, _add_verify, _add_prepare, _add_episodes, _add_show):
+        verb(add)
     return parser
 
 
-def _verb(verbs: "argparse._SubParsersAction[Parser]", name: str, what: str, *, takes_name: bool = True) -> Parser:
-    verb = verbs.add_parser(name, help=what, description=what, allow_abbrev=False)
-    if takes_name:
-        verb.add_argument("dataset", metavar="NAME|PATH", help="a known dataset, or files as eval --dataset takes them")
+def _verb(add: Add, name: str, what: str, *, files: str = FILES) -> Parser:
+    verb = add(name, help=what, description=what, allow_abbrev=False)
+    verb.add_argument(
+        "dataset",
+        metavar="NAME|PATH",
+        help=f"a known dataset (see list), {files + ', ' if files else ''}or a card (.toml)",
+    )
     add_data_root(verb)
     return verb
 
 
-def _add_list(verbs: "argparse._SubParsersAction[Parser]") -> None:
-    verb = _verb(verbs, "list", "what is known, and what of it is under the data root", takes_name=False)
+def _add_list(add: Add) -> None:
+    what = "the known datasets, and what of them is under the data root"
+    verb = add("list", help=what, description=what, allow_abbrev=False)
+    add_data_root(verb)
     verb.add_argument("--markdown", action="store_true", help="as the table of the README, without looking for files")
 
 
-def _add_fetch(verbs: "argparse._SubParsersAction[Parser]") -> None:
+def _add_fetch(add: Add) -> None:
     what = "download a dataset, check it and unpack it; or say how to get it by hand where that may not be automatic"
-    verb = _verb(verbs, "fetch", what)
-    verb.add_argument("--quiet", action="store_true", help="no progress")
+    _add_quiet(_verb(add, "fetch", what, files=""))
 
 
-def _add_verify(verbs: "argparse._SubParsersAction[Parser]") -> None:
+def _add_verify(add: Add) -> None:
     what = "read every image; report wrong counts and labels, unreadable files, copies and groups with several classes"
-    verb = _verb(verbs, "verify", what)
-    verb.add_argument("--quiet", action="store_true", help="no progress")
+    _add_quiet(_verb(add, "verify", f"{what}; exit status 1 where something is wrong"))
 
 
-def _add_prepare(verbs: "argparse._SubParsersAction[Parser]") -> None:
-    verb = _verb(verbs, "prepare", "decode all images into the store now, for the sizes of a preset or of a backbone")
+def _add_prepare(add: Add) -> None:
+    verb = _verb(add, "prepare", "decode all images into the store now, for the sizes of a preset or of a backbone")
     add_geometry(verb)
     add_model(verb)
-    verb.add_argument("--quiet", action="store_true", help="no progress")
+    _add_quiet(verb)
 
 
-def _add_episodes(verbs: "argparse._SubParsersAction[Parser]") -> None:
+def _add_quiet(verb: Parser) -> None:
+    verb.add_argument("--quiet", action="store_true", help="no progress and no notes")
+
+
+def _add_episodes(add: Add) -> None:
     what = "write episodes as files (.jsonl, or .csv), so that others can run them; or check such a file"
-    verb = _verb(verbs, "episodes", what)
+    verb = _verb(add, "episodes", what)
     add_episodes(verb, several_shots=False)
     verb.add_argument("--frozen", action="store_true", help="the list that ships with the package, with file names")
     verb.add_argument("--ranks", action="store_true", help="from the card's counts, images by rank; needs no files")
     verb.add_argument("--verify", type=Path, metavar="FILE", help="check a list against the dataset, and write none")
-    verb.add_argument("--output", type=Path, metavar="FILE", help="default: <dataset>_<shape>.jsonl")
+    verb.add_argument("--output", type=Path, metavar="FILE", help="default: <dataset>_<shape>_<kind>.jsonl, here")
 
 
-def _add_show(verbs: "argparse._SubParsersAction[Parser]") -> None:
-    verb = _verb(verbs, "show", "a contact sheet of one episode as a PNG, with the predictions of a result")
+def _add_show(add: Add) -> None:
+    verb = _verb(add, "show", "a contact sheet of one episode as a PNG, with the predictions of a result")
     add_episodes(verb, several_shots=False)
-    verb.add_argument("--episode", type=int, default=0, metavar="I", help="which episode, from 0; default: 0")
+    verb.add_argument("--episode", type=at_least(0), default=0, metavar="I", help="which one, from 0; default: 0")
     verb.add_argument("--result", type=Path, metavar="FILE", help="a result file: its episodes and predictions")
-    verb.add_argument("--output", type=Path, metavar="FILE", help="default: <dataset>_episode<I>.png")
+    verb.add_argument("--output", type=Path, metavar="FILE", help="default: <dataset>_episode<I>.png, here")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -32,7 +32,8 @@ TIMEOUT_S = 30.0
 class Download:
     """One file of a card: where it is, what it is called here, how it is known to be the right one.
 
-    `unpack` is the folder under the data root in which an archive is unpacked; empty: it is not an archive.
+    `unpack` is the folder under the data root in which an archive is unpacked, `folder` the one in which a file that is
+    no archive belongs.
     Raises `DataError` where these facts cannot be right.
     """
 
@@ -42,6 +43,7 @@ class Download:
     md5: str = ""
     sha256: str = ""
     unpack: str = ""
+    folder: str = ""
 
     def __post_init__(self) -> None:
         where = f"the download {self.file!r}"
@@ -52,9 +54,11 @@ class Download:
         if not re.fullmatch(r"[0-9a-f]{32}/|/[0-9a-f]{64}", f"{self.md5}/{self.sha256}"):
             found = f"md5 is {self.md5!r} and sha256 {self.sha256!r}"
             raise DataError(f"{where}: {found}; one of them is needed, as 32 or 64 digits 0-9a-f")
-        folder = PurePosixPath(self.unpack)
-        if folder.is_absolute() or ".." in folder.parts or re.search(r"[\\:\0]", self.unpack):
-            raise DataError(f"{where}: unpack is {self.unpack!r}; a folder under the data root is needed")
+        for name in ("unpack", "folder"):
+            text: str = getattr(self, name)
+            folder = PurePosixPath(text)
+            if folder.is_absolute() or ".." in folder.parts or re.search(r"[\\:\0]", text):
+                raise DataError(f"{where}: {name} is {text!r}; a folder under the data root is needed")
 
     @property
     def algorithm(self) -> str:

@@ -5,29 +5,60 @@ from pathlib import Path
 
 from fewshot_bn.archives import unpack
 from fewshot_bn.console import progress
-from fewshot_bn.datasets import DatasetCard
+from fewshot_bn.datasets import DatasetCard, find_tree
 from fewshot_bn.downloads import Download, check_free, download
+from fewshot_bn.errors import DataError
 
-UNPACKED = 2.2  # times the size of the archives is needed with their contents
+CONTENTS = 1.2  # times the size of an archive is what it holds
 
 
-def by_hand(card: DatasetCard, root: Path) -> Iterator[str]:
-    """The steps for a person."""
+def by_hand(card: DatasetCard, root: Path, check: str) -> Iterator[str]:
+    """The steps for a person; `check` is the command that verifies."""
     yield f"{card.title}; licence: {card.licence}"
     yield f"1. open {card.source}"
     yield f"2. {card.get}"
-    yield f"3. the result: {card.tree} below {root}"
-    yield f"4. check it: python -m fewshot_bn.data verify {card.name} --data-root {root}"
+    yield f"3. below {root} there should be {card.tree or ' or '.join(card.folders)}"
+    yield f"4. check it: {check}"
+
+
+def is_begun(card: DatasetCard, root: Path) -> bool:
+    """Whether an earlier `fetch_all` has left something."""
+    return any(path.exists() or _part(path).exists() for path in _paths(card, root))
+
+
+def archives(card: DatasetCard, root: Path) -> list[Path]:
+    """The archives that are there; nobody needs them once they are unpacked."""
+    paths = zip(card.downloads, _paths(card, root), strict=True)
+    return [path for what, path in paths if what.unpack and path.is_file()]
 
 
 def fetch_all(card: DatasetCard, root: Path, *, quiet: bool) -> None:
     """Download and unpack all files of a card below the data root `root`. Raises `DataError`; a second call goes on."""
-    check_free(root, int(UNPACKED * sum(what.n_bytes for what in card.downloads)))
-    for what in card.downloads:
-        folder = root / (what.folder or "downloads")
-        _download(what, folder, quiet=quiet)
+    check_free(root, sum(map(_n_bytes_needed, card.downloads, _paths(card, root))))
+    for what, path in zip(card.downloads, _paths(card, root), strict=True):
+        _download(what, path.parent, quiet=quiet)
         if what.unpack:
-            _unpack(folder / what.file, root / what.unpack, quiet=quiet)
+            _unpack(path, root / what.unpack, quiet=quiet)
+    try:
+        find_tree(card, root)
+    except DataError as problem:
+        raise DataError(
+            f"{card.name}: all its files are in {root} now, but there is no {card.tree or 'tree'} in "
+            f"{' or '.join(card.folders)}; on the card, unpack or folder of a download do not fit folders and classes"
+        ) from problem
+
+
+def _paths(card: DatasetCard, root: Path) -> list[Path]:
+    return [root / (what.folder or "downloads") / what.file for what in card.downloads]
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
+
+
+def _n_bytes_needed(what: Download, path: Path) -> int:
+    n_there = max(file.stat().st_size if file.is_file() else 0 for file in (path, _part(path)))
+    return max(0, what.n_bytes - n_there) + (int(CONTENTS * what.n_bytes) if what.unpack else 0)
 
 
 def _download(what: Download, folder: Path, *, quiet: bool) -> None:

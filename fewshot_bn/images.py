@@ -56,6 +56,8 @@ class Images:
         By default they may take a share of the free memory of a GPU, and nothing of the host's.
         """
         rows = np.unique(rows)
+        if device in self._resident and (self._resident[device][0][rows] >= 0).all():
+            return True
         if most_bytes is None:
             free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
             most_bytes = int(RESIDENT_SHARE * free)

@@ -118,6 +118,9 @@ def _as_rgb(image: "Image") -> "Image":
     """RGB; transparency is dropped, and 16-bit grey keeps its upper 8 bits (PIL alone would clip it to white)."""
     from PIL import Image
 
+    if image.mode == "RGB":
+        image.load()
+        return image
     if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
         raise ValueError(f"its pixels are of mode {image.mode} (32 bits), whose range is unknown; save it with 8 or 16")
     if image.mode.startswith("I"):

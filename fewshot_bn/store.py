@@ -17,6 +17,7 @@ import logging
 import os
 import re
 import time
+import weakref
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -157,6 +158,7 @@ class Store:
                 self._create()
             self._pixels_at, self._filled_at = self._check()
             self._file = os.open(self.path, os.O_RDWR if os.access(self.path, os.W_OK) else os.O_RDONLY)
+            weakref.finalize(self, os.close, self._file)
         flags = os.pread(self._file, len(self._filled), self._filled_at)
         self._filled = np.frombuffer(flags, np.uint8) > 0
 

@@ -9,7 +9,7 @@ from fewshot_bn.adapters import Adapter, Tuner, make_adapter
 from fewshot_bn.backbones import Backbone
 from fewshot_bn.console import Say, progress, speaker
 from fewshot_bn.datasets import Dataset, open_dataset
-from fewshot_bn.episodes import Episodes, EpisodeShape, Plan, make_plan
+from fewshot_bn.episodes import Episodes, EpisodeShape, Plan, make_plan, n_disjoint
 from fewshot_bn.errors import FewshotError, ResultError, UsageError, some
 from fewshot_bn.evaluation import Source, choose_devices
 from fewshot_bn.host_memory import keep_freed_memory
@@ -59,6 +59,10 @@ def run(request: Request) -> None:
     sources = replicas(source, devices)
     say = speaker(quiet=request.quiet)
     say(_headline(request, sources, jobs))
+    if plan.kind == "disjoint":
+        for shape in dict.fromkeys(job.shape for job in jobs):
+            n = n_disjoint(dataset.class_sizes, shape)
+            say(f"note: {n} episodes exist that share no image, at {shape.n_way}-way {shape.n_support}-shot")
     for notice in (*dataset.notices, *source.backbone.notices):
         say(f"note: {notice}")
     results, files = [], []

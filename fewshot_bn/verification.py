@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -46,14 +46,17 @@ class Examination:
         return [self._examined(row) for row in rows]
 
     def _examined(self, row: int) -> Examined:
-        sha256 = ""
+        sha256 = reason = ""
         try:
             encoded = self.read(row)
             sha256 = hashlib.sha256(encoded).hexdigest()
-            decoded(encoded)
+            if encoded:
+                decoded(encoded)
+            else:
+                reason = "empty (0 bytes)"
         except unreadable() as problem:
-            return Examined(row, sha256, reason_of(problem))
-        return Examined(row, sha256, "")
+            reason = reason_of(problem)
+        return Examined(row, sha256, reason)
 
 
 def examine(dataset: Dataset, *, n_workers: int | None = None) -> Iterator[list[Examined]]:
@@ -72,38 +75,39 @@ def report(dataset: Dataset, card: DatasetCard | None, examined: Iterable[Examin
     by_row = sorted(examined)
     wrong = [Finding(text) for text in (*dataset.problems, *off_card)]
     notes = [Finding(text) for text in dataset.notices if text not in off_card]
-    bad = tuple(f"{dataset.ids[row]}: {reason}" for row, _, reason in by_row if reason)
-    if bad:
-        wrong.append(Finding(f"{len(bad):,} images cannot be read", bad))
-    copies = _copies(dataset, by_row)
-    if copies:
-        wrong.append(Finding(f"{len(copies):,} sets of files are the same byte for byte", copies))
-    straddling = _straddling(dataset)
-    if straddling:
-        kind = (card.group if card else "") or "group"
-        finding = Finding(f"{len(straddling):,} {kind}s have images of several classes", straddling)
-        (notes if card and card.groups_span_classes else wrong).append(finding)
+    bad = [f"{dataset.ids[row]}: {reason}" for row, _, reason in by_row if reason]
+    wrong += _finding(bad, "image cannot be read", "images cannot be read")
+    same = "the same byte for byte"
+    wrong += _finding(_copies(dataset, by_row), f"set of images is {same}", f"sets of images are {same}")
+    group, several = (card.group if card else "") or "group", "images of several classes"
+    where = notes if card and card.groups_span_classes else wrong
+    where += _finding(_straddling(dataset), f"{group} has {several}", f"{group}s have {several}")
     return Report(tuple(wrong), tuple(notes))
 
 
-def _copies(dataset: Dataset, examined: Iterable[Examined]) -> tuple[str, ...]:
+def _finding(cases: Sequence[str], one: str, several: str) -> list[Finding]:
+    """A finding where there are cases; `one` and `several` follow their number in its title."""
+    return [Finding(f"{len(cases):,} {one if len(cases) == 1 else several}", tuple(cases))] if cases else []
+
+
+def _copies(dataset: Dataset, examined: Iterable[Examined]) -> list[str]:
     rows_of = defaultdict(list)
     for row, sha256, reason in examined:
         if not reason:
             rows_of[sha256].append(row)
-    return tuple(" = ".join(_with_class(dataset, row) for row in rows) for rows in rows_of.values() if len(rows) > 1)
+    return [" = ".join(_with_class(dataset, row) for row in rows) for rows in rows_of.values() if len(rows) > 1]
 
 
 def _with_class(dataset: Dataset, row: int) -> str:
     return f"{dataset.ids[row]} ({dataset.class_names[dataset.labels[row]]})"
 
 
-def _straddling(dataset: Dataset) -> tuple[str, ...]:
+def _straddling(dataset: Dataset) -> list[str]:
     classes_of: dict[str, set[int]] = defaultdict(set)
     for group, label in zip(dataset.groups or (), dataset.labels.tolist(), strict=False):
         classes_of[group].add(label)
-    return tuple(
+    return [
         f"{group}: {', '.join(dataset.class_names[k] for k in sorted(labels))}"
         for group, labels in sorted(classes_of.items())
         if len(labels) > 1
-    )
+    ]

@@ -34,7 +34,7 @@ def map_rows(
     Threads do it where there are few rows, or the images are `in_memory`, which processes would have to copy. Raises
     what `work` raises, and `DataError` where a process is killed.
     """
-    n_workers = n_workers or _n_cores()
+    n_workers = n_workers or n_cores()
     groups = [rows[start : start + ROWS].tolist() for start in range(0, len(rows), ROWS)]
     pool: Executor
     job: Callable[[list[int]], Done]
@@ -54,7 +54,7 @@ def map_rows(
         pool.shutdown(cancel_futures=True)
 
 
-def _n_cores() -> int:
+def n_cores() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

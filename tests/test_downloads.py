@@ -482,6 +482,7 @@ def test_facts_come_from_a_card(tmp_path):
         ({"unpack": "a/../.."}, "a folder under the data root"),
         ({"unpack": "a\\b"}, "a folder under the data root"),
         ({"unpack": "c:"}, "a folder under the data root"),
+        ({"folder": "a/../.."}, "folder is 'a/../..'; a folder under the data root is needed"),
     ],
 )
 def test_facts_that_cannot_be_right(facts, match):

@@ -1,5 +1,6 @@
 """The same code on CUDA gives the same answers. Run with: pytest -m gpu"""
 
+import numpy as np
 import pytest
 import torch
 from conftest import small_backbone
@@ -13,6 +14,7 @@ from fewshot_bn.episodes import EpisodeShape, sample
 from fewshot_bn.evaluation import Source, evaluate
 from fewshot_bn.features import Features
 from fewshot_bn.images import Images
+from fewshot_bn.pixels import Preprocessing
 
 pytestmark = [
     pytest.mark.gpu,
@@ -87,6 +89,15 @@ def test_the_network_on_cuda_is_cut_and_weighed():
     expected = make_adapter("bn").bytes_per_image(backbone)
     backbone.module.cuda()
     assert make_adapter("bn").bytes_per_image(backbone) == pytest.approx(expected, rel=0.2)
+
+
+def test_pixels_stay_in_the_memory_of_a_gpu(image_folder):
+    images, cuda = Images(open_dataset(str(image_folder)), Preprocessing(10, 8)), torch.device("cuda")
+    rows = np.array([4, 9, 4])
+    assert images.reside(rows, cuda)
+    found = images.gather(rows, cuda)
+    assert found.device.type == "cuda"
+    assert torch.equal(found.cpu(), images.gather(rows))
 
 
 def test_where_memory_runs_out_the_chunk_is_halved_and_the_answer_stays(image_folder, caplog):

@@ -11,6 +11,7 @@ from fewshot_bn.datasets import open_dataset
 from fewshot_bn.errors import DataError, UsageError
 from fewshot_bn.images import Images, normalise
 from fewshot_bn.pixels import PRESETS, Preprocessing, pixels_of, with_geometry
+from fewshot_bn.store import Store
 
 
 def encoded(image, kind="PNG"):
@@ -83,6 +84,58 @@ def test_rows_are_gathered_in_order_and_decoded_once(image_folder):
     np.testing.assert_array_equal(first[1].permute(1, 2, 0).numpy(), pixels_of(dataset.read(2), Preprocessing(8, 8)))
     assert set(reads) == {2, 5, 20}
     assert len(reads) <= 4  # two threads may meet at row 5, later calls read nothing
+
+
+@pytest.fixture
+def stored(image_folder, tmp_path):
+    """A store that holds the first 20 of 29 rows."""
+    dataset, geometry = open_dataset(str(image_folder)), Preprocessing(10, 8)
+    images = Images(dataset, geometry, store=Store(dataset, geometry, tmp_path / "stores"))
+    assert sum(images.fill(np.arange(20))) == 20
+    return images
+
+
+def test_rows_of_the_store_and_others_are_gathered_together(stored):
+    plain = Images(stored.dataset, stored.preprocessing)
+    rows = np.array([3, 25, 3, 19, 28, 0])
+    assert stored.missing(rows).tolist() == [25, 28]
+    assert torch.equal(stored.gather(rows), plain.gather(rows))
+    assert stored.gather(rows).is_contiguous(memory_format=torch.channels_last)
+    assert plain.missing(rows).tolist() == list(plain.fill(rows)) == []
+
+
+def test_rows_of_the_store_are_not_read_from_their_files(stored):
+    unreadable = dataset_with(stored.dataset, lambda row: b"")
+    images = Images(unreadable, stored.preprocessing, store=stored.store)
+    assert len(images.gather(np.arange(20))) == 20
+    with pytest.raises(DataError, match=r"image 'd e/0.png' \(row 21\) cannot be read: it is no image"):
+        images.gather(np.array([2, 21]))
+
+
+def test_pixels_stay_on_a_device_where_they_fit(stored):
+    cpu = torch.device("cpu")
+    rows = np.array([7, 2, 7, 25])
+    before = stored.gather(rows)
+    assert not stored.reside(rows, cpu)
+    assert not stored.reside(rows, cpu, most_bytes=3 * 192 - 1)
+    assert stored.reside(rows, cpu, most_bytes=3 * 192)
+    stored.store = None
+    gone = Images(dataset_with(stored.dataset, lambda row: b""), stored.preprocessing)
+    gone._resident = stored._resident
+    assert torch.equal(gone.gather(rows, cpu), before)
+    assert gone.gather(rows, cpu).is_contiguous(memory_format=torch.channels_last)
+    with pytest.raises(DataError, match="row 3"):
+        gone.gather(np.array([3, 7]), cpu)
+    assert gone.reside(rows, cpu)  # as they do
+
+
+def test_chestx_is_resized_to_256_first_under_preset_cdfsl(rng):
+    image = noise(rng, (300, 280), "L")
+    ours = with_geometry(Preprocessing(), "cdfsl", None, 256)
+    first = image.convert("RGB").resize((256, 256), Image.Resampling.BICUBIC)
+    second = first.resize((257, 257), Image.Resampling.BILINEAR).crop((16, 16, 240, 240))
+    np.testing.assert_array_equal(pixels_of(encoded(image), ours), np.asarray(second))
+    assert with_geometry(Preprocessing(), "paper", None, 256).first_resize_px == 0
 
 
 def test_memory_is_bounded_by_the_setting(image_folder):

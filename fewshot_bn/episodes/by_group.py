@@ -2,8 +2,9 @@
 
 The random orders are those of `sample`, walked from the front for support images and from the back for queries; an
 image is passed over when its group is in the episode already. Only when a class has no new group left, another image
-of a group on the same side is taken. Queries are taken first, then the first support image of every class, then the
-second: so queries are the same for every number of shots, and the 1-shot support lies inside the 5-shot support.
+of a group on the same side is taken. Queries are taken first, then the first support image of every class, small
+classes before large ones, then the second: so queries are the same for every number of shots, and the 1-shot support
+lies inside the 5-shot support.
 
 Shapes: groups [n], the number of each row's group; episodes as in episode.py.
 """
@@ -67,6 +68,7 @@ class _Episode:
 
     def __init__(self, orders: Sequence[Sequence[int]], groups: Int64[ndarray, "n"]) -> None:
         self._orders, self._groups = orders, groups
+        self._ways = sorted(range(len(orders)), key=lambda way: len(orders[way]))  # small classes choose first
         self._side_of: dict[int, str] = {}
         self._taken: set[int] = set()
 
@@ -74,7 +76,8 @@ class _Episode:
         """`n` rows of each class for this side: the first of every class, then the second, and so on."""
         rows: list[list[int]] = [[] for _ in self._orders]
         for _ in range(n):
-            for way, order in enumerate(self._orders):
+            for way in self._ways:
+                order = self._orders[way]
                 row = self._next(order if side == SUPPORT else order[::-1], side)
                 if row is None:
                     raise _NoneLeftError(way)
