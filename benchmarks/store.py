@@ -3,9 +3,9 @@
     python benchmarks/store.py [--data-root ../shared/data] [--n-images 4000]
 
 Parts:
-    building   images per second of a store, against a bare loop in as many processes, in turn: open with PIL, convert to
-               RGB, resize to 257 x 257, crop 224 x 224; once leaving it there, once with the pixels as an array; without
-               the start of processes, which is given apart, and with the last write to the disk
+    building   images per second of a store, against a bare loop in as many processes, in turn: open with PIL, convert
+               to RGB, resize to 257 x 257, crop 224 x 224; once leaving it there, once with the pixels as an array;
+               without the start of processes, which is given apart, and with the last write to the disk
     gathering  1,600 rows (16 episodes of 100 images) from a warm store, against decoding and resizing them again with
                the same threads
     memory     the highest resident memory of a process that builds a store, with its largest worker times their number,
@@ -49,6 +49,7 @@ ROOT = Path(__file__).parent.parent
 TARGETS = ("eurosat", "cropdisease", "isic", "chestx")
 PARTS = ("building", "gathering", "memory", "scanning")
 N_GATHERED = 1_600
+N_DIFFERENT = 50
 MEMORY = """
 import resource, sys
 from pathlib import Path
@@ -97,17 +98,17 @@ def photograph(seed: int, side_px: int) -> Image.Image:
     return Image.fromarray(np.clip(smooth + rng.integers(-4, 5, smooth.shape), 0, 255).astype(np.uint8))
 
 
-def generated(folder: Path, n_images: int, side_px: int, kind: str, n_different: int = 50) -> Path:
-    """A tree of two classes of `n_images` files, of which so many differ."""
+def generated(folder: Path, n_images: int, side_px: int, kind: str) -> Path:
+    """A tree of two classes of `n_images` files, of which the first differ."""
     files = []
-    for seed in range(n_different):
+    for seed in range(N_DIFFERENT):
         file = io.BytesIO()
         photograph(seed, side_px).save(file, kind)
         files.append(file.getvalue())
     for k in range(n_images):
         place = folder / f"class{k % 2}"
         place.mkdir(parents=True, exist_ok=True)
-        (place / f"{k:06d}.{kind.lower()}").write_bytes(files[k % n_different])
+        (place / f"{k:06d}.{kind.lower()}").write_bytes(files[k % N_DIFFERENT])
     return folder
 
 

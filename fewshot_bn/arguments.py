@@ -129,6 +129,6 @@ def run_verb(verb: Callable[[], int]) -> int:
         print(f"error: {' '.join(str(problem).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        print(stop if stop.args else "stopped; the same command goes on from what is kept", file=sys.stderr)
+        print(stop if stop.args else "stopped; what is kept is not computed again", file=sys.stderr)
         return 130
     return status

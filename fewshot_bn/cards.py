@@ -23,7 +23,8 @@ def read_card(path: Path, kind: type[Card], error: type[FewshotError]) -> Card:
     try:
         return _record(table, kind, where=str(path))
     except FewshotError as problem:
-        raise error(str(problem)) from problem
+        where = "" if str(problem).startswith(str(path)) else f"{path}: "
+        raise error(f"{where}{problem}") from problem
 
 
 def _record(table: dict[str, Any], kind: type[Card], where: str) -> Card:

@@ -6,7 +6,7 @@ from pathlib import Path
 from fewshot_bn.datasets import DatasetCard, find_tree, open_dataset, read_dataset_card, shipped_cards
 from fewshot_bn.errors import DataError
 
-HEADER = ("`--dataset`", "what it is", "classes", "images", "licence", "where its files belong")
+HEADER = ("`--dataset`", "what it is", "classes", "images", "licence", "how to get it")
 
 
 def cards() -> list[DatasetCard]:
@@ -51,9 +51,9 @@ def count(n: int) -> str:
 
 
 def _row(card: DatasetCard) -> tuple[str, ...]:
-    where = f"`{card.tree}`" if card.layout != "digits" else "nowhere: embedded"
-    title = f"[{card.title}]({card.source})" + (f". {card.note}" if card.note else "")
-    return f"`{card.name}`", title, str(card.n_classes), count(card.n_images), card.licence, where
+    get = "embedded" if card.layout == "digits" else "`fetch`" if card.downloads else "by hand"
+    title = f"[{card.title}]({card.source})"
+    return f"`{card.name}`", title, str(card.n_classes), count(card.n_images), card.licence, get
 
 
 def _cell(text: str) -> str:

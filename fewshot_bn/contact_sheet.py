@@ -81,9 +81,10 @@ def _layout(episodes: Episodes, title: str, legend: str) -> Layout:
     ]
     size = max(ends) + MARGIN_PX, HEADER_PX + n_way * band_px + MARGIN_PX
     if size[0] * size[1] > MOST_PX:
+        what = f"{n_way} classes with {n_support:,} support and {n_query:,} query images"
         raise UsageError(
-            f"a sheet of {n_way} classes with {n_support:,} support and {n_query:,} query images would have {size[0]:,} x "
-            f"{size[1]:,} pixels, more than {MOST_PX:,}; lower --n-way, --n-support or --n-query"
+            f"a sheet of {what} would have {size[0]:,} x {size[1]:,} pixels, more than {MOST_PX:,}; lower --n-way, "
+            "--n-support or --n-query"
         )
     return Layout(n_left, n_right, right_px, band_px, size)
 
@@ -129,10 +130,12 @@ def _write(
     font, text = _font(size), " ".join(text.split())
     for line in range(lines):
         last = line == lines - 1
-        n = next(n for n in range(len(text), -1, -1) if n <= 1 or font.getlength(text[:n]) <= width)
+        n = 1  # characters of this line
+        while n < len(text) and font.getlength(text[: n + 1]) <= width:
+            n += 1
         if n < len(text) and not last:
             n = max(n // 2, 1 + max(text.rfind(gap, 0, n) for gap in " _")) if _has_gap(text[n // 2 : n]) else n
-        part = text[:n] if n == len(text) or not last else text[: n - 1] + "…"
+        part = text[:n] if n >= len(text) or not last else text[: n - 1] + "…"
         draw.text((place[0], place[1] + line * (size + 3)), part.strip(), colour, font)
         text = text[n:]
 

@@ -11,6 +11,7 @@ import numpy as np
 from fewshot_bn import catalogue, paths
 from fewshot_bn.console import progress, speaker
 from fewshot_bn.datasets import Dataset, DatasetCard, card_of, find_tree, open_dataset, read_dataset_card, shipped_cards
+from fewshot_bn.downloads import check_free
 from fewshot_bn.errors import DataError, UsageError, unknown
 from fewshot_bn.fetching import archives, by_hand, fetch_all, is_begun
 from fewshot_bn.pixels import Preprocessing, with_geometry
@@ -31,6 +32,8 @@ def list_all(arguments: Namespace) -> int:
         licence = card.licence if len(card.licence) <= LICENCE_WIDTH else card.licence[: LICENCE_WIDTH - 1] + "…"
         rows.append((card.name, str(card.n_classes), catalogue.count(card.n_images), licence, what))
     print(catalogue.columns(rows))
+    if not root.is_dir():
+        print(f"\nnote: there is no folder {root}; name another with --data-root or FEWSHOT_BN_DATA")
     print("\nget one: python -m fewshot_bn.data fetch NAME; files of your own need no name, give their path instead")
     return 0
 
@@ -127,10 +130,8 @@ def prepare(arguments: Namespace) -> int:
     dataset = open_named(arguments)
     say = speaker(quiet=arguments.quiet)
     store = Store(dataset, _geometry(arguments, dataset), paths.cache_root() / "stores")
-    for notice in dataset.notices:
+    for notice in (*dataset.notices, *store.notices):
         say(f"note: {notice}")
-    for path in store.outdated:
-        say(f"note: {path} was made of other files than those of today and is not used; delete it to free its space")
     n_missing, began = len(dataset) - store.n_filled, time.perf_counter()
     _fill(store, dataset, quiet=arguments.quiet)
     rate = n_missing / (time.perf_counter() - began)
@@ -142,6 +143,7 @@ def prepare(arguments: Namespace) -> int:
 
 def _fill(store: Store, dataset: Dataset, *, quiet: bool) -> None:
     rows = store.missing(np.arange(len(dataset)))
+    check_free(store.path.parent, len(rows) * store.row_bytes)  # before a file of this size is made
     try:
         with progress("decoded images", "image", len(dataset), store.n_filled, quiet=quiet) as bar:
             for n_images in store.fill(rows):

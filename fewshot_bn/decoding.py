@@ -6,7 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fewshot_bn.files import write_at
 from fewshot_bn.pixels import Preprocessing, image_of, reason_of, unreadable
+
+BINARY = getattr(os, "O_BINARY", 0)  # of Windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,7 @@ class Decoding:
     def __call__(self, rows: list[int]) -> list[tuple[int, str]]:
         """Write `rows`; those that cannot be read are returned, with the reason. Raises `OSError` on a full disk."""
         bad = []
-        file = os.open(self.path, os.O_WRONLY)
+        file = os.open(self.path, os.O_WRONLY | BINARY)
         try:
             self._reserve(file, rows)
             for row in rows:
@@ -30,11 +33,10 @@ class Decoding:
                 except unreadable() as problem:
                     bad.append((row, reason_of(problem)))
                     continue
-                _write(file, pixels, self.start + row * len(pixels))
+                write_at(file, pixels, self.start + row * len(pixels))
         finally:
             os.close(file)
         return bad
-
 
     def _reserve(self, file: int, rows: list[int]) -> None:
         """Have the file system set neighbouring rows aside together, which is faster than one after the other."""
@@ -42,10 +44,3 @@ class Decoding:
         if rows[-1] - rows[0] == len(rows) - 1 and hasattr(os, "posix_fallocate"):
             with contextlib.suppress(OSError):  # where that is not possible, writing will say what is wrong
                 os.posix_fallocate(file, self.start + rows[0] * row_bytes, len(rows) * row_bytes)
-
-
-def _write(file: int, data: bytes, at: int) -> None:
-    """A write near the end of a disk may be cut short; the next then says why."""
-    n = os.pwrite(file, data, at)
-    while n < len(data):
-        n += os.pwrite(file, data[n:], at + n)

@@ -187,7 +187,8 @@ def _of_result(arguments: Namespace, dataset: Dataset) -> Shown:
         found = _episodes_of(result, arguments, dataset)
         predicted = result.measures["predicted"]
         n_way, by = result.identity["shape"]["n_way"], result.identity["adapter"]["name"]
-        if not all(len(of) == result.n_queries and all(-1 <= k < n_way for k in of) for of in predicted):
+        possible = set(range(-1, n_way))
+        if not all(len(of) == result.n_queries and {*map(type, of)} == {int} and {*of} <= possible for of in predicted):
             raise ValueError("predictions that cannot be")  # noqa: TRY301 - told as other damage is
         return Shown(found, predicted, f"{by} on {result.identity['backbone']['name']}")
     except (KeyError, TypeError, ValueError, AttributeError) as problem:

@@ -19,6 +19,8 @@ def by_hand(card: DatasetCard, root: Path, check: str) -> Iterator[str]:
     yield f"2. {card.get}"
     yield f"3. below {root} there should be {card.tree or ' or '.join(card.folders)}"
     yield f"4. check it: {check}"
+    if card.note:
+        yield f"note: {card.note}"
 
 
 def is_begun(card: DatasetCard, root: Path) -> bool:

@@ -1,8 +1,11 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and reading and writing at a place of a file."""
 
 import contextlib
 import os
+import threading
 from pathlib import Path
+
+_one_at_a_time = threading.Lock()
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -18,3 +21,23 @@ def replace_file(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             half_made.unlink(missing_ok=True)
         raise
+
+
+def read_at(file: int, into: memoryview, at: int) -> bool:
+    """Fill `into` from byte `at` of an open file on; says whether the file is long enough. For several threads."""
+    if hasattr(os, "preadv"):
+        return os.preadv(file, [into], at) == into.nbytes
+    with _one_at_a_time:  # Windows
+        os.lseek(file, at, os.SEEK_SET)
+        found = os.read(file, into.nbytes)
+    if len(found) == into.nbytes:
+        into.cast("B")[:] = found
+    return len(found) == into.nbytes
+
+
+def write_at(file: int, data: bytes, at: int) -> None:
+    """Write `data` from byte `at` of an open file on, which no other thread uses."""
+    os.lseek(file, at, os.SEEK_SET)
+    n = os.write(file, data)
+    while n < len(data):  # near the end of a disk a write may be cut short; the next then says why
+        n += os.write(file, data[n:])

@@ -41,8 +41,8 @@ def fill_store(images: Images, rows: Int64[ndarray, "n"], request: Request, say:
     missing = images.missing(rows)
     if images.store is None or not len(missing):
         return
-    for path in images.store.outdated:
-        say(f"note: {path} was made of other files than those of today and is not used; delete it to free its space")
+    for notice in images.store.notices:
+        say(f"note: {notice}")
     try:
         with progress("decoded images", "image", len(missing), quiet=request.quiet) as bar:
             for n_images in images.fill(missing):

@@ -29,9 +29,10 @@ from jaxtyping import Bool, Int64, UInt8
 from numpy import ndarray
 
 from fewshot_bn.datasets.dataset import Dataset, digest
-from fewshot_bn.decoding import Decoding
+from fewshot_bn.decoding import BINARY, Decoding
 from fewshot_bn.downloads import check_free
 from fewshot_bn.errors import DataError, StoreError
+from fewshot_bn.files import read_at
 from fewshot_bn.pixels import Preprocessing
 from fewshot_bn.workers import map_rows
 
@@ -39,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 1
 COMMIT_S = 5.0
+HEADER_BYTES = 2**26  # more than the names of a million images
 NAMED = 10  # unreadable images in an error
 
 
@@ -64,9 +66,13 @@ class Store:
         return int(self._filled.sum())
 
     @property
-    def outdated(self) -> list[Path]:
-        """Stores of a dataset of this name in this geometry that were built from other files or by another PIL."""
-        return sorted(path for path in self.path.parent.glob(f"{self._family}*.h5") if path != self.path)
+    def notices(self) -> list[str]:
+        """Which stores of this dataset are of no use any more, or belong to another tree of the same name."""
+        others = sorted(path for path in self.path.parent.glob(f"{self._family}*.h5") if path != self.path)
+        return [
+            f"{path} is of other files than those of today, or of another PIL, and not used: delete it for its space"
+            for path in others
+        ]
 
     def absent(self, rows: Int64[ndarray, "n"]) -> Bool[ndarray, "n"]:
         """Which of `rows` are not in the store."""
@@ -80,7 +86,7 @@ class Store:
     def read(self, row: int, into: UInt8[ndarray, "h w 3"]) -> None:
         """Copy the pixels of a row that is in the store. Raises `StoreError` where the file has been cut off."""
         assert self._file is not None  # noqa: S101 - a row that is in the store has a file
-        if os.preadv(self._file, [into.data], self._pixels_at + row * self.row_bytes) != self.row_bytes:
+        if not read_at(self._file, into.data, self._pixels_at + row * self.row_bytes):
             raise StoreError(f"{self.path}: this store is damaged (cut off); delete it")
 
     def fill(self, rows: Int64[ndarray, "n"], *, n_workers: int | None = None) -> Iterator[int]:
@@ -89,9 +95,13 @@ class Store:
         Raises `DataError` that names images that cannot be read, after all others are in the store, and `StoreError`
         where the disk is full; what was done by then is kept.
         """
+        if not len(self.missing(rows)):
+            return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self._locked():
+                if not self.path.exists():
+                    self._create(len(self.missing(rows)) * self.row_bytes)
                 self._open()
                 yield from self._decode(self.missing(rows), n_workers)
         except OSError as problem:
@@ -124,7 +134,9 @@ class Store:
         assert self._file is not None  # noqa: S101 - opened by fill
         os.fsync(self._file)
         self._filled[done] = True
-        os.pwrite(self._file, self._filled.astype(np.uint8).tobytes(), self._filled_at)
+        with self.path.open("r+b", buffering=0) as file:
+            file.seek(self._filled_at)
+            file.write(self._filled.astype(np.uint8).tobytes())
         done.clear()
 
     def _check_free(self, n_bytes: int) -> None:
@@ -152,21 +164,22 @@ class Store:
         return lock
 
     def _open(self) -> None:
-        """Open the file, made where there is none, and see which rows are filled."""
+        """Open the file and see which rows are filled."""
         if self._file is None:
-            if not self.path.exists():
-                self._create()
             self._pixels_at, self._filled_at = self._check()
-            self._file = os.open(self.path, os.O_RDWR if os.access(self.path, os.W_OK) else os.O_RDONLY)
+            writable = os.access(self.path, os.W_OK)
+            self._file = os.open(self.path, (os.O_RDWR if writable else os.O_RDONLY) | BINARY)
             weakref.finalize(self, os.close, self._file)
-        flags = os.pread(self._file, len(self._filled), self._filled_at)
-        self._filled = np.frombuffer(flags, np.uint8) > 0
+        flags = np.empty(len(self._filled), np.uint8)
+        read_at(self._file, flags.data, self._filled_at)
+        self._filled = flags > 0
 
-    def _create(self) -> None:
+    def _create(self, n_bytes: int) -> None:
+        """Make the file, for so many bytes to come."""
         import h5py
 
         half_made = self.path.with_name(f".{self.path.name}.tmp")
-        self._check_free(2**26)
+        self._check_free(n_bytes + HEADER_BYTES)
         with h5py.File(half_made, "w") as file:
             file.attrs.update(self._facts())
             for key, names in (("ids", self._dataset.ids), ("class_names", self._dataset.class_names)):

@@ -56,12 +56,6 @@ def test_the_md5_of_eurosat_is_that_of_torchvision():
     assert f'"{download.md5}"' in inspect.getsource(torchvision.datasets.EuroSAT)
 
 
-def test_the_flowers_are_those_of_torchvision():
-    assert getattr(torchvision.datasets.Flowers102, "classes", list(CARDS["flowers"].classes)) == list(
-        CARDS["flowers"].classes
-    )
-
-
 def test_a_card_may_leave_its_number_of_images_open_but_not_state_a_wrong_one():
     dtd = CARDS["dtd"]
     open_card = dataclasses.replace(dtd, classes={}, n_classes=47, n_images=0)

@@ -133,13 +133,13 @@ def texts(monkeypatch, *arguments):
 def test_it_says_how_many_are_right_and_what_wrong_ones_were_taken_for(noise, monkeypatch):
     dataset = noise()
     one = replace(episode(dataset, 3, 1, 2), classes=np.array([[0, 1, 2]]))
-    written = texts(monkeypatch, dataset, one, "noise, episode 4", [0, 1, 1, -1, 0, 2])
+    written = texts(monkeypatch, dataset, one, "noise, episode 4", [0, 0, 1, -1, 0, 2])
     assert written[:3] == [
         "noise, episode 4",
         "support",
-        "query: 3 of 6 right; below a wrong one, what it was taken for",
+        "query: 4 of 6 right; below a wrong one, what it was taken for",
     ]
-    assert [text for text in written[3:] if text] == ["one", "two", "two", "nothing", "three", "one"]
+    assert [text for text in written[3:] if text] == ["one", "two", "nothing", "three", "one"]
 
 
 def test_all_of_the_title_and_the_legend_can_be_read(noise):

@@ -143,6 +143,9 @@ def test_lists_that_are_no_episodes(tmp_path, dataset, episodes, change, message
         (lambda c: c[0].pop("images"), "not a list of episodes, or a damaged one: 'images'"),
         (lambda c: c[0].update(format="x"), "its format is 'x', this version reads 'fewshot_bn episodes 1'"),
         (lambda c: c[0].update(images="rank"), "its images are not all of the kind that its header says: rank"),
+        (lambda c: c[1].update(classes=[1, 2]), "the classes of its episodes are not all names"),
+        (lambda c: c[1].update(classes=[["c"], "d"]), "the classes of its episodes are not all names"),
+        (lambda c: c[0].update(classes={"a": "b"}), "its classes are not names with numbers of images"),
         (lambda c: c[1].pop("query"), "not a list of episodes, or a damaged one: 'query'"),
         (lambda c: c.__setitem__(slice(1, None), []), "0 of 5 episodes are there"),
         (lambda c: c.__setitem__(0, [1]), "not a list of episodes, or a damaged one"),
@@ -155,13 +158,11 @@ def test_damaged_lists(tmp_path, dataset, episodes, change, message):
         read_list(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]\n", b"null\n", b"{}\n{}\n"])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b'a,"b\n"c"d', b"[]\n", b"null\n", b"{}\n{}\n"])
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
 def test_files_that_are_no_lists(tmp_path, content, name):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(
-        DataError, match=rf"{name}: (not a list of episodes, or a damaged one|this list of episodes is not in)"
-    ):
+    with pytest.raises(DataError, match=rf"{name}: not a list of episodes, or a damaged one"):
         read_list(tmp_path / name)
     with pytest.raises(DataError, match="this list cannot be read: No such file"):
         read_list(tmp_path / "none.jsonl")

@@ -190,7 +190,10 @@ def test_several_files_and_one_that_is_no_archive(pets):
     card = CARD.replace('"folder"', '"csv"').replace('["Pets/images"]', '["Pets"]')
     pets.serve("table.csv", table.encode())
     pets.describe("table.csv", "pets.zip", card=card, classes="\n[csv]\nfiles = ['table.csv']" + CLASSES)
-    assert [name for name, _ in pets.fetch().asked] == ["table.csv", "pets.zip"]
+    done = pets.fetch()
+    assert [name for name, _ in done.asked] == ["table.csv", "pets.zip"]
+    assert "downloads/pets.zip (" in done.out
+    assert "table.csv" not in done.out
     assert (pets.root / "Pets" / "table.csv").read_text() == table
     assert len(open_dataset(str(pets.path), root=pets.root, strict=True)) == 5
 
@@ -249,7 +252,7 @@ def test_ctrl_c_keeps_the_part_and_the_same_command_goes_on(pets, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(downloads, "_read", interrupted)
         done = pets.fetch()
-    assert (done.status, done.err) == (130, "stopped; the same command goes on from what is kept\n")
+    assert (done.status, done.err) == (130, "stopped; what is kept is not computed again\n")
     assert (pets.root / "downloads" / "pets.zip.part").read_bytes() == zipped(IMAGES)[:3000]
     assert pets.fetch().asked == [("pets.zip", 3000)]
     assert_whole(pets)
@@ -350,6 +353,7 @@ def test_without_downloads_what_is_there_is_told_or_why_it_cannot_be_used(pets):
 def test_images_that_are_empty_are_told(pets):
     pets.fetch()
     (pets.tree / "cat" / "0.png").write_bytes(b"")
+    assert_one_line(pets.fetch(), r"cat/0\.png: is there already and is not what the archive holds; move it away")
     shutil.rmtree(pets.root / "downloads")
     assert_one_line(pets.fetch(), r"cat/0\.png in .*: empty \(0 bytes\); get these files again or remove them; python")
 

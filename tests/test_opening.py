@@ -40,7 +40,7 @@ def test_without_room_on_the_disk_the_run_goes_on_and_says_so(here, capsys, monk
     def full(file, data, at):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(decoding.os, "pwrite", full)
+    monkeypatch.setattr(decoding, "write_at", full)
     assert run("--mode", "bn", "--output", "full") == 0
     told = capsys.readouterr().err
     assert "note: images are decoded again whenever they are needed: " in told
@@ -64,7 +64,7 @@ def test_a_store_of_other_files_is_named(here, own_cache, capsys):  # noqa: F811
     assert run("--mode", "bn") == 0
     os.utime(here / "shapes" / "c" / "0.png", (1, 1))
     assert run("--mode", "bn", "--output", "two") == 0
-    old = capsys.readouterr().err.count("was made of other files than those of today and is not used")
+    old = capsys.readouterr().err.count("is of other files than those of today, or of another PIL, and not used")
     assert old == 1
 
 

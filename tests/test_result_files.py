@@ -73,7 +73,8 @@ def test_a_result_is_continued_and_keeps_who_ran_what(tmp_path):
     result = read_result(file.path)
     assert (result.correct, len(result.runs)) == ((7, 3, 10, 1), 2)
     assert result[:3].correct == (7, 3, 10)
-    assert result[:3].measures == {"nll": (0.5,) * 3, "gaps": ([0.1, -0.2],) * 3}
+    predicted = ([0] * 10,) * 3
+    assert result[:3].measures == {"nll": (0.5,) * 3, "gaps": ([0.1, -0.2],) * 3, "predicted": predicted}
 
 
 def test_the_name_reads_well_and_differs_between_settings():
@@ -102,14 +103,14 @@ def test_a_single_episode_has_no_interval_in_the_file(tmp_path):
         (lambda text: text.replace('"correct": [7, 3]', '"correct": [7]'), "do not fit together"),
         (lambda text: text.replace('"correct": [7, 3]', '"correct": [7, 11]'), "do not fit together"),
         (
-            lambda text: text.replace('"format": 2', '"format": 99'),
+            lambda text: text.replace('"format": 3', '"format": 99'),
             "is of format 99, this version reads formats 1 to 3",
         ),
         (lambda text: text.replace('"nll": [0.5, 0.5]', '"nll": [0.5]'), "do not fit together"),
         (lambda text: text.replace('"nll": [0.5, 0.5]', '"nll": [0.5, NaN]'), "do not fit together"),
         (lambda text: text.replace('"nll": [0.5, 0.5]', '"nll": [0.5, "x"]'), "not a result file, or a damaged one"),
         (
-            lambda text: text.replace('"format": 2', '"format": 1').replace('"measures"', '"unknown"'),
+            lambda text: text.replace('"format": 3', '"format": 1').replace('"measures"', '"unknown"'),
             "is of an older format, which cannot be continued",
         ),
         (

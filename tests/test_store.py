@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from conftest import SHARED, needs_shared
 
-from fewshot_bn import decoding, store
+from fewshot_bn import decoding, files, store
 from fewshot_bn.datasets import open_dataset
 from fewshot_bn.errors import DataError, StoreError
+from fewshot_bn.files import write_at
 from fewshot_bn.pixels import Preprocessing, pixels_of, with_geometry
 from fewshot_bn.store import Store
 
@@ -111,7 +112,9 @@ def test_changed_files_make_another_store_and_the_old_one_is_named(dataset, fold
     shutil.copy(image_folder / "c" / "1.png", image_folder / "c" / "0.png")
     changed = open_dataset(str(image_folder))
     other = Store(changed, GEOMETRY, folder)
-    assert (other.n_filled, other.outdated) == (0, [kept.path])
+    (notice,) = other.notices
+    assert other.n_filled == 0
+    assert notice.startswith(f"{kept.path} is of other files than those of today")
     list(other.fill(ALL))
     np.testing.assert_array_equal(contents(other, ALL), expected(changed, ALL))
 
@@ -140,15 +143,14 @@ def test_very_many_unreadable_images_make_no_endless_line(dataset, folder):
 def test_a_full_disk_keeps_what_was_written(dataset, folder, monkeypatch):
     written = []
 
-    def pwrite(file, data, at):
-        if len(data) == 192 and len(written) == 10:
+    def write_until_full(file, data, at):
+        if len(written) == 10:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        written.append(len(data) == 192)
-        return os_pwrite(file, data, at)
+        written.append(at)
+        write_at(file, data, at)
 
-    os_pwrite = os.pwrite
     monkeypatch.setattr("fewshot_bn.workers.ROWS", 4)
-    monkeypatch.setattr(decoding.os, "pwrite", pwrite)
+    monkeypatch.setattr(decoding, "write_at", write_until_full)
     kept = Store(dataset, GEOMETRY, folder)
     with pytest.raises(StoreError, match=r"cannot be written: No space left on device; 8 images are kept in it, and"):
         list(kept.fill(ALL, n_workers=1))
@@ -159,8 +161,8 @@ def test_a_full_disk_keeps_what_was_written(dataset, folder, monkeypatch):
 
 
 def test_a_write_that_is_cut_short_goes_on(dataset, folder, monkeypatch):
-    os_pwrite = os.pwrite
-    monkeypatch.setattr(decoding.os, "pwrite", lambda file, data, at: os_pwrite(file, data[:50], at))
+    os_write = os.write
+    monkeypatch.setattr(files.os, "write", lambda file, data: os_write(file, data[:50]))
     kept = Store(dataset, GEOMETRY, folder)
     list(kept.fill(ALL))
     np.testing.assert_array_equal(contents(kept, ALL), expected(dataset, ALL))
@@ -207,6 +209,16 @@ def test_what_is_not_a_whole_store_is_an_error(dataset, folder, how, message):
     damage(kept.path, how)
     with pytest.raises(StoreError, match=message):
         Store(dataset, GEOMETRY, folder)
+
+
+def test_without_preadv_rows_are_read_all_the_same(dataset, folder, monkeypatch):
+    kept = Store(dataset, GEOMETRY, folder)
+    list(kept.fill(ALL))
+    monkeypatch.delattr(files.os, "preadv")
+    np.testing.assert_array_equal(contents(Store(dataset, GEOMETRY, folder), ALL), expected(dataset, ALL))
+    os.truncate(kept.path, 3000)
+    with pytest.raises(StoreError, match="this store is damaged"):
+        contents(kept, [28])
 
 
 def test_a_file_cut_off_while_it_is_open_is_an_error(dataset, folder):

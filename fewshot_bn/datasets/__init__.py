@@ -49,7 +49,8 @@ def open_dataset(name: str, *, root: Path | None = None, strict: bool = False, f
     dataset = _open_path(name) if card is None else _open_card(card, paths.data_root() if root is None else root)
     if dataset.problems and not faulty:
         more = f" (and {len(dataset.problems) - 1} more problems)" if len(dataset.problems) > 1 else ""
-        raise DataError(f"{dataset.problems[0]}{more}; python -m fewshot_bn.data verify {name} lists everything")
+        where = f" --data-root {root}" if root else ""
+        raise DataError(f"{dataset.problems[0]}{more}; python -m fewshot_bn.data verify {name}{where} lists everything")
     if strict and dataset.notices:
         raise DataError(f"{dataset.notices[0]}; --strict takes only exactly what the card says")
     return dataset
@@ -115,7 +116,8 @@ def find_tree(card: DatasetCard, root: Path) -> Path:
         if candidate.is_dir() and _is_tree(card, candidate):
             return candidate
     looked = ", ".join(str(candidate) for candidate in candidates)
-    fetch = f"python -m fewshot_bn.data fetch {card.name}, or by hand: " if card.downloads else ""
+    can_fetch = card.downloads and card.name in shipped_cards()
+    fetch = f"python -m fewshot_bn.data fetch {card.name} --data-root {root}, or by hand: " if can_fetch else ""
     raise DataError(
         f"{card.name}: no data found; looked in {looked}. Expected tree: {card.tree} below the data root {root}. How "
         f"to get it: {fetch}{card.get} Then name its data root with --data-root or FEWSHOT_BN_DATA. "

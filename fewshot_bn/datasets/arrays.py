@@ -5,10 +5,15 @@ shape [n] or [n 1]; optionally `groups` [n] and `class_names`. Or the same with 
 Rows of HDF5 are read when they are needed; NPZ files are held in memory and may have 1 GiB.
 """
 
+import contextlib
 import functools
 import io
+import lzma
+import struct
+import tokenize
 import zipfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,19 +24,72 @@ from numpy import ndarray
 
 from fewshot_bn.datasets.dataset import Dataset, digest
 from fewshot_bn.datasets.rows import SPLITS
-from fewshot_bn.errors import DataError
+from fewshot_bn.errors import DataError, some
 
 SUFFIXES = (".npz", ".h5", ".hdf5")
 KEYS = {"images": ("images", "x", "X", "data"), "labels": ("labels", "y", "Y", "targets"), "groups": ("groups",)}
+PREFIXES = ("", *(f"{split}_" for split in SPLITS))
+KNOWN = {"class_names", *(prefix + name for prefix in PREFIXES for names in KEYS.values() for name in names)}
 MOST_BYTES_OF_NPZ = 2**30
+SAMPLED = 16  # images whose pixels are part of the fingerprint: the size of the file says little of them
+# What numpy and h5py raise for damaged files, beside ValueError and OSError.
+DAMAGED = (
+    *(OSError, ValueError, RuntimeError, LookupError, TypeError, EOFError, OverflowError, MemoryError, SyntaxError),
+    *(tokenize.TokenError, struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
+
+
+class State(NamedTuple):
+    """What tells a file from what another one may put in its place."""
+
+    inode: int
+    n_bytes: int
+    modified_ns: int
+
+
+class ArrayFile:
+    """A file, and its arrays by name, which are read when they are asked for; pickled, it is its path and state."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.state = self._state()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "state": self.state}
+
+    @functools.cached_property
+    def arrays(self) -> Mapping[str, Any]:
+        """Raises `DataError` where the file cannot be read, or was changed."""
+        with self.reading():
+            arrays = _load_npz(self.path) if self.path.suffix.lower() == ".npz" else _open_hdf5(self.path)
+        if self._state() != self.state:
+            raise DataError(f"{self.path}: was changed after it had been opened; run this again")
+        return arrays
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """What goes wrong when the file is read, as a `DataError`."""
+        try:
+            yield
+        except DAMAGED as problem:
+            reason = " ".join(str(problem).split()) or type(problem).__name__
+            if "allow_pickle" in reason:
+                reason = (
+                    "it holds pickled objects of Python, which could run code; write plain numbers and text instead"
+                )
+            raise DataError(f"{self.path}: this file of arrays cannot be read: {reason}") from problem
+
+    def _state(self) -> State:
+        with self.reading():
+            state = self.path.stat()
+        return State(state.st_ino, state.st_size, state.st_mtime_ns)
 
 
 class Part(NamedTuple):
-    """The arrays of one split: the key of its images, how many there are, their labels and groups."""
+    """The arrays of one split: the key of its images, their labels and groups."""
 
     split: str
     key: str
-    n: int
     labels: ndarray
     groups: ndarray | None
 
@@ -40,41 +98,45 @@ class Part(NamedTuple):
 class ArrayReader:
     """Reads a row as an encoded image: which array of the file, and which place in it."""
 
-    path: Path
+    file: ArrayFile
     keys: tuple[str, ...]
     part: Int64[ndarray, "n"]
     place: Int64[ndarray, "n"]
 
     def __call__(self, row: int) -> bytes:
-        return encode(np.asarray(_arrays(self.path)[self.keys[self.part[row]]][self.place[row]]))
+        return encode(self.pixels(row))
+
+    def pixels(self, row: int) -> UInt8[ndarray, "*size"]:
+        return np.asarray(self.file.arrays[self.keys[self.part[row]]][self.place[row]])
 
 
 def open_arrays(path: Path) -> Dataset:
     """The images of an array file. Raises `DataError` where arrays are missing or of another form."""
-    arrays = _arrays(path)
-    parts = list(_parts(path, arrays))
-    raw = np.concatenate([part.labels for part in parts])
-    values, labels = np.unique(raw, return_inverse=True)
-    names = _class_names(path, arrays, values)
-    part = np.repeat(np.arange(len(parts)), [part.n for part in parts])
-    place = np.concatenate([np.arange(part.n) for part in parts])
+    file = ArrayFile(path)
+    parts = _parts(file)
+    values, labels = np.unique(np.concatenate([part.labels for part in parts]), return_inverse=True)
+    names = _class_names(file, values)
+    part = np.repeat(np.arange(len(parts)), [len(part.labels) for part in parts])
+    place = np.concatenate([np.arange(len(part.labels)) for part in parts])
     order = np.lexsort((place, part, labels))
-    ids = tuple(f"{parts[p].split}{place[i]:07d}" for i, p in zip(order, part[order], strict=True))
-    splits = np.array([SPLITS.get(p.split.rstrip("/"), -1) for p in parts], np.int64)[part[order]]
+    part, place, labels = part[order], place[order], labels[order].astype(np.int64)
+    ids = tuple(f"{parts[p].split}{i:07d}" for p, i in zip(part.tolist(), place.tolist(), strict=True))
+    splits = np.array([SPLITS.get(p.split.rstrip("/"), -1) for p in parts], np.int64)[part]
     groups = [p.groups for p in parts if p.groups is not None]
-    state = path.stat()
-    labels = labels[order].astype(np.int64)
-    fingerprint = digest([*names, labels.tobytes(), *ids, state.st_size])
+    read = ArrayReader(file, tuple(p.key for p in parts), part, place)
+    with file.reading():
+        sample = [read.pixels(row).tobytes() for row in range(0, len(ids), 1 + len(ids) // SAMPLED)]
+    fingerprint = digest([*names, labels.astype("<i8").tobytes(), *ids, file.state.n_bytes, *sample])
     return Dataset(
         name=path.stem,
         class_names=names,
         labels=labels,
         ids=ids,
-        read=ArrayReader(path, tuple(p.key for p in parts), part[order], place[order]),
+        read=read,
         fingerprint=fingerprint,
-        stamp=digest([fingerprint, state.st_mtime_ns]),
+        stamp=digest([fingerprint, file.state.modified_ns]),
         splits=splits if (splits >= 0).all() else None,
-        groups=tuple(map(_text, np.concatenate(groups)[order].tolist())) if len(groups) == len(parts) else None,
+        groups=tuple(map(str, np.concatenate(groups)[order].tolist())) if groups else None,
         in_memory=path.suffix.lower() == ".npz",
     )
 
@@ -95,78 +157,93 @@ def encode(pixels: UInt8[ndarray, "*size"]) -> bytes:
     return b"P%d %d %d 255\n" % (5 if pixels.ndim == 2 else 6, width, height) + pixels.tobytes()
 
 
-def _parts(path: Path, arrays: Mapping[str, Any]) -> Iterator[Part]:
-    prefixes = {f"{split}/": f"{split}_" for split in SPLITS if _key(arrays, "images", f"{split}_")} or {"": ""}
-    for split, prefix in prefixes.items():
-        keys = {kind: _key(arrays, kind, prefix) for kind in KEYS}
-        for kind in ("images", "labels"):
-            if not keys[kind]:
-                wanted = " or ".join(prefix + name for name in KEYS[kind])
-                raise DataError(f"{path}: has no array {wanted}; it holds {', '.join(arrays) or 'nothing'}")
-        images, labels = arrays[keys["images"]], np.asarray(arrays[keys["labels"]])
-        _check(path, keys["images"], images)
-        labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
-        if labels.ndim != 1 or len(labels) != len(images) or labels.dtype.kind not in "iuSUO":
-            raise DataError(
-                f"{path}: {keys['labels']} is of type {labels.dtype} and shape {list(labels.shape)}; whole numbers or "
-                f"names of shape [{len(images)}] are needed"
-            )
-        groups = np.asarray(arrays[keys["groups"]]) if keys["groups"] else None
-        if groups is not None and groups.shape != labels.shape:
-            raise DataError(f"{path}: {keys['groups']} has shape {list(groups.shape)}, [{len(images)}] is needed")
-        yield Part(split, keys["images"], len(images), labels, groups)
+def _parts(file: ArrayFile) -> list[Part]:
+    prefixes = [prefix for prefix in PREFIXES if prefix and _key(file, "images", prefix)] or [""]
+    parts = [_part(file, prefix) for prefix in prefixes]
+    ungrouped = [part.key for part in parts if part.groups is None]
+    if 0 < len(ungrouped) < len(parts):
+        raise DataError(f"{file.path}: there are no groups of {some(ungrouped)}, but of others; give all or none")
+    return parts
 
 
-def _key(arrays: Mapping[str, Any], kind: str, prefix: str) -> str:
-    return next((prefix + name for name in KEYS[kind] if prefix + name in arrays), "")
-
-
-def _check(path: Path, key: str, images: Any) -> None:
+def _part(file: ArrayFile, prefix: str) -> Part:
+    keys = {kind: _key(file, kind, prefix) for kind in KEYS}
+    for kind in ("images", "labels"):
+        if not keys[kind]:
+            wanted = " or ".join(prefix + name for name in KEYS[kind])
+            found = some([repr(name) for name in file.arrays], 12) or "nothing"
+            raise DataError(f"{file.path}: has no array {wanted}; it holds {found}")
+    images = file.arrays[keys["images"]]
     shape = list(images.shape)
     channels_fit = len(shape) == 3 or (len(shape) == 4 and (shape[3] in (1, 3, 4) or shape[1] in (1, 3)))
     if images.dtype != np.uint8 or not channels_fit or 0 in shape:
         raise DataError(
-            f"{path}: {key} is of type {images.dtype} and shape {shape}; uint8 of shape [n h w], [n h w 3] or "
-            "[n 3 h w] is needed: scale and convert it"
+            f"{file.path}: {keys['images']} is of type {images.dtype} and shape {shape}; uint8 of shape [n h w], "
+            "[n h w 1|3|4] or [n 1|3 h w] is needed: scale and convert it"
         )
+    labels = _column(file, keys["labels"], len(images))
+    groups = _column(file, keys["groups"], len(images)) if keys["groups"] else None
+    return Part(prefix.replace("_", "/"), keys["images"], labels, groups)
 
 
-def _class_names(path: Path, arrays: Mapping[str, Any], values: ndarray) -> tuple[str, ...]:
+def _key(file: ArrayFile, kind: str, prefix: str) -> str:
+    return next((prefix + name for name in KEYS[kind] if prefix + name in file.arrays), "")
+
+
+def _column(file: ArrayFile, key: str, n: int) -> ndarray:
+    """An array of `n` whole numbers or names."""
+    array = file.arrays[key]
+    shape, kind = list(array.shape), array.dtype.kind
+    if shape in ([n], [n, 1]) and kind in "iuSUO":
+        with file.reading():
+            values: ndarray = np.asarray(array).reshape(n)
+        if kind in "iu":
+            return values
+        if all(isinstance(value, str | bytes) for value in values):
+            return np.array([_text(value) for value in values.tolist()])
+    raise DataError(
+        f"{file.path}: {key} is of type {array.dtype} and shape {shape}; whole numbers or names of shape [{n}] are "
+        "needed"
+    )
+
+
+def _text(name: str | bytes) -> str:
+    return name if isinstance(name, str) else name.decode("utf-8", "backslashreplace")
+
+
+def _class_names(file: ArrayFile, values: ndarray) -> tuple[str, ...]:
     if len(values) < 2:
-        raise DataError(f"{path}: {len(values)} classes found, at least 2 are needed")
-    if "class_names" not in arrays:
-        return tuple(map(_text, values.tolist()))
-    names = [_text(name) for name in np.asarray(arrays["class_names"]).tolist()]
-    if values.dtype.kind not in "iu" or values.min() < 0 or values.max() >= len(names):
-        raise DataError(f"{path}: has {len(names)} class_names, but labels from {values.min()} to {values.max()}")
+        raise DataError(f"{file.path}: {len(values)} classes found, at least 2 are needed")
+    if "class_names" not in file.arrays:
+        return tuple(map(str, values.tolist()))
+    shape = file.arrays["class_names"].shape
+    names: Sequence[str] = [str(name) for name in _column(file, "class_names", shape[0] if shape else len(values))]
+    if values.dtype.kind not in "iu" or values[0] < 0 or values[-1] >= len(names):
+        raise DataError(f"{file.path}: has {len(names)} class_names, but labels from {values[0]} to {values[-1]}")
+    if len(set(names)) < len(names):
+        raise DataError(f"{file.path}: class_names holds the same name twice; names that differ are needed")
     return tuple(names[value] for value in values)
 
 
-def _text(value: object) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+def _open_hdf5(path: Path) -> dict[str, Any]:
+    import h5py
+
+    # A row of a compressed file may lie in hundreds of chunks, which hold the rows after it too.
+    file = h5py.File(path, "r", rdcc_nbytes=2**26, rdcc_nslots=100_003)
+    return {
+        k: item for k, item in file.items() if isinstance(item, h5py.Dataset) and None not in (item.shape, item.dtype)
+    }
 
 
-@functools.lru_cache(maxsize=4)
-def _arrays(path: Path) -> Mapping[str, Any]:
-    """The arrays of a file by name. Raises `DataError` where it cannot be read."""
-    try:
-        if path.suffix.lower() == ".npz":
-            return _load_npz(path)
-        import h5py
-
-        file = h5py.File(path, "r")
-        return {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as problem:
-        raise DataError(f"{path}: this file of arrays cannot be read: {problem}") from problem
-
-
-def _load_npz(path: Path) -> dict[str, ndarray]:
+def _load_npz(path: Path) -> dict[str, Any]:
+    """Its arrays; those of names that mean nothing here are not read, and may be anything."""
     with zipfile.ZipFile(path) as archive:
-        n_bytes = sum(entry.file_size for entry in archive.infolist())
+        n_bytes = sum(item.file_size for item in archive.infolist() if item.filename.removesuffix(".npy") in KNOWN)
     if n_bytes > MOST_BYTES_OF_NPZ:
         raise DataError(
             f"{path}: holds {n_bytes / 2**30:.1f} GiB, which would have to be in memory; write it as HDF5, whose rows "
             "are read when they are needed"
         )
     with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+        found = {name: arrays[name] if name in KNOWN else None for name in arrays.files}
+    return {name: item for name, item in found.items() if item is None or isinstance(item, ndarray)}

@@ -5,19 +5,21 @@ Columns are found by their names. A user's file has columns `path` (relative to 
 """
 
 import csv
+import io
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from fewshot_bn.datasets.card import GroupTable, Table
 from fewshot_bn.datasets.dataset import Dataset
-from fewshot_bn.datasets.listed import Record, find_in, find_listed, not_listed, open_listed
+from fewshot_bn.datasets.listed import LONGEST, Record, find_in, find_listed, not_listed, open_listed, read_text, tidy
 from fewshot_bn.datasets.rows import SPLITS
 from fewshot_bn.errors import DataError, some
 
 
 class Line(NamedTuple):
-    """A line of a table, the labels that it gives its image, and where it stands."""
+    """A line of a table: where it stands, its image, the labels that it gives it, its group and its split."""
 
     where: str
     image: str
@@ -28,7 +30,7 @@ class Line(NamedTuple):
 
 def open_csv(path: Path) -> Dataset:
     """A user's own table."""
-    header = next(_cells(path, []))[1]
+    _, header = next(_records(path), (1, []))
     group, split = (column if column in header else "" for column in ("group", "split"))
     return open_table(path.stem, path.parent, Table(files=(path.name,), group=group, split=split))
 
@@ -36,32 +38,22 @@ def open_csv(path: Path) -> Dataset:
 def open_table(name: str, folder: Path, table: Table, classes: Sequence[str] = ()) -> Dataset:
     """The dataset that `table`, whose files lie below `folder`, describes; `classes` are those of a card.
 
-    Raises `DataError` for a file or column that is missing.
+    Raises `DataError` for a file or column that is missing, and where no line names an image of a class.
     """
-    lines = [line for file in table.files for line in _lines(folder / file, table, classes)]
-    notices, problems = [], []
-    usable = [line for line in lines if len(line.labels) == 1 and (not classes or line.labels[0] in classes)]
-    left_out = [line for line in lines if len(line.labels) != 1 or (classes and line.labels[0] not in classes)]
-    if table.one_hot and left_out:
-        where = some([line.where for line in left_out])
-        problems.append(f"{name}: {where}: an image needs exactly one label, these have none or several")
-    elif left_out and (classes or table.separator):
-        notices.append(
-            f"{name}: {len(left_out):,} of {len(lines):,} images left out, which are not of exactly one class"
-        )
-    elif left_out:
-        problems.append(f"{name}: {some([line.where for line in left_out])}: no label")
+    lines = [line for file in table.files for line in _lines(folder, file, table, classes)]
+    usable = [line for line in lines if _is_usable(line, classes)]
+    notices, problems = _left_out(name, table, classes, lines)
+    if not usable:
+        raise DataError([*problems, *notices, f"{name}: {', '.join(table.files)} lists no image"][0])
     wrong = [line.where for line in usable if table.split and line.split not in SPLITS]
     if wrong:
         problems.append(f"{name}: {some(wrong)}: the split is none of {', '.join(SPLITS)}")
-    groups = _groups(folder, table.groups) if table.groups else {}
+    groups = _groups(folder, table.groups) if table.groups else {line.image: line.group for line in usable}
+    alone = [line.image for line in usable if not groups.get(line.image)]
+    if 0 < len(alone) < len(usable):
+        notices.append(f"{name}: {len(alone):,} images have no group, and are one of their own: {some(alone)}")
     records = [
-        Record(
-            line.image + table.suffix,
-            line.labels[0],
-            group=groups.get(line.image, "") if table.groups else line.group,
-            split=SPLITS.get(line.split, -1),
-        )
+        Record(line.image + table.suffix, line.labels[0], groups.get(line.image, ""), SPLITS.get(line.split, -1))
         for line in usable
     ]
     found = find_in(folder, table.images) if table.images else find_listed(folder, records)
@@ -69,34 +61,55 @@ def open_table(name: str, folder: Path, table: Table, classes: Sequence[str] = (
     return open_listed(name, folder, records, found, classes=classes, notices=notices, problems=problems)
 
 
-def _lines(path: Path, table: Table, classes: Sequence[str]) -> Iterator[Line]:
-    labels = list(classes) if table.one_hot else [table.label]
-    columns = [table.image, *labels, *filter(None, [table.group, table.split])]
-    rows = _cells(path, columns)
-    _, header = next(rows)
-    place = {column: header.index(column) for column in columns}
-    take = _one_hot([place[k] for k in labels], labels) if table.one_hot else _split_up(place[table.label], table)
-    for where, cells in rows:
-        group = cells[place[table.group]] if table.group else ""
-        split = cells[place[table.split]].lower() if table.split else ""
-        yield Line(where, cells[place[table.image]], take(cells), group, split)
+def _is_usable(line: Line, classes: Sequence[str]) -> bool:
+    return bool(line.image) and len(line.labels) == 1 and (not classes or line.labels[0] in classes)
 
 
-def _one_hot(places: Sequence[int], names: Sequence[str]) -> Callable[[Sequence[str]], tuple[str, ...]]:
-    """Which of the columns are not 0. What is no number counts as no label."""
+def _left_out(name: str, table: Table, classes: Sequence[str], lines: Sequence[Line]) -> tuple[list[str], list[str]]:
+    """What to say of lines that are not usable, as notices and as problems."""
+    left_out = [line.where for line in lines if not _is_usable(line, classes)]
+    if not left_out:
+        return [], []
+    if table.one_hot:
+        return [], [f"{name}: {some(left_out)}: an image needs exactly one label, these have none or several"]
+    if classes or table.separator:
+        few = f"{len(left_out):,} of {len(lines):,} images left out, which are not of exactly one class"
+        return [f"{name}: {few}"], []
+    return [], [f"{name}: {some(left_out)}: no {table.image} or no {table.label}"]
+
+
+def _lines(folder: Path, file: str, table: Table, classes: Sequence[str]) -> Iterator[Line]:
+    labels = classes if table.one_hot else (table.label,)
+    take = _one_hot(labels) if table.one_hot else _split_up(table.separator)
+    optional = [column for column in (table.group, table.split) if column]
+    for where, (image, *cells) in _table(folder / file, [table.image, *labels, *optional]):
+        more = dict(zip(optional, cells[len(labels) :], strict=True))
+        yield Line(
+            where,
+            image if table.images else tidy(image, folder),
+            take(cells[: len(labels)]),
+            more.get(table.group, ""),
+            more.get(table.split, "").lower(),
+        )
+
+
+def _one_hot(names: Sequence[str]) -> Callable[[Sequence[str]], tuple[str, ...]]:
+    """Which of the columns are not 0. Where one is no number, none is."""
 
     def take(cells: Sequence[str]) -> tuple[str, ...]:
         try:
-            return tuple(name for name, k in zip(names, places, strict=True) if float(cells[k]) != 0)
+            values = [float(cell) for cell in cells]
         except ValueError:
             return ()
+        finite = all(map(math.isfinite, values))
+        return tuple(name for name, value in zip(names, values, strict=True) if finite and value != 0)
 
     return take
 
 
-def _split_up(place: int, table: Table) -> Callable[[Sequence[str]], tuple[str, ...]]:
+def _split_up(separator: str) -> Callable[[Sequence[str]], tuple[str, ...]]:
     def take(cells: Sequence[str]) -> tuple[str, ...]:
-        labels = cells[place].split(table.separator) if table.separator else [cells[place]]
+        labels = cells[0].split(separator) if separator else cells
         return tuple(label for label in labels if label)
 
     return take
@@ -105,36 +118,53 @@ def _split_up(place: int, table: Table) -> Callable[[Sequence[str]], tuple[str, 
 def _groups(folder: Path, table: GroupTable) -> dict[str, str]:
     """The group of each image by the table of its own; none where that is not there."""
     path = folder / table.file
-    if not path.is_file():
-        return {}
-    rows = _cells(path, [table.image, table.group])
-    _, header = next(rows)
-    image, group = header.index(table.image), header.index(table.group)
-    return {cells[image]: cells[group] for _, cells in rows}
+    groups: dict[str, str] = {}
+    if path.is_file():
+        for where, (image, group) in _table(path, [table.image, table.group]):
+            if groups.setdefault(image, group) != group:
+                raise DataError(f"{path}: {where}: {image} was of another {table.group} before; leave the right one")
+    return groups
 
 
-def _cells(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """The lines of a CSV file, each with where it stands: the header first, then all that are not blank.
+def _table(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """Where each line of a CSV file stands, and its cells in `columns`.
 
-    Raises `DataError` where one of the columns `needed` is missing, or a line has another number of cells.
+    Raises `DataError` where a column is missing or there twice, or a line has another number of cells. Cells that are
+    empty, at the end of all lines or some, do not count (ChestX-ray8 has them).
     """
+    records = _records(path)
+    _, header = next(records, (1, []))
+    counts = {column: header.count(column) for column in columns}
+    faults = [f"{n} columns {column!r}" if n else f"no column {column!r}" for column, n in counts.items() if n != 1]
+    if faults:
+        found = f"its columns, separated by commas, are {some([repr(column) for column in header], 12)}"
+        raise DataError(f"{path}: has {some(faults)}, one is needed; {found if header else 'it is empty'}")
+    n_cells = max(k for k, column in enumerate(header, 1) if column)
+    places = [header.index(column) for column in columns]
+    for line, cells in records:
+        if len(cells) < n_cells or any(cells[n_cells:]):
+            raise DataError(
+                f"{path}: line {line} has {len(cells)} cells, the header {n_cells}; a comma in a name needs quotes "
+                "around the name"
+            )
+        used = [cells[place] for place in places]
+        if any(len(cell) > LONGEST or "\n" in cell or "\r" in cell for cell in used):
+            raise DataError(
+                f"{path}: line {line} has a name or label of several lines or more than {LONGEST:,} characters; is a "
+                "quote missing?"
+            )
+        yield f"{path.name} line {line}", used
+
+
+def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The records of a CSV file that are not blank, each with the line it begins on."""
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    line = 1
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = [cell.strip() for cell in next(reader, [])]
-            missing = [column for column in needed if column not in header]
-            if missing:
-                found = ", ".join(header) or "none"
-                raise DataError(f"{path}: has no column {', '.join(map(repr, missing))}; its columns are {found}")
-            yield f"{path.name} line 1", header
-            for cells in reader:
-                if not any(cells):
-                    continue
-                where = f"{path.name} line {reader.line_num}"
-                if len(cells) != len(header):
-                    raise DataError(f"{path}: line {reader.line_num} has {len(cells)} cells, the header {len(header)}")
-                yield where, [cell.strip() for cell in cells]
-    except OSError as problem:
-        raise DataError(f"{path}: this table cannot be read: {problem.strerror}") from problem
-    except (csv.Error, UnicodeDecodeError) as problem:
-        raise DataError(f"{path}: not a CSV file in UTF-8: {problem}") from problem
+        for record in reader:
+            cells = [cell.strip() for cell in record]
+            if any(cells):
+                yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as problem:
+        raise DataError(f"{path}: line {line}: no CSV: {problem}; look at its quotes and commas") from problem

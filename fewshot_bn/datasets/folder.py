@@ -53,9 +53,16 @@ def open_class_folders(name: str, folder: Path, class_names: Sequence[str]) -> D
 def class_folders(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+            return sorted(entry.name for entry in entries if _is_folder(entry) and not entry.name.startswith("."))
     except OSError as problem:
         raise DataError(f"{folder}: this folder cannot be read: {problem.strerror}") from problem
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads in circles
+        return False
 
 
 def _row(label: int, split: int, path: str, state: os.stat_result) -> Row:

@@ -1,13 +1,18 @@
 """Images that a table names one by one: from its records, and the files found beside it, to a `Dataset`."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from fewshot_bn.datasets.dataset import Dataset
 from fewshot_bn.datasets.rows import IMAGE_SUFFIXES, Row, assemble, kept_classes
 from fewshot_bn.errors import DataError, some
+
+CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # what no text holds
+LONGEST = 1000  # characters of a name or a label
 
 
 class Record(NamedTuple):
@@ -49,20 +54,20 @@ def open_listed(
         problems.append(f"{name}: {some(repeated)}: listed more than once; leave one line for each image")
     if found.twice:
         problems.append(f"{name}: {some(found.twice)}: there more than once, and not the same; remove the wrong ones")
-    absent = [record.image for record in records if record.image not in found.files]
-    if absent:
-        text = f"{name}: {len(absent):,} images are listed but not in {folder}: {some(absent)}"
-        (notices if classes else problems).append(text)
-    listed = {record.image for record in records}
     rows = [
         Row(label_of[r.label], r.image, path, state.st_size, state.st_mtime_ns, r.split, r.group)
         for r in records
         if r.image in found.files
         for path, state in [found.files[r.image]]
     ]
-    if not rows:
-        raise DataError(f"{name}: none of the {len(listed):,} images that are listed is in {folder}")
-    return assemble(name, folder, *kept_classes(names, rows), notices=notices, problems=problems)
+    kept_names, kept_rows = kept_classes(names, rows)
+    absent = [record.image for record in records if record.image not in found.files]
+    if absent:
+        text = f"{name}: {len(absent):,} of {len(records):,} images are listed but not in {folder}: {some(absent)}"
+        if len(kept_names) < 2:
+            raise DataError(f"{text}; those that are there are of {len(kept_names)} classes, at least 2 are needed")
+        (notices if classes else problems).append(text)
+    return assemble(name, folder, kept_names, kept_rows, notices=notices, problems=problems)
 
 
 def not_listed(name: str, found: Found, listed: Iterable[str]) -> list[str]:
@@ -74,41 +79,75 @@ def not_listed(name: str, found: Found, listed: Iterable[str]) -> list[str]:
 def find_in(folder: Path, patterns: Sequence[str]) -> Found:
     """The image files in the folders below `folder` that fit the patterns, by file name."""
     files: dict[str, tuple[str, os.stat_result]] = {}
-    twice = []
+    twice = set()
     for place in sorted({place for pattern in patterns for place in folder.glob(pattern) if place.is_dir()}):
+        part = place.relative_to(folder).as_posix()
         for name, state in images_in(place):
             if name in files and files[name][1].st_size != state.st_size:
-                twice.append(name)
-            files.setdefault(name, (f"{place.relative_to(folder).as_posix()}/{name}", state))
-    return Found(files, twice)
+                twice.add(name)
+            files.setdefault(name, (f"{part}/{name}", state))
+    return Found(files, sorted(twice))
 
 
 def find_listed(folder: Path, records: Iterable[Record]) -> Found:
     """The files whose paths, relative to `folder`, the records give; and the images beside those."""
+    images = {record.image for record in records}
     files: dict[str, tuple[str, os.stat_result]] = {}
-    for path in {record.image for record in records}:
-        try:
-            state = (folder / path).stat()
-        except (OSError, ValueError):
-            continue
-        if (folder / path).is_file():
-            files[path] = (path, state)
-    for part in sorted({os.path.split(path)[0] for path in files}):
-        for name, state in images_in(folder / part):
-            path = f"{part}/{name}" if part else name
-            files.setdefault(path, (path, state))
+    for part in sorted({os.path.dirname(image) for image in images}):  # noqa: PTH120 - of 100,000, soon
+        if is_there(folder / part, stat.S_ISDIR):
+            for name, state in images_in(folder / part):
+                path = f"{part.rstrip('/')}/{name}" if part else name
+                files[path] = (path, state)
+    for image in images - files.keys():  # of another suffix, hidden, or in a file system that takes a for A
+        there = is_there(folder / image, stat.S_ISREG)
+        if there:
+            files[image] = (image, there)
     return Found(files)
 
 
 def images_in(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """The image files of a folder itself. Raises `DataError` where it cannot be read, or for a broken link."""
+    """The image files of a folder itself; links that lead nowhere are none. Raises `DataError` where it is closed."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.lower().endswith(IMAGE_SUFFIXES) and not entry.name.startswith("."):
+                if entry.name.lower().endswith(IMAGE_SUFFIXES) and not entry.name.startswith(".") and entry.is_file():
                     yield entry.name, entry.stat()
     except OSError as problem:
         raise DataError(f"{problem.filename}: this folder or file cannot be read: {problem.strerror}") from problem
+
+
+def is_there(path: Path, kind: Callable[[int], bool]) -> os.stat_result | None:
+    """The state of what has this path, if it is of this kind. Raises `DataError` where that may not be known."""
+    try:
+        state = path.stat()
+    except PermissionError as problem:
+        raise DataError(f"{path}: this folder or file cannot be read: {problem.strerror}") from problem
+    except (OSError, ValueError):
+        return None
+    return state if kind(state.st_mode) else None
+
+
+def tidy(path: str, folder: Path) -> str:
+    """A path as it counts: without `./` and `//`, and relative to `folder` where it lies in it."""
+    if path and ".." not in path:  # what that leads to, links decide
+        path = os.path.normpath(path)
+    return path.removeprefix(f"{folder.absolute()}/") if path.startswith("/") else path
+
+
+def read_text(path: Path) -> str:
+    """The text of a table or list. Raises `DataError` where it cannot be read, or is no text in UTF-8."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as problem:
+        raise DataError(f"{path}: this file cannot be read: {problem.strerror}") from problem
+    except UnicodeDecodeError as problem:
+        line = problem.object.count(b"\n", 0, problem.start) + 1
+        raise DataError(f"{path}: line {line} is not in UTF-8; save this file again as text in UTF-8") from problem
+    control = CONTROL.search(text)
+    if control:
+        line = text.count("\n", 0, control.start()) + 1
+        raise DataError(f"{path}: line {line} holds {control[0]!r}; save this file again as text in UTF-8")
+    return text
 
 
 def _repeated(records: Iterable[Record]) -> list[str]:

@@ -1,10 +1,16 @@
 """A plain list beside an image folder: lines `IMG_NAME CLASS_NUMBER`; names may hold spaces."""
 
+import io
+import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from fewshot_bn.datasets.dataset import Dataset
-from fewshot_bn.datasets.listed import Found, Record, find_listed, not_listed, open_listed
+from fewshot_bn.datasets.folder import class_folders
+from fewshot_bn.datasets.listed import LONGEST, Record, find_listed, is_there, not_listed, open_listed, read_text, tidy
 from fewshot_bn.errors import DataError, some
+
+MOST_DIGITS = 18
 
 
 def open_list(path: Path) -> Dataset:
@@ -12,31 +18,25 @@ def open_list(path: Path) -> Dataset:
 
     Raises `DataError` for a line without a class number.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as problem:
-        raise DataError(f"{path}: this list cannot be read: {problem.strerror}") from problem
-    except UnicodeDecodeError as problem:
-        raise DataError(f"{path}: this list is not in UTF-8: {problem}") from problem
-    records, wrong = [], []
-    for number, line in enumerate(lines, 1):
+    listed, wrong = [], []
+    for number, line in enumerate(io.StringIO(read_text(path), newline=None), 1):
         *name, label = line.strip().rsplit(maxsplit=1) or [""]
-        if name and label.isascii() and label.isdigit():
-            records.append(Record(name[0], str(int(label))))
+        if name and label.isascii() and label.isdigit() and len(label) <= MOST_DIGITS and len(name[0]) <= LONGEST:
+            listed.append((name[0], str(int(label))))
         elif line.strip():
-            wrong.append(f"line {number}")
-    if wrong or not records:
-        found = some(wrong) if wrong else "nothing"
-        raise DataError(f"{path}: {found} found, lines of the form IMG_NAME CLASS_NUMBER are needed")
-    folder, found_files = _find(path.parent, records)
+            wrong.append(f"line {number}: {line.strip()[:60]!r}")
+    if wrong or not listed:
+        found = some(wrong) or "nothing"
+        raise DataError(f"{path}: found {found}; lines of the form IMG_NAME CLASS_NUMBER are needed")
+    folder = _holding(path.parent, [image for image, _ in listed])
+    records = [Record(tidy(image, folder), label) for image, label in listed]
+    found_files = find_listed(folder, records)
     notices = not_listed(path.stem, found_files, (record.image for record in records))
     return open_listed(path.stem, folder, records, found_files, notices=notices)
 
 
-def _find(folder: Path, records: list[Record]) -> tuple[Path, Found]:
+def _holding(folder: Path, images: Sequence[str]) -> Path:
     """The folder that holds most of the images: that of the list, or one in it."""
-    listed = [record.image for record in records]
-    here = [folder, *sorted(place for place in folder.iterdir() if place.is_dir() and not place.name.startswith("."))]
-    sample = listed[:: max(1, len(listed) // 100)]
-    best = max(here, key=lambda place: sum((place / name).is_file() for name in sample))
-    return best, find_listed(best, records)
+    places = [folder, *(folder / name for name in class_folders(folder))]
+    sample = images[:: max(1, len(images) // 100)]
+    return max(places, key=lambda place: sum(is_there(place / image, stat.S_ISREG) is not None for image in sample))

@@ -60,7 +60,7 @@ def assemble(
         class_names=tuple(class_names),
         labels=np.array(labels, np.int64),
         ids=ids,
-        read=FileReader(folder, tuple(row.path for row in rows)),
+        read=FileReader(folder.absolute(), tuple(row.path for row in rows)),
         fingerprint=fingerprint,
         stamp=digest([fingerprint, *(row.modified_ns for row in rows)]),
         notices=tuple(notices),

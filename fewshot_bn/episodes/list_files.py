@@ -41,11 +41,9 @@ def read_list(path: Path) -> EpisodeList:
     """Read a list. Raises `DataError` where it is not a whole one."""
     try:
         content = path.read_bytes()
-        text = content.decode("utf-8")
+        text = content.decode("utf-8", "surrogateescape")
     except OSError as problem:
         raise DataError(f"{path}: this list cannot be read: {problem.strerror}") from problem
-    except UnicodeDecodeError as problem:
-        raise DataError(f"{path}: this list of episodes is not in UTF-8: {problem}") from problem
     try:
         header, listed = _from_csv(text) if path.suffix.lower() == ".csv" else _from_json_lines(text)
         ranks = header.get("images") == "rank"
@@ -55,7 +53,7 @@ def read_list(path: Path) -> EpisodeList:
         if header and header["n_episodes"] != len(listed):
             raise ValueError(f"{len(listed)} of {header['n_episodes']} episodes are there")  # noqa: TRY301
         _ = result.shape
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, UsageError) as problem:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, csv.Error, UsageError) as problem:
         raise DataError(f"{path}: not a list of episodes, or a damaged one: {problem}") from problem
     return result
 
@@ -114,10 +112,14 @@ def _from_json_lines(text: str) -> tuple[dict[str, Any], list[ListedEpisode]]:
     header, *lines = map(json.loads, text.splitlines())
     if header["format"] != FORMAT:
         raise ValueError(f"its format is {header['format']!r}, this version reads {FORMAT!r}")
+    if not all(type(name) is str and type(n) is int for name, n in header["classes"].items()):
+        raise ValueError("its classes are not names with numbers of images")
     kind = int if header["images"] == "rank" else str
     listed = [
         ListedEpisode(tuple(line["classes"]), *(tuple(map(tuple, line[role])) for role in ROLES)) for line in lines
     ]
+    if not all(type(name) is str for episode in listed for name in episode.classes):
+        raise ValueError("the classes of its episodes are not all names")
     if not all(type(image) is kind for episode in listed for role in ROLES for _, image in episode.images(role)):
         raise ValueError(f"its images are not all of the kind that its header says: {header['images']}")
     return header, listed
