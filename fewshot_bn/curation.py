@@ -10,7 +10,16 @@ import numpy as np
 
 from fewshot_bn import catalogue, paths
 from fewshot_bn.console import progress, speaker
-from fewshot_bn.datasets import Dataset, DatasetCard, card_of, find_tree, open_dataset, read_dataset_card, shipped_cards
+from fewshot_bn.datasets import (
+    Dataset,
+    DatasetCard,
+    Finding,
+    card_of,
+    find_tree,
+    open_dataset,
+    read_dataset_card,
+    shipped_cards,
+)
 from fewshot_bn.downloads import check_free
 from fewshot_bn.errors import DataError, UsageError, unknown
 from fewshot_bn.fetching import archives, by_hand, fetch_all, is_begun
@@ -121,7 +130,9 @@ def _print_sizes(dataset: Dataset, card: DatasetCard | None) -> None:
 def _print_report(found: Report) -> None:
     for kind, findings in (("note", found.notes), ("wrong", found.wrong)):
         for finding in findings:
-            print("\n".join([f"{kind}: {finding.title}", *(f"  {case}" for case in finding.cases)]))
+            cases = finding.cases if isinstance(finding, Finding) else ()
+            more = [f"  {case}" for case in cases if case not in finding]  # the others are named already
+            print("\n".join([f"{kind}: {finding}", *more]))
     things = "1 thing is" if len(found.wrong) == 1 else f"{len(found.wrong)} things are"
     print(f"{things} wrong" if found.wrong else "nothing is wrong")
 

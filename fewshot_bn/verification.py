@@ -8,16 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fewshot_bn.datasets import Dataset, DatasetCard, differences
+from fewshot_bn.datasets import Dataset, DatasetCard, Finding, differences
 from fewshot_bn.pixels import decoded, reason_of, unreadable
 from fewshot_bn.workers import map_rows
-
-
-class Finding(NamedTuple):
-    """What was found of a kind: a title, then a line for each case."""
-
-    title: str
-    cases: tuple[str, ...] = ()
 
 
 class Examined(NamedTuple):
@@ -30,10 +23,10 @@ class Examined(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What is wrong with a dataset, and what else a person should know of it."""
+    """What is wrong with a dataset, and what else a person should know of it; a `Finding` has cases."""
 
-    wrong: tuple[Finding, ...]
-    notes: tuple[Finding, ...]
+    wrong: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +66,8 @@ def report(dataset: Dataset, card: DatasetCard | None, examined: Iterable[Examin
     """
     off_card = tuple(differences(card, dataset)) if card else ()
     by_row = sorted(examined)
-    wrong = [Finding(text) for text in (*dataset.problems, *off_card)]
-    notes = [Finding(text) for text in dataset.notices if text not in off_card]
+    wrong = [*dataset.problems, *off_card]
+    notes = [text for text in dataset.notices if text not in off_card]
     bad = [f"{dataset.ids[row]}: {reason}" for row, _, reason in by_row if reason]
     wrong += _finding(bad, "image cannot be read", "images cannot be read")
     same = "the same byte for byte"

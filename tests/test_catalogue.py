@@ -33,19 +33,20 @@ def test_the_table_has_a_row_of_the_same_length_for_every_card():
     assert {len(row) for row in (header, line, *rows)} == {len(header)}
     assert [row[0] for row in rows] == [f"`{name}`" for name in shipped_cards()]
     by_name = {row[0]: row for row in rows}
-    assert by_name["`eurosat`"][2:] == ["10", "27,000", "MIT", "`EuroSAT/2750/<class>/<class>_<k>.jpg`"]
-    assert by_name["`digits`"][-1] == "nowhere: embedded"
+    assert by_name["`eurosat`"][2:] == ["10", "27,000", "MIT", "`fetch`"]
+    assert by_name["`digits`"][-1] == "embedded"
+    assert by_name["`isic`"][-1] == "by hand"
     assert by_name["`voc2007`"][3] == "?"
 
 
 def test_text_of_a_card_that_would_break_the_table_is_kept_in_its_cell(monkeypatch):
     plain = cards()[0]
-    odd = replace(plain, note="one | two\n| three |", licence="a|b", tree="<a|b>/x")
+    odd = replace(plain, title="one | two\n| three |", licence="a|b")
     monkeypatch.setattr(catalogue, "cards", lambda: [odd, plain])
     first, second = rows_of(markdown())[2:]
     assert len(first) == len(second)
-    assert first[1].endswith(r". one \| two \| three \|")
-    assert (first[4], first[5]) == (r"a\|b", r"`<a\|b>/x`")
+    assert first[1].startswith(r"[one \| two \| three \|](")
+    assert first[4] == r"a\|b"
     assert len(markdown().splitlines()) == 4
 
 

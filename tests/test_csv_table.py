@@ -1,5 +1,6 @@
 """Tables of a user's own, and generated trees in the published layouts of ISIC 2018 and ChestX-ray8."""
 
+import io
 import os
 import shutil
 from pathlib import Path
@@ -61,7 +62,9 @@ def test_columns_are_found_by_name_and_others_may_hold_anything(table):
 
 
 def test_groups_and_splits_are_read_where_their_columns_are_there(table):
-    text = "path,group,split,label\nim/b.png,p1,test,x\nim/a.png,p2,Train,x\nim/c d.png,p1,VAL,y\nim/e, f.png,p3,train,y\n"
+    text = (
+        "path,group,split,label\nim/b.png,p1,test,x\nim/a.png,p2,Train,x\nim/c d.png,p1,VAL,y\nim/e, f.png,p3,train,y\n"
+    )
     dataset = open_dataset(table(text.replace("im/e, f.png", '"im/e, f.png"')))
     assert dataset.ids == ("im/a.png", "im/b.png", "im/c d.png", "im/e, f.png")
     assert dataset.groups == ("p2", "p1", "p1", "p3")
@@ -141,15 +144,24 @@ UNREADABLE = {
     "line break in the header": ('"pa\nth",label\n', rf"{COLUMNS} 'pa\\nth', 'label'"),
     "thousands of columns": (",".join(map(str, range(5000))), f"{COLUMNS} '0', .* and 4,988 more"),
     "a column twice": ("path,label,label\nim/a.png,x,y\n", "has 2 columns 'label', one is needed"),
-    "too few cells": (OK + "im/c d.png\n", "mine.csv: line 4 has 1 cells, the header 2; a comma in a name needs quotes"),
+    "too few cells": (
+        OK + "im/c d.png\n",
+        "mine.csv: line 4 has 1 cells, the header 2; a comma in a name needs quotes",
+    ),
     "too many cells": (OK + "im/e, f.png,x\n", "line 4 has 3 cells, the header 2"),
     "cells after several lines": ('path,label,n\nim/a.png,x,"a\nb"\nim/b.png,y\n', "line 4 has 2 cells"),
-    "a quote that does not close": (OK + '"im/c d.png,x\n', "line 4: no CSV: unexpected end of data; look at its quotes"),
+    "a quote that does not close": (
+        OK + '"im/c d.png,x\n',
+        "line 4: no CSV: unexpected end of data; look at its quotes",
+    ),
     "a quote that closes too early": (OK + '"im/c d.png"x,x\n', "line 4: no CSV: ',' expected after"),
     "a quote over lines": (OK + '"im/c\n d.png",x\n', "line 4 has a name or label of several lines or more than 1,000"),
     "a huge cell": (OK + "x" * 200_000 + ",x\n", "line 4: no CSV: field larger than field limit"),
     "a long label": (OK + "im/c d.png," + "x" * 2000, "line 4 has a name or label of several lines or more than 1,000"),
-    "a long number": (OK + "im/c d.png," + "9" * 5000, "line 4 has a name or label of several lines or more than 1,000"),
+    "a long number": (
+        OK + "im/c d.png," + "9" * 5000,
+        "line 4 has a name or label of several lines or more than 1,000",
+    ),
     "Latin-1": ((OK + "im/c d.png,\xe9\n").encode("latin-1"), "line 4 is not in UTF-8; save this file again"),
     "UTF-16": (OK.encode("utf-16"), "line 1 is not in UTF-8"),
     "UTF-16 without a mark": (OK.encode("utf-16-le"), r"line 1 holds '\\x00'; save this file again as text in UTF-8"),
@@ -206,7 +218,9 @@ def test_problems_are_errors_that_can_be_looked_at(table, text, message):
 
 
 def test_several_problems_are_counted(table):
-    with pytest.raises(DataError, match=r"no label \(and 1 more problems\); python -m fewshot_bn.data verify .*mine.csv"):
+    with pytest.raises(
+        DataError, match=r"no label \(and 1 more problems\); python -m fewshot_bn.data verify .*mine.csv"
+    ):
         open_dataset(table(OK + "im/c d.png,\nno.png,x\n"))
 
 
@@ -268,7 +282,9 @@ def test_the_classes_of_isic_have_the_order_of_its_card(tmp_path, columns, place
     assert dataset.ids == ("ISIC_4.jpg", "ISIC_1.jpg", "ISIC_2.jpg", "ISIC_5.jpg", "ISIC_3.jpg")
     assert dataset.labels.tolist() == [0, 1, 1, 2, 3]
     assert dataset.groups is None
-    assert dataset.notices == ("isic: a subset: 5 of 10,015 images (MEL 1 of 1,113, NV 2 of 6,705, BCC 0 of 514 and 4 more)",)
+    assert dataset.notices == (
+        "isic: a subset: 5 of 10,015 images (MEL 1 of 1,113, NV 2 of 6,705, BCC 0 of 514 and 4 more)",
+    )
 
 
 def test_the_lesions_of_isic_are_groups(tmp_path):
@@ -286,7 +302,10 @@ def test_the_lesions_of_isic_are_groups(tmp_path):
     ("text", "message"),
     [
         ("image,lesion\nISIC_1,HAM_1\n", "LesionGroupings.csv: has no column 'lesion_id'"),
-        ("image,lesion_id\nISIC_1,HAM_1\nISIC_1,HAM_2\n", "LesionGroupings.csv line 3: ISIC_1 was of another lesion_id"),
+        (
+            "image,lesion_id\nISIC_1,HAM_1\nISIC_1,HAM_2\n",
+            "LesionGroupings.csv line 3: ISIC_1 was of another lesion_id",
+        ),
     ],
 )
 def test_lesions_that_cannot_be_read(tmp_path, text, message):
@@ -447,5 +466,5 @@ def test_the_real_chestx_subset():
         pixels = pixels_of(dataset.read(row), Preprocessing(64, 64))
         assert pixels.shape == (64, 64, 3)
         assert (pixels == pixels[:, :, :1]).all()
-        modes.add(Image.open(dataset.read.folder / dataset.read.paths[row]).mode)
+        modes.add(Image.open(io.BytesIO(dataset.read(row))).mode)
     assert "RGBA" in modes

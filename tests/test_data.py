@@ -197,6 +197,16 @@ def test_verify_of_clean_files(run):
     assert "  9  180  of 180\nnothing is wrong\n" in out
 
 
+def test_verify_names_every_case_also_where_the_sentence_names_the_first(here, capsys):
+    for i in range(6):
+        (here / "shapes" / "c" / f"{i}.png").write_bytes(b"")
+    assert main(["verify", "shapes"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    start = next(i for i, line in enumerate(lines) if "empty (0 bytes); get these" in line)
+    assert "c/0.png, c/1.png, c/2.png and 3 more" in lines[start]
+    assert lines[start + 1 : start + 4] == ["  c/3.png", "  c/4.png", "  c/5.png"]
+
+
 def test_verify_says_all_that_is_wrong_at_once(run):
     damage("c/3.png", "d e/1.png")
     Path("shapes/c/4.png").write_bytes(b"")

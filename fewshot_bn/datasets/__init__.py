@@ -13,7 +13,7 @@ from fewshot_bn.datasets import arrays
 from fewshot_bn.datasets.arrays import open_arrays
 from fewshot_bn.datasets.card import DatasetCard, read_dataset_card, shipped_cards
 from fewshot_bn.datasets.csv_table import open_csv, open_table
-from fewshot_bn.datasets.dataset import Dataset, digest
+from fewshot_bn.datasets.dataset import Dataset, Finding, digest
 from fewshot_bn.datasets.digits import open_digits
 from fewshot_bn.datasets.folder import class_folders, open_class_folders, open_folder
 from fewshot_bn.datasets.name_list import open_list
@@ -23,6 +23,7 @@ from fewshot_bn.errors import DataError, UsageError, some, unknown
 __all__ = [
     "Dataset",
     "DatasetCard",
+    "Finding",
     "card_of",
     "differences",
     "find_tree",

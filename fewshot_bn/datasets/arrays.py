@@ -230,9 +230,8 @@ def _open_hdf5(path: Path) -> dict[str, Any]:
 
     # A row of a compressed file may lie in hundreds of chunks, which hold the rows after it too.
     file = h5py.File(path, "r", rdcc_nbytes=2**26, rdcc_nslots=100_003)
-    return {
-        k: item for k, item in file.items() if isinstance(item, h5py.Dataset) and None not in (item.shape, item.dtype)
-    }
+    items = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
+    return {name: item for name, item in items.items() if item.shape is not None and item.dtype.kind}
 
 
 def _load_npz(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fewshot_bn.datasets.card import GroupTable, Table
-from fewshot_bn.datasets.dataset import Dataset
+from fewshot_bn.datasets.dataset import Dataset, Finding
 from fewshot_bn.datasets.listed import LONGEST, Record, find_in, find_listed, not_listed, open_listed, read_text, tidy
 from fewshot_bn.datasets.rows import SPLITS
 from fewshot_bn.errors import DataError, some
@@ -47,11 +47,13 @@ def open_table(name: str, folder: Path, table: Table, classes: Sequence[str] = (
         raise DataError([*problems, *notices, f"{name}: {', '.join(table.files)} lists no image"][0])
     wrong = [line.where for line in usable if table.split and line.split not in SPLITS]
     if wrong:
-        problems.append(f"{name}: {some(wrong)}: the split is none of {', '.join(SPLITS)}")
+        text = f"{name}: {some(wrong)}: the split is none of {', '.join(SPLITS)}"
+        problems.append(Finding(text, wrong))
     groups = _groups(folder, table.groups) if table.groups else {line.image: line.group for line in usable}
     alone = [line.image for line in usable if not groups.get(line.image)]
     if 0 < len(alone) < len(usable):
-        notices.append(f"{name}: {len(alone):,} images have no group, and are one of their own: {some(alone)}")
+        text = f"{name}: {len(alone):,} images have no group, and are one of their own: {some(alone)}"
+        notices.append(Finding(text, alone))
     records = [
         Record(line.image + table.suffix, line.labels[0], groups.get(line.image, ""), SPLITS.get(line.split, -1))
         for line in usable
@@ -71,11 +73,12 @@ def _left_out(name: str, table: Table, classes: Sequence[str], lines: Sequence[L
     if not left_out:
         return [], []
     if table.one_hot:
-        return [], [f"{name}: {some(left_out)}: an image needs exactly one label, these have none or several"]
+        text = f"{name}: {some(left_out)}: an image needs exactly one label, these have none or several"
+        return [], [Finding(text, left_out)]
     if classes or table.separator:
         few = f"{len(left_out):,} of {len(lines):,} images left out, which are not of exactly one class"
         return [f"{name}: {few}"], []
-    return [], [f"{name}: {some(left_out)}: no {table.image} or no {table.label}"]
+    return [], [Finding(f"{name}: {some(left_out)}: no {table.image} or no {table.label}", left_out)]
 
 
 def _lines(folder: Path, file: str, table: Table, classes: Sequence[str]) -> Iterator[Line]:

@@ -12,6 +12,17 @@ from numpy import ndarray
 Metric = Literal["top-1", "mean-per-class", "map"]
 
 
+class Finding(str):
+    """What is to be said of a dataset, as a sentence that may name the first cases; `cases` are all of them."""
+
+    cases: tuple[str, ...]
+
+    def __new__(cls, text: str, cases: Iterable[str] = ()) -> "Finding":
+        finding = super().__new__(cls, text)
+        finding.cases = tuple(cases)
+        return finding
+
+
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """Labelled images, sorted by class index and then by id, so that row numbers mean the same everywhere.
@@ -24,7 +35,7 @@ class Dataset:
     `groups` names what each image is of, e.g. the lesion or the patient, where the files say so; `metric` is what
     many-shot work on this dataset reports, `first_resize_px` what preset cdfsl resizes its images to first.
     `notices` are things a person should know of, such as "a subset: 1,000 of 27,000 images"; `problems` are what keeps
-    the dataset from being used, such as empty files.
+    the dataset from being used, such as empty files. A `Finding` among them knows all the cases that it speaks of.
     """
 
     name: str

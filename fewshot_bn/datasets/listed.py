@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from fewshot_bn.datasets.dataset import Dataset
+from fewshot_bn.datasets.dataset import Dataset, Finding
 from fewshot_bn.datasets.rows import IMAGE_SUFFIXES, Row, assemble, kept_classes
 from fewshot_bn.errors import DataError, some
 
@@ -51,9 +51,11 @@ def open_listed(
     label_of = {name: k for k, name in enumerate(names)}
     repeated = _repeated(records)
     if repeated:
-        problems.append(f"{name}: {some(repeated)}: listed more than once; leave one line for each image")
+        text = f"{name}: {some(repeated)}: listed more than once; leave one line for each image"
+        problems.append(Finding(text, repeated))
     if found.twice:
-        problems.append(f"{name}: {some(found.twice)}: there more than once, and not the same; remove the wrong ones")
+        text = f"{name}: {some(found.twice)}: there more than once, and not the same; remove the wrong ones"
+        problems.append(Finding(text, found.twice))
     rows = [
         Row(label_of[r.label], r.image, path, state.st_size, state.st_mtime_ns, r.split, r.group)
         for r in records
@@ -66,14 +68,15 @@ def open_listed(
         text = f"{name}: {len(absent):,} of {len(records):,} images are listed but not in {folder}: {some(absent)}"
         if len(kept_names) < 2:
             raise DataError(f"{text}; those that are there are of {len(kept_names)} classes, at least 2 are needed")
-        (notices if classes else problems).append(text)
+        (notices if classes else problems).append(Finding(text, absent))
     return assemble(name, folder, kept_names, kept_rows, notices=notices, problems=problems)
 
 
 def not_listed(name: str, found: Found, listed: Iterable[str]) -> list[str]:
     """What to say of images that are there and that no line names."""
     extra = sorted(found.files.keys() - set(listed))
-    return [f"{name}: {len(extra):,} images are there but not listed, and left out: {some(extra)}"] if extra else []
+    text = f"{name}: {len(extra):,} images are there but not listed, and left out: {some(extra)}"
+    return [Finding(text, extra)] if extra else []
 
 
 def find_in(folder: Path, patterns: Sequence[str]) -> Found:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fewshot_bn.datasets.dataset import Dataset, digest
+from fewshot_bn.datasets.dataset import Dataset, Finding, digest
 from fewshot_bn.errors import DataError, some
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -52,7 +52,8 @@ def assemble(
     rows = sorted(rows, key=lambda row: (row.label, row.id))
     empty = [row.id for row in rows if row.n_bytes == 0]
     if empty:
-        problems = [*problems, f"{some(empty)} in {folder}: empty (0 bytes); get these files again or remove them"]
+        text = f"{some(empty)} in {folder}: empty (0 bytes); get these files again or remove them"
+        problems = [*problems, Finding(text, empty)]
     labels, ids = [row.label for row in rows], tuple(row.id for row in rows)
     fingerprint = digest([*class_names, *labels, *ids, *(row.n_bytes for row in rows)])
     return Dataset(

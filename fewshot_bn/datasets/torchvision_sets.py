@@ -18,7 +18,7 @@ from numpy import ndarray
 
 from fewshot_bn.datasets.arrays import encode
 from fewshot_bn.datasets.card import DatasetCard
-from fewshot_bn.datasets.dataset import Dataset, digest
+from fewshot_bn.datasets.dataset import Dataset, Finding, digest
 from fewshot_bn.datasets.rows import SPLITS, Row, assemble, kept_classes
 from fewshot_bn.datasets.torchvision_known import KNOWN, Known
 from fewshot_bn.errors import DataError, some, unknown
@@ -134,13 +134,12 @@ def _from_files(
     if not rows:
         raise _unreadable(card, folder, f"none of the {len(images):,} images that are listed is there")
     if absent:
-        problems.append(
-            f"{card.name}: {len(absent):,} of {len(images):,} images are listed but not in {folder}: {some(absent)}; "
-            "unpack the archive again"
-        )
+        text = f"{card.name}: {len(absent):,} of {len(images):,} images are listed but not in {folder}: {some(absent)}"
+        problems.append(Finding(f"{text}; unpack the archive again", absent))
     repeated = [path for path, n in Counter(row.path for row in rows).items() if n > 1]
     if repeated:
-        problems.append(f"{card.name}: {some(repeated)} in {folder}: listed more than once; unpack the archive again")
+        text = f"{card.name}: {some(repeated)} in {folder}: listed more than once; unpack the archive again"
+        problems.append(Finding(text, repeated))
     return assemble(card.name, folder, *kept_classes(class_names, rows), notices=notices, problems=problems)
 
 
