@@ -1,6 +1,7 @@
 """Arrays in HDF5 and NPZ files: what comes out is what was put in, and nothing else is let in."""
 
 import io
+import os
 import pickle
 import subprocess
 import sys
@@ -138,10 +139,12 @@ def test_splits_in_the_form_of_medmnist(stored, x):
     np.testing.assert_array_equal(pixels(dataset), x[ORDER])
 
 
-def test_the_fingerprint_tells_what_was_found(stored, x, tmp_path):
-    before = open_dataset(stored(images=x, labels=Y))
-    again = open_dataset(stored(images=x, labels=Y))
-    assert again.fingerprint == before.fingerprint
+def test_the_fingerprint_tells_what_was_found(stored, x):
+    path = stored(images=x, labels=Y)
+    before = open_dataset(path)
+    os.utime(path, (1, 1))
+    touched = open_dataset(path)
+    assert (touched.fingerprint, touched.stamp != before.stamp) == (before.fingerprint, True)
     other = open_dataset(stored(images=255 - x, labels=Y))  # a file of the same size
     assert other.fingerprint != before.fingerprint
 
@@ -279,6 +282,7 @@ HOSTILE = {
     "less than nothing": (npy(FORM.format("|u1", "(-1, 8, 8, 3)")), "cannot be read"),
     "no type": (npy(FORM.format("zork", "(1,)")), "cannot be read: descr is not a valid dtype"),
     "no header": (npy("{'descr': ((((("), "cannot be read"),
+    "a header without end": (npy(" " * 20_000), "cannot be read: Header info length"),
 }
 
 
@@ -289,8 +293,9 @@ def test_an_npz_that_lies(tmp_path, member, message):
     with zipfile.ZipFile(tmp_path / "mine.npz", "w") as archive:
         archive.writestr("images.npy", member)
         archive.writestr("labels.npy", labels.getvalue())
-    with pytest.raises(DataError, match=f"mine.npz: .*{message}"):
+    with pytest.raises(DataError, match=f"mine.npz: .*{message}") as caught:
         open_dataset(str(tmp_path / "mine.npz"))
+    assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("compressed", [False, True])

@@ -73,7 +73,7 @@ class ArrayFile:
             yield
         except DAMAGED as problem:
             reason = " ".join(str(problem).split()) or type(problem).__name__
-            if "allow_pickle" in reason:
+            if "Object arrays" in reason:
                 reason = (
                     "it holds pickled objects of Python, which could run code; write plain numbers and text instead"
                 )
