@@ -20,7 +20,6 @@ from fewshot_bn.datasets import (
     read_dataset_card,
     shipped_cards,
 )
-from fewshot_bn.downloads import check_free
 from fewshot_bn.errors import DataError, UsageError, unknown
 from fewshot_bn.fetching import archives, by_hand, fetch_all, is_begun
 from fewshot_bn.pixels import Preprocessing, with_geometry
@@ -143,25 +142,28 @@ def prepare(arguments: Namespace) -> int:
     store = Store(dataset, _geometry(arguments, dataset), paths.cache_root() / "stores")
     for notice in (*dataset.notices, *store.notices):
         say(f"note: {notice}")
-    n_missing, began = len(dataset) - store.n_filled, time.perf_counter()
-    _fill(store, dataset, quiet=arguments.quiet)
-    rate = n_missing / (time.perf_counter() - began)
-    now = f"{n_missing:,} decoded now, {rate:,.0f} per second" if n_missing else "none had to be decoded"
+    began = time.perf_counter()
+    n_decoded = _fill(store, dataset, quiet=arguments.quiet)
+    rate = n_decoded / (time.perf_counter() - began)
+    now = f"{n_decoded:,} decoded now, {rate:,.0f} per second" if n_decoded else "none had to be decoded"
     size = len(dataset) * store.row_bytes / 1e6
     print(f"{dataset.name}: all {len(dataset):,} images are in {store.path} ({size:,.1f} MB; {now})")
     return 0
 
 
-def _fill(store: Store, dataset: Dataset, *, quiet: bool) -> None:
+def _fill(store: Store, dataset: Dataset, *, quiet: bool) -> int:
+    """How many images had to be decoded, which may be fewer than were missing: another run may be at it."""
+    n_decoded = 0
     rows = store.missing(np.arange(len(dataset)))
-    check_free(store.path.parent, len(rows) * store.row_bytes)  # before a file of this size is made
     try:
         with progress("decoded images", "image", len(dataset), store.n_filled, quiet=quiet) as bar:
             for n_images in store.fill(rows):
+                n_decoded += n_images
                 bar.update(n_images)
     except KeyboardInterrupt:
         kept = f"stopped: {store.n_filled:,} of {len(dataset):,} images are in {store.path}"
         raise KeyboardInterrupt(f"{kept}; the same command goes on from there") from None
+    return n_decoded
 
 
 def open_named(arguments: Namespace, *, faulty: bool = False) -> Dataset:

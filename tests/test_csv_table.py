@@ -217,9 +217,14 @@ def test_problems_are_errors_that_can_be_looked_at(table, text, message):
     assert len(problem) < 500
 
 
+def test_a_problem_names_the_first_cases_and_keeps_them_all(table):
+    (problem,) = open_dataset(table(OK + "".join(f"{k}.png,x\n" for k in range(9))), faulty=True).problems
+    assert problem.cases == tuple(f"{k}.png" for k in range(9))
+
+
 def test_several_problems_are_counted(table):
     with pytest.raises(
-        DataError, match=r"no label \(and 1 more problems\); python -m fewshot_bn.data verify .*mine.csv"
+        DataError, match=r"remove the line \(and 1 more problems\); python -m fewshot_bn.data verify .*mine.csv"
     ):
         open_dataset(table(OK + "im/c d.png,\nno.png,x\n"))
 

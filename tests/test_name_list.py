@@ -149,6 +149,8 @@ def test_a_folder_in_place_of_a_list(tmp_path):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_what_may_not_be_read(listed, tmp_path):
     path = listed(LINES)
+    (tmp_path / "lost+found").mkdir(mode=0)
+    assert len(open_dataset(path)) == len(LINES)
     Path(path).chmod(0)
     with pytest.raises(DataError, match=r"mine.txt: this file cannot be read: Permission denied"):
         open_dataset(path)

@@ -47,7 +47,7 @@ def open_table(name: str, folder: Path, table: Table, classes: Sequence[str] = (
         raise DataError([*problems, *notices, f"{name}: {', '.join(table.files)} lists no image"][0])
     wrong = [line.where for line in usable if table.split and line.split not in SPLITS]
     if wrong:
-        text = f"{name}: {some(wrong)}: the split is none of {', '.join(SPLITS)}"
+        text = f"{name}: {some(wrong)}: the split is none of {', '.join(SPLITS)}; correct it"
         problems.append(Finding(text, wrong))
     groups = _groups(folder, table.groups) if table.groups else {line.image: line.group for line in usable}
     alone = [line.image for line in usable if not groups.get(line.image)]
@@ -78,7 +78,9 @@ def _left_out(name: str, table: Table, classes: Sequence[str], lines: Sequence[L
     if classes or table.separator:
         few = f"{len(left_out):,} of {len(lines):,} images left out, which are not of exactly one class"
         return [f"{name}: {few}"], []
-    return [], [Finding(f"{name}: {some(left_out)}: no {table.image} or no {table.label}", left_out)]
+    return [], [
+        Finding(f"{name}: {some(left_out)}: no {table.image} or no {table.label}; add it or remove the line", left_out)
+    ]
 
 
 def _lines(folder: Path, file: str, table: Table, classes: Sequence[str]) -> Iterator[Line]:

@@ -68,7 +68,10 @@ def open_listed(
         text = f"{name}: {len(absent):,} of {len(records):,} images are listed but not in {folder}: {some(absent)}"
         if len(kept_names) < 2:
             raise DataError(f"{text}; those that are there are of {len(kept_names)} classes, at least 2 are needed")
-        (notices if classes else problems).append(Finding(text, absent))
+        if classes:
+            notices.append(Finding(text, absent))
+        else:
+            problems.append(Finding(f"{text}; get them or remove their lines", absent))
     return assemble(name, folder, kept_names, kept_rows, notices=notices, problems=problems)
 
 

@@ -39,4 +39,11 @@ def _holding(folder: Path, images: Sequence[str]) -> Path:
     """The folder that holds most of the images: that of the list, or one in it."""
     places = [folder, *(folder / name for name in class_folders(folder))]
     sample = images[:: max(1, len(images) // 100)]
-    return max(places, key=lambda place: sum(is_there(place / image, stat.S_ISREG) is not None for image in sample))
+    return max(places, key=lambda place: _n_held(place, sample))
+
+
+def _n_held(folder: Path, images: Sequence[str]) -> int:
+    try:
+        return sum(is_there(folder / image, stat.S_ISREG) is not None for image in images)
+    except DataError:  # a folder that is closed, such as lost+found
+        return 0
