@@ -473,3 +473,17 @@ def test_the_real_chestx_subset():
         assert (pixels == pixels[:, :, :1]).all()
         modes.add(Image.open(io.BytesIO(dataset.read(row))).mode)
     assert "RGBA" in modes
+
+
+def test_the_table_of_chestx_may_be_of_2020_and_a_user_may_call_a_table_as_he_likes(tmp_path, monkeypatch):
+    place = tmp_path / "ChestX"
+    (place / "images").mkdir(parents=True)
+    lines = ["Image Index,Finding Labels,Follow-up #,Patient ID"]
+    for i, finding in enumerate(["Effusion", "Mass", "Mass"]):
+        Image.new("L", (8, 8), i).save(place / "images" / f"{i}.png")
+        lines.append(f"{i}.png,{finding},0,{i}")
+    (place / "Data_Entry_2017_v2020.csv").write_text("\n".join(lines) + "\n")
+    assert open_dataset("chestx", root=tmp_path).class_sizes == [1, 2]
+    odd = place / "table [1]*.csv"
+    odd.write_text("path,label\nimages/0.png,a\nimages/1.png,b\n")
+    assert open_dataset(str(odd)).class_sizes == [1, 1]

@@ -236,3 +236,9 @@ def test_the_folder_of_an_ordinary_dataset_has_no_splits(image_folder):
     assert open_dataset(str(image_folder)).splits is None
     shutil.copytree(image_folder / "c", image_folder / "test")  # a class of that name among others
     assert open_dataset(str(image_folder)).class_names == ("a, b", "c", "d e", "test")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a/" + "x" * 300, "x" * 300 + ".toml", "a\0b"])
+def test_a_name_that_no_file_can_have_is_unknown(name):
+    with pytest.raises((UsageError, DataError), match="unknown dataset|there is no image folder"):
+        open_dataset(name)

@@ -60,16 +60,24 @@ def open_dataset(name: str, *, root: Path | None = None, strict: bool = False, f
 def card_of(name: str) -> Path | None:
     """The card of this name or path; None where it names no card but files."""
     path = Path(name)
-    if path.suffix == ".toml" and path.is_file():
+    if path.suffix == ".toml" and _is(path.is_file):
         return path
     return shipped_cards().get(name)
 
 
+def _is(question: Callable[[], bool]) -> bool:
+    """Its answer; False for a name that no file can have, or one in a closed folder."""
+    try:
+        return question()
+    except (OSError, ValueError):
+        return False
+
+
 def _open_path(name: str) -> Dataset:
     path = Path(name)
-    if path.is_dir():
+    if _is(path.is_dir):
         return open_folder(path)
-    if path.is_file():
+    if _is(path.is_file):
         if path.suffix.lower() not in FILES:
             raise DataError(f"{name}: a file of images is one of {', '.join(FILES)}, or a card (.toml)")
         return FILES[path.suffix.lower()](path)
@@ -128,7 +136,7 @@ def find_tree(card: DatasetCard, root: Path) -> Path:
 
 def _is_tree(card: DatasetCard, folder: Path) -> bool:
     if card.csv:
-        return any((folder / file).is_file() for file in card.csv.files)
+        return any(path.is_file() for file in card.csv.files for path in folder.glob(file))
     if card.layout == "torchvision":
         return has_tree(card, folder)
     return not card.classes or not card.classes.keys().isdisjoint(class_folders(folder))

@@ -24,9 +24,10 @@ class GroupTable:
 class Table:
     """CSV files that name images and their labels, and the columns that say what.
 
-    `images` are patterns of the folders that hold the images, below the dataset's folder; without any, `image` is a
-    path relative to it. An image has one label: those with several, separated by `separator`, are left out. With
-    `one_hot` each class is a column, of which one is not 0. `suffix` completes the name of an image.
+    `files` are names or patterns below the dataset's folder, `images` patterns of the folders that hold the images;
+    without any, `image` is a path relative to the dataset's folder. An image has one label: those with several,
+    separated by `separator`, are left out. With `one_hot` each class is a column, of which one is not 0. `suffix`
+    completes the name of an image.
     """
 
     files: tuple[str, ...]

@@ -5,6 +5,7 @@ Columns are found by their names. A user's file has columns `path` (relative to 
 """
 
 import csv
+import glob
 import io
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +33,7 @@ def open_csv(path: Path) -> Dataset:
     """A user's own table."""
     _, header = next(_records(path), (1, []))
     group, split = (column if column in header else "" for column in ("group", "split"))
-    return open_table(path.stem, path.parent, Table(files=(path.name,), group=group, split=split))
+    return open_table(path.stem, path.parent, Table(files=(glob.escape(path.name),), group=group, split=split))
 
 
 def open_table(name: str, folder: Path, table: Table, classes: Sequence[str] = ()) -> Dataset:
@@ -40,7 +41,7 @@ def open_table(name: str, folder: Path, table: Table, classes: Sequence[str] = (
 
     Raises `DataError` for a file or column that is missing, and where no line names an image of a class.
     """
-    lines = [line for file in table.files for line in _lines(folder, file, table, classes)]
+    lines = [line for file in _files(folder, table) for line in _lines(folder, file, table, classes)]
     usable = [line for line in lines if _is_usable(line, classes)]
     notices, problems = _left_out(name, table, classes, lines)
     if not usable:
@@ -81,6 +82,12 @@ def _left_out(name: str, table: Table, classes: Sequence[str], lines: Sequence[L
     return [], [
         Finding(f"{name}: {some(left_out)}: no {table.image} or no {table.label}; add it or remove the line", left_out)
     ]
+
+
+def _files(folder: Path, table: Table) -> Iterator[str]:
+    """The files of a table, below `folder`; a pattern that fits none stands for itself, and will be missed."""
+    for pattern in table.files:
+        yield from sorted(path.relative_to(folder).as_posix() for path in folder.glob(pattern)) or [pattern]
 
 
 def _lines(folder: Path, file: str, table: Table, classes: Sequence[str]) -> Iterator[Line]:

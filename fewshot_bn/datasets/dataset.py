@@ -27,9 +27,9 @@ class Finding(str):
 class Dataset:
     """Labelled images, sorted by class index and then by id, so that row numbers mean the same everywhere.
 
-    `fingerprint` stands for the classes, ids and file sizes that were found and is the same on every machine; `stamp`
-    also changes when a file is written again, so caches of this machine are keyed by it. `read` can be pickled, and is
-    small then unless the images are `in_memory`.
+    `fingerprint` stands for the classes, ids and file sizes (of arrays: some of the pixels) that were found and is the
+    same on every machine; `stamp` also changes when a file is written again, so caches of this machine are keyed by it.
+    `read` can be pickled, and is small then unless the images are `in_memory`.
     `card` is the digest (below) of the card's file, where there is one, and `n_on_card` the number of images it states.
     `splits` says of each row whether it is meant for training (0), validation (1) or test (2), where the files say so;
     `groups` names what each image is of, e.g. the lesion or the patient, where the files say so; `metric` is what
