@@ -1,5 +1,6 @@
 """Shapes in signatures are checked while tests run; caches go to a folder of the test session."""
 
+import http.server
 import os
 import secrets
 import sys
@@ -60,6 +61,13 @@ def image_folder(tmp_path: Path, rng: np.random.Generator) -> Path:
             pixels[..., k] += 100
             Image.fromarray(pixels).save(root / name / f"{i}.png")
     return root
+
+
+class QuietServer(http.server.ThreadingHTTPServer):
+    """A server on this machine; clients that go away in the middle are part of the tests."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        pass
 
 
 class SmallNet(nn.Module):

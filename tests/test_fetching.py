@@ -1,7 +1,6 @@
 """The verb fetch from its arguments to a dataset that opens, against a real server on this machine."""
 
 import hashlib
-import http.server
 import io
 import re
 import shutil
@@ -11,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import QuietServer
 from PIL import Image
 from test_downloads import Server
 
@@ -52,7 +52,7 @@ class Files(Server):
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Files) as server:
+    with QuietServer(("127.0.0.1", 0), Files) as server:
         server.asked, server.files, server.cut = [], {}, {}
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
