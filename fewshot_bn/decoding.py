@@ -1,6 +1,5 @@
 """Decode rows of a dataset, each to its place in a file; what processes do that fill a store. Needs no torch."""
 
-import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +25,6 @@ class Decoding:
         bad = []
         file = os.open(self.path, os.O_WRONLY | BINARY)
         try:
-            self._reserve(file, rows)
             for row in rows:
                 try:
                     pixels = image_of(self.read(row), self.preprocessing).tobytes()
@@ -37,10 +35,3 @@ class Decoding:
         finally:
             os.close(file)
         return bad
-
-    def _reserve(self, file: int, rows: list[int]) -> None:
-        """Have the file system set neighbouring rows aside together, which is faster than one after the other."""
-        row_bytes = 3 * self.preprocessing.crop_px**2
-        if rows[-1] - rows[0] == len(rows) - 1 and hasattr(os, "posix_fallocate"):
-            with contextlib.suppress(OSError):  # where that is not possible, writing will say what is wrong
-                os.posix_fallocate(file, self.start + rows[0] * row_bytes, len(rows) * row_bytes)

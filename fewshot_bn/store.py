@@ -19,6 +19,7 @@ import re
 import time
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from fewshot_bn.workers import map_rows
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
-COMMIT_S = 5.0
+COMMIT_S = 0.5
 HEADER_BYTES = 2**26  # more than the names of a million images
 NAMED = 10  # unreadable images in an error
 
@@ -115,17 +116,19 @@ class Store:
         unreadable: list[tuple[int, str]] = []
         done: list[int] = []
         decoding = Decoding(self.path, self._pixels_at, self._dataset.read, self._preprocessing)
-        committed = time.monotonic()
-        try:
-            for part, bad in map_rows(decoding, rows, n_workers, in_memory=self._dataset.in_memory):
-                done += sorted(set(part) - {row for row, _ in bad})
-                unreadable += bad
-                if time.monotonic() > committed + COMMIT_S:
-                    self._commit(done)
-                    committed = time.monotonic()
-                yield len(part)
-        finally:
-            self._commit(done)
+        with ThreadPoolExecutor(1) as committer:  # the disk writes while images are decoded
+            pending, due = committer.submit(self._commit, []), time.monotonic() + COMMIT_S
+            try:
+                for part, bad in map_rows(decoding, rows, n_workers, in_memory=self._dataset.in_memory):
+                    done += sorted(set(part) - {row for row, _ in bad})
+                    unreadable += bad
+                    if pending.done() and time.monotonic() > due:
+                        pending.result()
+                        pending, due, done = committer.submit(self._commit, done), time.monotonic() + COMMIT_S, []
+                    yield len(part)
+            finally:
+                pending.result()
+                self._commit(done)
         if unreadable:
             raise DataError(self._unreadable(unreadable))
 
@@ -137,7 +140,6 @@ class Store:
         with self.path.open("r+b", buffering=0) as file:
             file.seek(self._filled_at)
             file.write(self._filled.astype(np.uint8).tobytes())
-        done.clear()
 
     def _check_free(self, n_bytes: int) -> None:
         try:

@@ -15,6 +15,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from fewshot_bn.errors import DataError
+from fewshot_bn.host_memory import keep_freed_memory
 
 ROWS = 32  # that a worker takes at a time
 FEW = 2_000  # images that threads decode sooner than processes start
@@ -66,6 +67,7 @@ def _start(work: Callable[[list[int]], Any]) -> None:
     """In a new process: take the work, and end when the process that gave it is killed."""
     global _work  # noqa: PLW0603 - how an initialiser hands over to the jobs of its process
     _work = work
+    keep_freed_memory()
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
