@@ -78,7 +78,7 @@ if __name__ == "__main__":
         times.append(time.perf_counter())
         done.append(n)
     assert sum(done) == len(dataset)
-    print(times[1] - times[0], (time.perf_counter() - times[1]) * sum(done) / sum(done[1:]))
+    print(times[1] - times[0], (time.perf_counter() - times[1]) * sum(done) / max(1, sum(done[1:])))
     store.path.unlink()
 """
 SCAN = """

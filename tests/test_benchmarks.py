@@ -7,6 +7,7 @@ import probe_study
 import probes
 import pytest
 import run
+import store
 import torch
 from conftest import ROOT, SHARED, needs_shared
 
@@ -82,3 +83,18 @@ def test_the_probe_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
     table = (tmp_path / "study" / "README.md").read_text()
     assert all(f"| `{name}` |" in table for name in names)
     assert f"| `{names[0]}` | +0.00 ± 0.00 |" in table
+
+
+def test_the_record_of_the_store(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(store, "N_GATHERED", 6)
+    tiny = ["--n-images", "40", "--n-many", "6", "--n-large", "2", "--n-scanned", "6", "--repetitions", "1"]
+    folder, nowhere = tmp_path / "record", ["--data-root", str(tmp_path)]
+    assert store.main([*tiny, *nowhere, "--output", str(folder)]) == 0
+    rows = [json.loads(line) for line in (folder / "store.jsonl").read_text().splitlines()]
+    assert [row["part"] for row in rows] == ["building"] * 2 + ["gathering"] * 2 + ["memory"] * 2 + ["scanning"]
+    assert all(row["store / bare loop"] > 0 for row in rows[:2])
+    assert (rows[-1]["files"], rows[-1]["seconds"] > 0) == (6, True)
+    assert "| 6 JPEG of 32 px |" in (folder / "README.md").read_text()
+    printed = capsys.readouterr()
+    assert printed.err.count("left out") == 8
+    assert store.main([*tiny, "--output", str(folder)]) == 2
