@@ -108,7 +108,7 @@ class Store:
         except OSError as problem:
             raise StoreError(
                 f"{self.path}: this store cannot be written: {problem.strerror}; {self.n_filled:,} images are kept in "
-                "it, and the same command goes on from there"
+                "it, and the same command goes on from there; FEWSHOT_BN_CACHE names another folder"
             ) from problem
 
     def _decode(self, rows: Int64[ndarray, "n"], n_workers: int | None) -> Iterator[int]:
