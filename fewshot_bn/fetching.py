@@ -1,13 +1,20 @@
 """Get a dataset: download what its card names, checked, and unpack it where its reader looks for it."""
 
+import contextlib
+import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
+
+import filelock
 
 from fewshot_bn.archives import unpack
 from fewshot_bn.console import progress
 from fewshot_bn.datasets import DatasetCard, find_tree
 from fewshot_bn.downloads import Download, check_free, download
 from fewshot_bn.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 CONTENTS = 1.2  # times the size of an archive is what it holds
 
@@ -35,12 +42,16 @@ def archives(card: DatasetCard, root: Path) -> list[Path]:
 
 
 def fetch_all(card: DatasetCard, root: Path, *, quiet: bool) -> None:
-    """Download and unpack all files of a card below the data root `root`. Raises `DataError`; a second call goes on."""
+    """Download and unpack all files of a card below the data root `root`. Raises `DataError`; a second call goes on.
+
+    One run at a time fetches a dataset; others wait for it.
+    """
     check_free(root, sum(map(_n_bytes_needed, card.downloads, _paths(card, root))))
-    for what, path in zip(card.downloads, _paths(card, root), strict=True):
-        _download(what, path.parent, quiet=quiet)
-        if what.unpack:
-            _unpack(path, root / what.unpack, quiet=quiet)
+    with _alone(card, root):
+        for what, path in zip(card.downloads, _paths(card, root), strict=True):
+            _download(what, path.parent, quiet=quiet)
+            if what.unpack:
+                _unpack(path, root / what.unpack, quiet=quiet)
     try:
         find_tree(card, root)
     except DataError as problem:
@@ -48,6 +59,24 @@ def fetch_all(card: DatasetCard, root: Path, *, quiet: bool) -> None:
             f"{card.name}: all its files are in {root} now, but there is no {card.tree or 'tree'} in "
             f"{' or '.join(card.folders)}; on the card, unpack or folder of a download do not fit folders and classes"
         ) from problem
+
+
+@contextlib.contextmanager
+def _alone(card: DatasetCard, root: Path) -> Iterator[None]:
+    lock = filelock.FileLock(root / f".fetch-{re.sub(r'[^A-Za-z0-9.-]+', '-', card.name)}.lock")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
+            logger.warning("another run is fetching %s; waiting for it", card.name)
+            lock.acquire()
+    except OSError as problem:
+        raise DataError(f"{root}: cannot be written: {problem.strerror}; choose another --data-root") from problem
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _paths(card: DatasetCard, root: Path) -> list[Path]:

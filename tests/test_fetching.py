@@ -5,9 +5,12 @@ import io
 import re
 import shutil
 import threading
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
+import filelock
 import numpy as np
 import pytest
 from conftest import QuietServer
@@ -258,6 +261,21 @@ def test_ctrl_c_keeps_the_part_and_the_same_command_goes_on(pets, monkeypatch):
     assert_whole(pets)
 
 
+def test_a_second_run_waits_for_the_first(pets, caplog):
+    lock = filelock.FileLock(pets.root / ".fetch-pets.lock")
+    pets.root.mkdir()
+    lock.acquire()
+    with ThreadPoolExecutor(1) as pool:
+        second = pool.submit(pets.fetch)
+        deadline = time.monotonic() + 10
+        while "another run is fetching pets; waiting for it" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not pets.tree.exists()
+        lock.release()
+        assert second.result().status == 0
+    assert pets.tree.is_dir()
+
+
 def test_another_checksum_is_an_error_and_leaves_nothing(pets):
     pets.describe("pets.zip", sha256="0" * 64)
     assert_one_line(pets.fetch(), f"its sha256 is [0-9a-f]{{64}}, {'0' * 64} is needed; the same command begins anew")
@@ -323,7 +341,7 @@ def test_a_size_that_is_not_known_is_no_hindrance(pets):
 
 def test_a_data_root_that_is_a_file_is_an_error(pets):
     pets.root.write_text("hello")
-    assert_one_line(pets.fetch(), r"data root/downloads: pets\.zip cannot be read or written here: Not a directory;")
+    assert_one_line(pets.fetch(), r"data root: cannot be written: File exists; choose another")
 
 
 def test_without_downloads_the_steps_are_told_and_the_status_is_2(pets):
