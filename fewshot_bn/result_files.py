@@ -16,6 +16,7 @@ import filelock
 
 from fewshot_bn.episodes import Episodes
 from fewshot_bn.errors import ResultError
+from fewshot_bn.files import replace_file
 from fewshot_bn.identity import Identity, check_same, file_name
 from fewshot_bn.results import FORMAT, Result, Run, read_to_go_on
 from fewshot_bn.statistics import estimate
@@ -104,15 +105,8 @@ def _write(path: Path, result: Result) -> None:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """A line for each key, replaced atomically. Raises `ResultError` where that fails, and leaves what was there."""
     lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in content.items())
-    half_made = path.with_name(f".{path.name}.tmp")
     try:
-        with half_made.open("w", encoding="utf-8") as file:
-            file.write(f"{{\n{lines}\n}}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        half_made.replace(path)
+        replace_file(path, f"{{\n{lines}\n}}\n".encode())
     except OSError as problem:
-        with contextlib.suppress(OSError):
-            half_made.unlink(missing_ok=True)
         kept = "what it held before is still there" if path.exists() else "nothing was kept"
         raise ResultError(f"{path}: cannot be written: {problem.strerror}; {kept}") from problem

@@ -45,9 +45,8 @@ def open_folder(folder: Path, *, name: str | None = None, class_names: Sequence[
 def open_class_folders(name: str, folder: Path, class_names: Sequence[str]) -> Dataset:
     """Those of the classes `class_names` that are there; without names, every folder is a class."""
     found = class_folders(folder)
-    if not class_names:
-        return open_folder(folder, name=name, class_names=found)
-    return open_folder(folder, name=name, class_names=[k for k in class_names if k in set(found)])
+    there = set(found)
+    return open_folder(folder, name=name, class_names=[k for k in class_names or found if k in there])
 
 
 def class_folders(folder: Path) -> list[str]:

@@ -61,10 +61,10 @@ class EpisodeList:
         """
         shape, n = shape or self.shape, len(self.listed) if n_episodes is None else n_episodes
         self._check(shape, n)
-        absent = self.absent(dataset)
+        row_of = self._row_of(dataset)
+        absent = self._absent(row_of)
         if absent:
             raise DataError(f"{self.path}: {some(absent)}: not in the data")
-        row_of = self._row_of(dataset)
         place = {name: k for k, name in enumerate(dataset.class_names)}
         rows: dict[Role, list[int]] = {role: [] for role in ROLES}
         classes = []
@@ -77,7 +77,9 @@ class EpisodeList:
 
     def absent(self, dataset: Dataset) -> list[str]:
         """The images that are not in the dataset, or not of the class that the list says."""
-        row_of = self._row_of(dataset)
+        return self._absent(self._row_of(dataset))
+
+    def _absent(self, row_of: Mapping[tuple[str, Image], int]) -> list[str]:
         images = {image for episode in self.listed for role in ROLES for image in episode.images(role)}
         return sorted(f"{image} ({class_name})" for class_name, image in images - row_of.keys())
 
