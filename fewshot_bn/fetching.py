@@ -6,13 +6,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import filelock
-
 from fewshot_bn.archives import unpack
 from fewshot_bn.console import progress
 from fewshot_bn.datasets import DatasetCard, find_tree
 from fewshot_bn.downloads import Download, check_free, download
 from fewshot_bn.errors import DataError
+from fewshot_bn.files import alone
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +46,7 @@ def fetch_all(card: DatasetCard, root: Path, *, quiet: bool) -> None:
     One run at a time fetches a dataset; others wait for it.
     """
     check_free(root, sum(map(_n_bytes_needed, card.downloads, _paths(card, root))))
-    with _alone(card, root):
+    with _locked(card, root):
         for what, path in zip(card.downloads, _paths(card, root), strict=True):
             _download(what, path.parent, quiet=quiet)
             if what.unpack:
@@ -62,21 +61,16 @@ def fetch_all(card: DatasetCard, root: Path, *, quiet: bool) -> None:
 
 
 @contextlib.contextmanager
-def _alone(card: DatasetCard, root: Path) -> Iterator[None]:
-    lock = filelock.FileLock(root / f".fetch-{re.sub(r'[^A-Za-z0-9.-]+', '-', card.name)}.lock")
-    try:
-        root.mkdir(parents=True, exist_ok=True)
+def _locked(card: DatasetCard, root: Path) -> Iterator[None]:
+    path = root / f".fetch-{re.sub(r'[^A-Za-z0-9.-]+', '-', card.name)}.lock"
+    lock = alone(path, lambda: logger.warning("another run is fetching %s; waiting for it", card.name))
+    with contextlib.ExitStack() as held:
         try:
-            lock.acquire(blocking=False)
-        except filelock.Timeout:
-            logger.warning("another run is fetching %s; waiting for it", card.name)
-            lock.acquire()
-    except OSError as problem:
-        raise DataError(f"{root}: cannot be written: {problem.strerror}; choose another --data-root") from problem
-    try:
+            root.mkdir(parents=True, exist_ok=True)
+            held.enter_context(lock)
+        except OSError as problem:
+            raise DataError(f"{root}: cannot be written: {problem.strerror}; choose another --data-root") from problem
         yield
-    finally:
-        lock.release()
 
 
 def _paths(card: DatasetCard, root: Path) -> list[Path]:

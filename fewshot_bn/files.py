@@ -3,9 +3,27 @@
 import contextlib
 import os
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import filelock
+
 _one_at_a_time = threading.Lock()
+
+
+@contextlib.contextmanager
+def alone(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock file `path`; where another process holds it, call `waiting` and wait. Raises `OSError`."""
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        waiting()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def replace_file(path: Path, content: bytes) -> None:

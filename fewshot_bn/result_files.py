@@ -12,11 +12,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from fewshot_bn.episodes import Episodes
 from fewshot_bn.errors import ResultError
-from fewshot_bn.files import replace_file
+from fewshot_bn.files import alone, replace_file
 from fewshot_bn.identity import Identity, check_same, file_name
 from fewshot_bn.results import FORMAT, Result, Run, read_to_go_on
 from fewshot_bn.statistics import estimate
@@ -64,25 +62,19 @@ def open_result(
     of something else.
     """
     path = folder / file_name(identity)
-    lock = filelock.FileLock(folder / f".{path.name}.lock")
-    try:
+    lock = alone(folder / f".{path.name}.lock", lambda: say(f"note: another run is writing {path}; waiting for it"))
+    with contextlib.ExitStack() as held:
         try:
-            lock.acquire(blocking=False)
-        except filelock.Timeout:
-            say(f"note: another run is writing {path}; waiting for it")
-            lock.acquire()
-    except OSError as problem:
-        raise ResultError(
-            f"{path}: cannot be locked: {problem.strerror}; choose another folder with --output"
-        ) from problem
-    try:
+            held.enter_context(lock)
+        except OSError as problem:
+            raise ResultError(
+                f"{path}: cannot be locked: {problem.strerror}; choose another folder with --output"
+            ) from problem
         result = read_to_go_on(path) if path.exists() else Result(identity)
         check_same(path, result.identity, identity)
         if len(result) and result.episodes != first(len(result)).fingerprint:
             raise ResultError(f"{path}: its episodes are not those of this dataset and seed; move it away")
         yield ResultFile(path, result)
-    finally:
-        lock.release()
 
 
 def _write(path: Path, result: Result) -> None:

@@ -24,7 +24,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 from numpy import ndarray
@@ -33,7 +32,7 @@ from fewshot_bn.datasets.dataset import Dataset, digest
 from fewshot_bn.decoding import BINARY, Decoding
 from fewshot_bn.downloads import check_free
 from fewshot_bn.errors import DataError, StoreError
-from fewshot_bn.files import read_at
+from fewshot_bn.files import alone, read_at
 from fewshot_bn.pixels import Preprocessing
 from fewshot_bn.workers import map_rows
 
@@ -100,7 +99,8 @@ class Store:
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self._locked():
+            lock = self.path.with_name(f".{self.path.name}.lock")
+            with alone(lock, lambda: logger.warning("another run is filling %s; waiting for it", self.path)):
                 if not self.path.exists():
                     self._create(len(self.missing(rows)) * self.row_bytes)
                 self._open()
@@ -155,15 +155,6 @@ class Store:
             f"{self._dataset.name}: {n_images} cannot be read: {'; '.join(named)}{more}; get these files again or "
             "remove them. All other images are in the store"
         )
-
-    def _locked(self) -> filelock.BaseFileLock:
-        lock = filelock.FileLock(self.path.with_name(f".{self.path.name}.lock"))
-        try:
-            lock.acquire(blocking=False)
-        except filelock.Timeout:
-            logger.warning("another run is filling %s; waiting for it", self.path)
-            lock.acquire()
-        return lock
 
     def _open(self) -> None:
         """Open the file and see which rows are filled."""
