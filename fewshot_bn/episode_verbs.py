@@ -18,8 +18,6 @@ from fewshot_bn.episodes import (
     frozen_list,
     make_plan,
     read_list,
-    sample,
-    sample_disjoint,
     write_list,
 )
 from fewshot_bn.episodes.lists import EpisodeList
@@ -91,11 +89,8 @@ def _by_counts(card: DatasetCard, plan: Plan, shape: EpisodeShape, n_episodes: i
     if not card.classes or plan.by_group or plan.kind == "list":
         why = "--ranks draws random or disjoint episodes" if card.classes else "its card has no images per class"
         raise UsageError(f"{card.name}: {why}; leave --ranks out, and draw from the files")
-    sizes, names = list(card.classes.values()), list(card.classes)
     try:
-        if plan.kind == "disjoint":
-            return sample_disjoint(sizes, shape, seed=plan.seed, n_episodes=n_episodes)
-        return sample(sizes, shape, seed=plan.seed, n_episodes=n_episodes or N_EPISODES, class_names=names)
+        return plan.draw_by_counts(list(card.classes.values()), list(card.classes), shape, n_episodes)
     except DataError as problem:
         raise DataError(f"{card.name}: {problem}") from problem
 

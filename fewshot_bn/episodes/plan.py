@@ -1,5 +1,6 @@
 """How the episodes of a run are drawn from a dataset."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -55,15 +56,22 @@ class Plan:
             return self.draw(dataset, shape, n_episodes)
         return self.draw(dataset, shape)[:n_episodes]
 
+    def draw_by_counts(
+        self, class_sizes: Sequence[int], class_names: Sequence[str], shape: EpisodeShape, n_episodes: int | None
+    ) -> Episodes:
+        """Random or disjoint episodes of a dataset of which no more is known than the sizes of its classes."""
+        if self.kind == "disjoint":
+            return sample_disjoint(class_sizes, shape, seed=self.seed, n_episodes=n_episodes)
+        n = N_EPISODES if n_episodes is None else n_episodes
+        return sample(class_sizes, shape, seed=self.seed, n_episodes=n, class_names=class_names)
+
     def _draw(self, dataset: Dataset, shape: EpisodeShape, n_episodes: int | None) -> Episodes:
         if self.listed is not None:
             return self.listed.episodes(dataset, shape, n_episodes)
-        if self.kind == "disjoint":
-            return sample_disjoint(dataset.class_sizes, shape, seed=self.seed, n_episodes=n_episodes)
-        n = N_EPISODES if n_episodes is None else n_episodes
         sizes, names = dataset.class_sizes, dataset.class_names
         if not self.by_group:
-            return sample(sizes, shape, seed=self.seed, n_episodes=n, class_names=names)
+            return self.draw_by_counts(sizes, names, shape, n_episodes)
+        n = N_EPISODES if n_episodes is None else n_episodes
         if dataset.groups is None:
             raise DataError("its files do not say which images are of one group; --by-group needs a column of groups")
         groups = np.unique(np.array(dataset.groups), return_inverse=True)[1].astype(np.int64)
