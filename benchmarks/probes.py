@@ -18,7 +18,6 @@ first two differ by more than 1e-3.
 import argparse
 import json
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -28,8 +27,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from record import head, machine_of, new_folder
 from sklearn.linear_model import LogisticRegression as Theirs
-from speed import machine_of, timed
+from speed import timed
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn import functional as F
@@ -43,7 +43,6 @@ from fewshot_bn.evaluation import FEATURE_BYTES, MOST_PROBED, choose_device
 from fewshot_bn.host_memory import keep_freed_memory
 from fewshot_bn.many_shot import LinearEvaluation
 
-ROOT = Path(__file__).parent.parent
 N_WAY, N_QUERY = 5, 15
 N_FACTORS = 128
 
@@ -206,18 +205,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     try:
         device = choose_device(args.device)
-        folder = args.output or ROOT / "benchmarks" / "results" / f"{time.strftime('%Y-%m-%d')}-probes-{device.type}"
-        folder.mkdir(parents=True)
+        folder = new_folder(args.output, f"probes-{device.type}")
     except (FewshotError, FileExistsError) as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 2
-    command = " ".join(["python", "benchmarks/probes.py", *words]).replace(str(args.output), "FOLDER")
-    parts = [
-        f"# Speed and exactness of the probes, {time.strftime('%Y-%m-%d')}\n\n    {command}\n\n{machine_of(device)}, "
-        f"{torch.get_num_threads()} threads; Python {sys.version.split()[0]}, torch {torch.__version__}, fewshot_bn "
-        f"{__version__}. D = {args.dim}; medians of {args.repetitions} repetitions, all are in `probes.jsonl`. The "
-        f"script:\n\n```text\n{__doc__}```\n"
-    ]
+    facts = (
+        f"{machine_of(device)}, {torch.get_num_threads()} threads; Python {sys.version.split()[0]}, torch "
+        f"{torch.__version__}, fewshot_bn {__version__}. D = {args.dim}; medians of {args.repetitions} repetitions, "
+        "all are in `probes.jsonl`."
+    )
+    parts = [head("Speed and exactness of the probes", "probes.py", words, args.output, facts=facts, doc=__doc__)]
     for n_support in args.shots:
         rows, facts = measure(n_support, args, device)
         parts.append(text_of(rows, facts, args.n_episodes))

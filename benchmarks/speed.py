@@ -28,6 +28,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from record import head, machine_of, new_folder
 from references import plain_tuning
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -176,20 +177,13 @@ def forward_flops(backbone: Backbone) -> int:
     return counter.get_total_flops() - before[0]
 
 
-def machine_of(device: torch.device) -> str:
-    cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8") if sys.platform == "linux" else ""
-    models = [line.split(": ")[1] for line in cpu.splitlines() if line.startswith("model name")] or ["CPU"]
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{len(models)} x {models[0]}"
-
-
 def headline(args: argparse.Namespace, words: Sequence[str], device: torch.device) -> str:
-    command = " ".join(["python", "benchmarks/speed.py", *words]).replace(str(args.output), "FOLDER")
-    return (
-        f"# Speed of BatchNorm tuning, {time.strftime('%Y-%m-%d')}\n\n    {command}\n\n{machine_of(device)}, threads: "
-        f"{args.threads}; Python {sys.version.split()[0]}, torch {torch.__version__}, fewshot_bn {__version__}. "
-        f"{args.steps} steps in {args.precision}, queries per class: {args.n_query}; 600 episodes are extrapolated. "
-        f"Medians of {args.repetitions} repetitions; all are in `speed.jsonl`. The script:\n\n```text\n{__doc__}```\n"
+    facts = (
+        f"{machine_of(device)}, threads: {args.threads}; Python {sys.version.split()[0]}, torch {torch.__version__}, "
+        f"fewshot_bn {__version__}. {args.steps} steps in {args.precision}, queries per class: {args.n_query}; 600 "
+        f"episodes are extrapolated. Medians of {args.repetitions} repetitions; all are in `speed.jsonl`."
     )
+    return head("Speed of BatchNorm tuning", "speed.py", words, args.output, facts=facts, doc=__doc__)
 
 
 def save(folder: Path, title: str, rows: Sequence[dict[str, Any]]) -> None:
@@ -231,8 +225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         device = evaluation.choose_device(args.device)
         args.steps = args.steps or DEFAULTS[device.type][1]
         settings = NormTuning(steps=0, epochs=args.steps, precision=args.precision, lr_norm=1e-5, lr_head=1e-5)
-        folder = args.output or ROOT / "benchmarks" / "results" / f"{time.strftime('%Y-%m-%d')}-speed-{device.type}"
-        folder.mkdir(parents=True)
+        folder = new_folder(args.output, f"speed-{device.type}")
         (folder / "README.md").write_text(headline(args, words, device), encoding="utf-8")
         with exact_convolutions():
             for case in args.case or DEFAULTS[device.type][0]:

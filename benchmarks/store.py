@@ -16,7 +16,6 @@ there, and generated ones: smoothed noise, which compresses about as photographs
 """
 
 import argparse
-import io
 import json
 import multiprocessing
 import pickle
@@ -33,7 +32,8 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from speed import machine_of
+from record import head, machine_of, new_folder
+from trees import generated
 
 from fewshot_bn import __version__
 from fewshot_bn.datasets import Dataset, open_dataset
@@ -45,11 +45,9 @@ from fewshot_bn.pixels import Preprocessing, with_geometry
 from fewshot_bn.store import Store
 from fewshot_bn.workers import n_cores
 
-ROOT = Path(__file__).parent.parent
 TARGETS = ("eurosat", "cropdisease", "isic", "chestx")
 PARTS = ("building", "gathering", "memory", "scanning")
 N_GATHERED = 1_600
-N_DIFFERENT = 50
 MEMORY = """
 import resource, sys
 from pathlib import Path
@@ -88,28 +86,6 @@ from fewshot_bn.datasets import open_dataset
 n = len(open_dataset(sys.argv[1]))
 print(n, time.perf_counter() - began)
 """
-
-
-def photograph(seed: int, side_px: int) -> Image.Image:
-    """Noise on a coarse grid, enlarged, with a little fine noise."""
-    rng = np.random.Generator(np.random.Philox(seed))
-    coarse = rng.integers(0, 256, (max(2, side_px // 16), max(2, side_px // 16), 3), dtype=np.uint8)
-    smooth = np.asarray(Image.fromarray(coarse).resize((side_px, side_px), Image.Resampling.BICUBIC), np.int16)
-    return Image.fromarray(np.clip(smooth + rng.integers(-4, 5, smooth.shape), 0, 255).astype(np.uint8))
-
-
-def generated(folder: Path, n_images: int, side_px: int, kind: str) -> Path:
-    """A tree of two classes of `n_images` files, of which the first differ."""
-    files = []
-    for seed in range(N_DIFFERENT):
-        file = io.BytesIO()
-        photograph(seed, side_px).save(file, kind)
-        files.append(file.getvalue())
-    for k in range(n_images):
-        place = folder / f"class{k % 2}"
-        place.mkdir(parents=True, exist_ok=True)
-        (place / f"{k:06d}.{kind.lower()}").write_bytes(files[k % N_DIFFERENT])
-    return folder
 
 
 def repeated(dataset: Dataset, n_images: int) -> Dataset:
@@ -250,22 +226,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     measures = {"building": building, "gathering": gathering, "memory": memory, "scanning": scanning}
     try:
-        record = args.output or ROOT / "benchmarks" / "results" / f"{time.strftime('%Y-%m-%d')}-store"
-        record.mkdir(parents=True)
-        command = " ".join(["python", "benchmarks/store.py", *words]).replace(str(args.output), "FOLDER")
-        text = (
-            f"# The store of decoded images, {time.strftime('%Y-%m-%d')}\n\n    {command}\n\n"
+        folder_of_record = new_folder(args.output, "store")
+        facts = (
             f"{machine_of(torch.device('cpu'))}; Python {sys.version.split()[0]}, fewshot_bn {__version__}. Medians of "
-            f"{args.repetitions} repetitions; all are in `store.jsonl`. The script:\n\n```text\n{__doc__}```\n"
+            f"{args.repetitions} repetitions; all are in `store.jsonl`."
         )
+        text = head("The store of decoded images", "store.py", words, args.output, facts=facts, doc=__doc__)
         for part in args.parts:
             with tempfile.TemporaryDirectory() as folder:
                 rows = list(measures[part](args, Path(folder)))
             print(f"\n## {part}\n\n{table(rows)}", flush=True)
             text += f"\n## {part}\n\n{table(rows)}"
-            with (record / "store.jsonl").open("a") as file:
+            with (folder_of_record / "store.jsonl").open("a") as file:
                 file.writelines(json.dumps({"part": part, **row}) + "\n" for row in rows)
-            (record / "README.md").write_text(text, encoding="utf-8")
+            (folder_of_record / "README.md").write_text(text, encoding="utf-8")
     except (FewshotError, FileExistsError) as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 2
