@@ -5,10 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fewshot_bn.files import write_at
+from fewshot_bn.files import BINARY, write_at
 from fewshot_bn.pixels import Preprocessing, image_of, reason_of, unreadable
-
-BINARY = getattr(os, "O_BINARY", 0)  # of Windows
 
 
 @dataclass(frozen=True, slots=True)

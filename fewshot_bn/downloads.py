@@ -90,6 +90,11 @@ def download(what: Download, folder: Path) -> Iterator[tuple[int, int]]:
         ) from problem
 
 
+def part_of(target: Path) -> Path:
+    """The file that holds what has arrived of `target`."""
+    return target.with_name(f"{target.name}.part")
+
+
 def check_free(folder: Path, n_bytes: int) -> None:
     """Raise `DataError` where the disk on which `folder` is, or will be, has less room than that."""
     place = folder.absolute()
@@ -116,7 +121,7 @@ def _checked(what: Download, path: Path) -> tuple[int, int]:
 
 
 def _fetch(what: Download, target: Path) -> Iterator[tuple[int, int]]:
-    part = target.with_name(f"{what.file}.part")
+    part = part_of(target)
     response = _ask(what, target, part.stat().st_size if part.exists() else 0)
     if response is None and _hash(what, part).hexdigest() != what.checksum:
         response = _ask(what, target, 0)

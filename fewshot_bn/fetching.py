@@ -2,16 +2,15 @@
 
 import contextlib
 import logging
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from fewshot_bn.archives import unpack
 from fewshot_bn.console import progress
 from fewshot_bn.datasets import DatasetCard, find_tree
-from fewshot_bn.downloads import Download, check_free, download
+from fewshot_bn.downloads import Download, check_free, download, part_of
 from fewshot_bn.errors import DataError
-from fewshot_bn.files import alone
+from fewshot_bn.files import alone, plain_name
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +30,7 @@ def by_hand(card: DatasetCard, root: Path, check: str) -> Iterator[str]:
 
 def is_begun(card: DatasetCard, root: Path) -> bool:
     """Whether an earlier `fetch_all` has left something."""
-    return any(path.exists() or _part(path).exists() for path in _paths(card, root))
+    return any(path.exists() or part_of(path).exists() for path in _paths(card, root))
 
 
 def archives(card: DatasetCard, root: Path) -> list[Path]:
@@ -62,12 +61,12 @@ def fetch_all(card: DatasetCard, root: Path, *, quiet: bool) -> None:
 
 @contextlib.contextmanager
 def _locked(card: DatasetCard, root: Path) -> Iterator[None]:
-    path = root / f".fetch-{re.sub(r'[^A-Za-z0-9.-]+', '-', card.name)}.lock"
-    lock = alone(path, lambda: logger.warning("another run is fetching %s; waiting for it", card.name))
+    lock = root / f".fetch-{plain_name(card.name)}.lock"
+    turn = alone(lock, lambda: logger.warning("another run is fetching %s; waiting for it", card.name))
     with contextlib.ExitStack() as held:
         try:
             root.mkdir(parents=True, exist_ok=True)
-            held.enter_context(lock)
+            held.enter_context(turn)
         except OSError as problem:
             raise DataError(f"{root}: cannot be written: {problem.strerror}; choose another --data-root") from problem
         yield
@@ -77,12 +76,8 @@ def _paths(card: DatasetCard, root: Path) -> list[Path]:
     return [root / (what.folder or "downloads") / what.file for what in card.downloads]
 
 
-def _part(path: Path) -> Path:
-    return path.with_name(f"{path.name}.part")
-
-
 def _n_bytes_needed(what: Download, path: Path) -> int:
-    n_there = max(file.stat().st_size if file.is_file() else 0 for file in (path, _part(path)))
+    n_there = max(file.stat().st_size if file.is_file() else 0 for file in (path, part_of(path)))
     return max(0, what.n_bytes - n_there) + (int(CONTENTS * what.n_bytes) if what.unpack else 0)
 
 

@@ -2,13 +2,20 @@
 
 import contextlib
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import filelock
 
+BINARY = getattr(os, "O_BINARY", 0)  # for os.open, on Windows
 _one_at_a_time = threading.Lock()
+
+
+def plain_name(text: str) -> str:
+    """A short part of a file name made of any text."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", text)[:50]
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """The identity of a result: everything that decides its answer, as plain values, and the file name made of it."""
 
 import json
-import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from fewshot_bn.backbones import Backbone
 from fewshot_bn.datasets.dataset import Dataset, digest
 from fewshot_bn.episodes import EpisodeShape, Plan
 from fewshot_bn.errors import ResultError
+from fewshot_bn.files import plain_name
 from fewshot_bn.many_shot import LinearEvaluation, Split
 
 Identity = dict[str, Any]
@@ -93,7 +93,7 @@ def file_name(identity: Identity) -> str:
     ]
     if "shard" in identity:
         parts.append("shard{}of{}".format(*identity["shard"].split("/")))
-    return "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", part)[:50] for part in parts) + ".json"
+    return "_".join(map(plain_name, parts)) + ".json"
 
 
 def check_same(path: Path, found: Identity, wanted: Identity) -> None:

@@ -6,6 +6,7 @@ Shapes: pixels [n 3 h w], uint8 in channels-last order, as they lie in the store
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
@@ -91,18 +92,11 @@ class Images:
             absent = self.store.absent(rows)
             places = np.flatnonzero(~absent)
             parts = [places[start : start + READ_AT_ONCE] for start in range(0, len(places), READ_AT_ONCE)]
-            list(self._pool.map(lambda part: self._read_stored(out, rows, part), parts))
+            list(self._pool.map(partial(_read_stored, self.store, out, rows), parts))
         places = np.flatnonzero(absent)
         for place, pixels in zip(places, self._pool.map(self._pixels, rows[places].tolist()), strict=True):
             out[place] = pixels
         return torch.from_numpy(out).permute(0, 3, 1, 2)
-
-    def _read_stored(
-        self, out: UInt8[ndarray, "n h w 3"], rows: Int64[ndarray, "n"], places: Int64[ndarray, "m"]
-    ) -> None:
-        if self.store is not None:
-            for place, row in zip(places.tolist(), rows[places].tolist(), strict=True):
-                self.store.read(row, out[place])
 
     def _pixels(self, row: int) -> UInt8[ndarray, "h w 3"]:
         pixels = self._kept.get(row)
@@ -120,6 +114,13 @@ class Images:
                 f"{self.dataset.name}: image {self.dataset.ids[row]!r} (row {row}) cannot be read: "
                 f"{reason_of(problem)}; get this file again or remove it"
             ) from problem
+
+
+def _read_stored(
+    store: Store, out: UInt8[ndarray, "n h w 3"], rows: Int64[ndarray, "n"], places: Int64[ndarray, "m"]
+) -> None:
+    for place, row in zip(places.tolist(), rows[places].tolist(), strict=True):
+        store.read(row, out[place])
 
 
 def normalise(

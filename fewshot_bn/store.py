@@ -15,7 +15,6 @@ and PIL's version. Changed files make another store.
 import json
 import logging
 import os
-import re
 import time
 import weakref
 from collections.abc import Iterator
@@ -29,10 +28,10 @@ from jaxtyping import Bool, Int64, UInt8
 from numpy import ndarray
 
 from fewshot_bn.datasets.dataset import Dataset, digest
-from fewshot_bn.decoding import BINARY, Decoding
+from fewshot_bn.decoding import Decoding
 from fewshot_bn.downloads import check_free
 from fewshot_bn.errors import DataError, StoreError
-from fewshot_bn.files import alone, read_at
+from fewshot_bn.files import BINARY, alone, plain_name, read_at
 from fewshot_bn.pixels import Preprocessing
 from fewshot_bn.workers import map_rows
 
@@ -51,9 +50,8 @@ class Store:
         self._dataset, self._preprocessing = dataset, preprocessing
         self._side = preprocessing.crop_px
         self.row_bytes = 3 * self._side**2
-        name = re.sub(r"[^A-Za-z0-9.-]+", "-", dataset.name)[:50]
         self._key = digest([dataset.stamp, preprocessing.geometry, version("pillow")])
-        self._family = f"{name}_{preprocessing.geometry}_"
+        self._family = f"{plain_name(dataset.name)}_{preprocessing.geometry}_"
         self.path = folder / f"{self._family}{self._key[:16]}.h5"
         self._filled = np.zeros(len(dataset), bool)
         self._file: int | None = None

@@ -75,10 +75,10 @@ class _Episode:
     def take(self, side: str, n: int) -> list[list[int]]:
         """`n` rows of each class for this side: the first of every class, then the second, and so on."""
         rows: list[list[int]] = [[] for _ in self._orders]
+        orders = self._orders if side == SUPPORT else [order[::-1] for order in self._orders]
         for _ in range(n):
             for way in self._ways:
-                order = self._orders[way]
-                row = self._next(order if side == SUPPORT else order[::-1], side)
+                row = self._next(orders[way], side)
                 if row is None:
                     raise _NoneLeftError(way)
                 rows[way].append(row)
