@@ -139,7 +139,7 @@ def _print_report(found: Report) -> None:
 def prepare(arguments: Namespace) -> int:
     dataset = open_named(arguments)
     say = speaker(quiet=arguments.quiet)
-    store = Store(dataset, _geometry(arguments, dataset), paths.cache_root() / "stores")
+    store = Store(dataset, _geometry(arguments, dataset), paths.store_root())
     for notice in (*dataset.notices, *store.notices):
         say(f"note: {notice}")
     began = time.perf_counter()

@@ -23,7 +23,7 @@ def open_source(request: Request, dataset: Dataset, device: torch.device) -> Sou
     backbone = load_backbone(request.model, weights=request.weights, device=device, strict=request.strict)
     geometry = with_geometry(backbone.preprocessing, request.preset, request.image_px, dataset.first_resize_px)
     backbone = with_preprocessing(backbone, geometry)
-    store = Store(dataset, geometry, paths.cache_root() / "stores") if request.keep_pixels else None
+    store = Store(dataset, geometry, paths.store_root()) if request.keep_pixels else None
     images = Images(dataset, geometry, store=store)
     cache = paths.cache_root() if request.keep_features else None
     return Source(images, backbone, Features(images, backbone, device=device, cache=cache), device)

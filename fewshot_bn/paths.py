@@ -25,3 +25,8 @@ def cache_root() -> Path:
     if chosen:
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fewshot_bn"
+
+
+def store_root() -> Path:
+    """Where decoded images are kept."""
+    return cache_root() / "stores"
