@@ -13,35 +13,22 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from cells import N_QUERY, N_WAY, Cell, adapter_of
 
 from fewshot_bn import __version__
-from fewshot_bn.adapters import make_adapter
-from fewshot_bn.backbones import load_backbone
 from fewshot_bn.calibration import expected_calibration_error
-from fewshot_bn.datasets import open_dataset
-from fewshot_bn.episodes import EpisodeShape, sample
 from fewshot_bn.evaluation import Source, evaluate
-from fewshot_bn.features import Features
 from fewshot_bn.host_memory import keep_freed_memory
-from fewshot_bn.images import Images
-from fewshot_bn.paths import cache_root
 from fewshot_bn.statistics import paired_difference
 
-ROOT = Path(__file__).parent.parent
 DATASETS = ("gtsrb", "herlev_pap", "plankton", "trashnet", "digits")
-BACKBONES = {
-    "mobilenet_v2_035": "mobilenet_v2_035_imagenet_features.pth",
-    "mobilenet_v1_025": "mobilenetV1X0.25_pretrain.original.pth.tar",
-    "resnet20": "resnet20-12fca82f.th",
-}
+BACKBONES = ("mobilenet_v2_035", "mobilenet_v1_025", "resnet20")
 SHOTS = (1, 5, 20)
-N_WAY, N_QUERY = 5, 15
 REFERENCE = "lr scaling=raw select=fixed C=1"
 SCALINGS = ("raw", "l2", "standard", "centred_l2")
 
@@ -59,32 +46,8 @@ def candidates() -> Iterator[str]:
     yield "cosine"
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """Episodes that all candidates are tried on."""
-
-    dataset: str
-    backbone: str
-    n_support: int
-
-    def source(self, data: Path, weights: Path) -> Source:
-        device = torch.device("cpu")
-        dataset = open_dataset(self.dataset if self.dataset == "digits" else str(data / self.dataset))
-        card = ROOT / "tests" / "cards" / f"{self.backbone}.toml"
-        backbone = load_backbone(str(card), weights=str(weights / BACKBONES[self.backbone]))
-        images = Images(dataset, backbone.preprocessing)
-        features = Features(images, backbone, device=device, cache=cache_root())
-        for _ in features.compute(np.arange(len(dataset))):
-            pass
-        return Source(images, backbone, features, device)
-
-
-def try_out(candidate: str, source: Source, n_support: int, n_episodes: int) -> dict[str, Any]:
-    mode, *settings = candidate.split()
-    adapter = make_adapter(mode, dict(setting.split("=") for setting in settings))
-    shape = EpisodeShape(N_WAY, n_support, N_QUERY)
-    episodes = sample(source.images.dataset.class_sizes, shape, seed=0, n_episodes=n_episodes)
-    outcomes = list(evaluate(adapter, source, episodes))
+def try_out(candidate: str, source: Source, cell: Cell, n_episodes: int) -> dict[str, Any]:
+    outcomes = list(evaluate(adapter_of(candidate), source, cell.episodes(source, 0, n_episodes)))
     gaps = [gap for outcome in outcomes for gap in outcome.measures["gaps"]]
     return {
         "correct": [n for outcome in outcomes for n in outcome.correct],
@@ -98,7 +61,7 @@ def try_out(candidate: str, source: Source, n_support: int, n_episodes: int) -> 
 def tables(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     for n_support in SHOTS:
         here = [row for row in rows if row["n_support"] == n_support]
-        reference = {cell(row): row for row in here if row["candidate"] == REFERENCE}
+        reference = {place(row): row for row in here if row["candidate"] == REFERENCE}
         lines = [summary(name, [row for row in here if row["candidate"] == name], reference) for name in candidates()]
         yield f"\n## {n_support}-shot, {len(reference)} cells\n"
         yield "| candidate | difference to the reference | worst cell | NLL | ECE | s/episode | not converged |"
@@ -106,7 +69,7 @@ def tables(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         yield from (line for _, line in sorted(lines, reverse=True) if line)
 
 
-def cell(row: dict[str, Any]) -> tuple[str, str]:
+def place(row: dict[str, Any]) -> tuple[str, str]:
     return row["dataset"], row["backbone"]
 
 
@@ -117,7 +80,7 @@ def summary(
     if len(rows) < len(reference) or not rows:
         return -math.inf, ""
     n_queries = N_WAY * N_QUERY
-    pairs = [(np.array(row["correct"]), np.array(reference[cell(row)]["correct"])) for row in rows]
+    pairs = [(np.array(row["correct"]), np.array(reference[place(row)]["correct"])) for row in rows]
     differences = [paired_difference((a / n_queries).tolist(), (b / n_queries).tolist()) for a, b in pairs]
     mean = float(np.mean([difference.mean for difference in differences]))
     half_width = math.sqrt(sum(difference.half_width**2 for difference in differences)) / len(differences)
@@ -149,13 +112,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     done = {(row["dataset"], row["backbone"], row["n_support"], row["candidate"]) for row in rows}
     for dataset in DATASETS:
         for backbone in BACKBONES:
-            source = Cell(dataset, backbone, 0).source(args.data, args.weights)
+            source = Cell(dataset, backbone, 0).source(args.data, args.weights, torch.device("cpu"))
             for n_support in SHOTS:
                 for candidate in candidates():
                     key = {"dataset": dataset, "backbone": backbone, "n_support": n_support, "candidate": candidate}
                     if tuple(key.values()) in done:
                         continue
-                    rows.append(key | try_out(candidate, source, n_support, args.n_episodes))
+                    rows.append(key | try_out(candidate, source, Cell(dataset, backbone, n_support), args.n_episodes))
                     with path.open("a") as file:
                         file.write(json.dumps(rows[-1]) + "\n")
                 print(f"{dataset}, {backbone}, {n_support}-shot: done", flush=True)

@@ -13,11 +13,14 @@ from jaxtyping import Float, Int64
 from numpy import ndarray
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrize import register_parametrization
+from torchvision.transforms.functional import center_crop
 
 from fewshot_bn import chance, torch_chance
 from fewshot_bn.adapters.lr import LogisticRegression
 from fewshot_bn.adapters.norm_layers import choose_layers
 from fewshot_bn.adapters.norm_tuning import NormTuning
+from fewshot_bn.adapters.ridge import Ridge
 from fewshot_bn.backbones import Backbone
 
 
@@ -48,14 +51,38 @@ def plain_episode(
 ) -> Float[Tensor, "q way"]:
     network = copy.deepcopy(backbone.module).to(memory_format=torch.contiguous_format).requires_grad_().eval()
     norms = [network.get_submodule(name) for name in choose_layers(backbone, settings.norm, settings.scope)]
-    x_s, x_q, n = x_s.contiguous(), x_q.contiguous(), len(x_s)
+    x_s, x_q = x_s.contiguous(), x_q.contiguous()
     head = plain_head(network, x_s, y_s, backbone.dim, settings=settings, seed=seed)
     if settings.statistics == "converted":
         convert(network, norms, x_s)
     if settings.statistics != "frozen":
         for norm in norms:
             norm.train()
-    optimiser = plain_optimiser(norms, head, settings)
+    if settings.units == "relative":
+        measure_from_here(norms, settings)
+    train_plainly(network, head, (x_s, y_s), plain_optimiser(norms, head, settings), settings=settings, seed=seed)
+    if settings.statistics != "transductive":
+        network.eval()
+    with torch.no_grad():
+        views = [lambda x: x, *(PLAIN_VIEWS[name] for name in settings.test_augment.split(",") if name != "none")]
+        scores = [
+            score
+            for view in views
+            for score in plain_scores(network, head, view(x_s), y_s, view(x_q), settings=settings)
+        ]
+        return scores[0] if len(scores) == 1 else torch.stack([score.softmax(-1) for score in scores]).mean(0).log()
+
+
+def train_plainly(
+    network: nn.Module,
+    head: nn.Linear,
+    support: tuple[Tensor, Tensor],
+    optimiser: torch.optim.Optimizer,
+    *,
+    settings: NormTuning,
+    seed: int,
+) -> None:
+    (x_s, y_s), n = support, len(support[1])
     size = settings.batch_size or n
     n_steps = settings.steps or settings.epochs * -(-n // size)
     step = epoch = 0
@@ -68,7 +95,7 @@ def plain_episode(
                 group["lr"] = lr * (cosine if settings.schedule == "cosine" else 1)
             optimiser.zero_grad()
             x, y = (x_s, y_s) if len(rows) == n else (x_s[rows], y_s[rows])
-            loss = F.cross_entropy(head(network(x)), y, label_smoothing=settings.label_smoothing)
+            loss = F.cross_entropy(head(plain_seen(network(x), settings)), y, label_smoothing=settings.label_smoothing)
             loss.backward()
             optimiser.step()
             if settings.stop_loss:
@@ -77,15 +104,56 @@ def plain_episode(
         epoch += 1
         if settings.stop_loss and pass_loss <= settings.stop_loss:
             break
-    if settings.statistics != "transductive":
-        network.eval()
-    with torch.no_grad():
-        return head(network(x_q))
+
+
+PLAIN_VIEWS = {
+    "flip": lambda x: x.flip(3),
+    "centre": lambda x: F.interpolate(center_crop(x, [round(x.shape[2] * 0.875)] * 2), x.shape[2:], mode="bilinear"),
+}
+
+
+def plain_scores(  # noqa: PLR0917
+    network: nn.Module, head: nn.Linear, x_s: Tensor, y_s: Tensor, x_q: Tensor, *, settings: NormTuning
+) -> list[Tensor]:
+    z_q = network(x_q)
+    if settings.readout == "head":
+        return [head(plain_seen(z_q, settings))]
+    arguments = network(x_s)[None], y_s[None], z_q[None]
+    probes = {"lr": (LogisticRegression(), 1), "ridge": (Ridge(), 8)}  # which have tests of their own
+    return [probes[name][1] * probes[name][0](*arguments).logits[0] for name in settings.readout.split("+")]
+
+
+def plain_seen(z: Tensor, settings: NormTuning) -> Tensor:
+    return z / z.norm(dim=1, keepdim=True) if settings.scaling == "l2" else z
+
+
+class Relative(nn.Module):
+    """A parameter as a multiple, from zero on, of a unit away from where it was."""
+
+    def __init__(self, origin: Tensor, unit: Tensor) -> None:
+        super().__init__()
+        self.origin, self.unit = origin.detach().clone(), unit.detach().clone()
+
+    def forward(self, value: Tensor) -> Tensor:
+        return self.origin + self.unit * value
+
+    def right_inverse(self, parameter: Tensor) -> Tensor:
+        return torch.zeros_like(parameter)
+
+
+def measure_from_here(norms: list[nn.Module], settings: NormTuning) -> None:
+    n_values = sum(norm.weight.numel() for norm in dict.fromkeys(norms)) * (2 if settings.affines == "both" else 1)
+    for norm in dict.fromkeys(norms):
+        unit = norm.weight.abs() / math.sqrt(n_values)
+        for name in ("weight", "bias"):
+            register_parametrization(norm, name, Relative(getattr(norm, name), unit))
 
 
 def plain_optimiser(norms: list[nn.Module], head: nn.Linear, settings: NormTuning) -> torch.optim.Optimizer:
     names = {"both": ("weight", "bias"), "scale": ("weight",), "shift": ("bias",)}[settings.affines]
-    affines = [getattr(norm, name) for norm in dict.fromkeys(norms) for name in names]
+    layers = [norm.parametrizations if settings.units == "relative" else norm for norm in dict.fromkeys(norms)]
+    affines = [getattr(layer, name) for layer in layers for name in names]
+    affines = [affine.original if settings.units == "relative" else affine for affine in affines]
     groups = [{"params": affines, "lr": settings.lr_norm}, {"params": [*head.parameters()], "lr": settings.lr_head}]
     if settings.optimiser == "adam":
         return torch.optim.Adam(groups, betas=(settings.momentum, 0.999), weight_decay=settings.weight_decay)
@@ -105,7 +173,7 @@ def plain_head(network: nn.Module, x_s: Tensor, y_s: Tensor, dim: int, *, settin
             head.weight.copy_(settings.head_std * drawn)
         if settings.head in ("zero", "normal"):
             return head
-        z = network(x_s)
+        z = plain_seen(network(x_s), settings)
         if settings.head == "proto":
             for k in range(n_way):
                 mean = z[y_s == k].mean(0)

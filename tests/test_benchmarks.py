@@ -6,6 +6,8 @@ import parity
 import probe_study
 import probes
 import pytest
+import recipe_report
+import recipe_study
 import run
 import store
 import torch
@@ -70,7 +72,7 @@ def test_the_path_of_the_benchmark_ends_where_its_last_value_does():
 @needs_shared
 def test_the_probe_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(probe_study, "DATASETS", ("digits",))
-    monkeypatch.setattr(probe_study, "BACKBONES", {"resnet20": "resnet20-12fca82f.th"})
+    monkeypatch.setattr(probe_study, "BACKBONES", ("resnet20",))
     monkeypatch.setattr(probe_study, "SHOTS", (1,))
     names = [probe_study.REFERENCE, "proto scaling=raw", "ridge scaling=l2"]
     arguments = ["--data", str(SHARED / "data-dev"), "--weights", str(SHARED / "weights"), "--n-episodes", "3"]
@@ -98,3 +100,90 @@ def test_the_record_of_the_store(tmp_path, capsys, monkeypatch):
     printed = capsys.readouterr()
     assert printed.err.count("left out") == 8
     assert store.main([*tiny, "--output", str(folder)]) == 2
+
+
+@pytest.fixture
+def small_study(monkeypatch):
+    """Digits and targets that are digits too, one backbone, the cheapest recipes."""
+    monkeypatch.setattr(recipe_study, "BACKBONES", ("resnet20",))
+    stages = [recipe_study.Stage(name, 0, (1, 2), n, keep=1) for name, n in (("first", 2), ("second", 4))]
+    last, targets = (recipe_study.Stage(name, 1, (1, 2), 3, keep=1) for name in ("confirmation", "targets"))
+    for module in (recipe_study, recipe_report):
+        monkeypatch.setattr(module, "DEVELOPMENT", ("digits",))
+        monkeypatch.setattr(module, "TARGETS", ("digits",))
+        monkeypatch.setattr(module, "PROBES", ("lr", "proto"))
+        monkeypatch.setattr(module, "PUBLISHED", ("bn23 epochs=1",))
+        monkeypatch.setattr(module, "UNTUNED", ("bn steps=0",))
+        monkeypatch.setattr(module, "RECIPES", ("bn", "bn steps=2", "bn-plain", "bn steps=0", "bn23 epochs=1"))
+        monkeypatch.setattr(module, "HALVING", stages)
+        monkeypatch.setattr(module, "CONFIRMATION", last)
+        monkeypatch.setattr(module, "TARGET", targets)
+
+
+@needs_shared
+def test_the_recipe_study_goes_on_where_it_stopped_and_is_reported(tmp_path, monkeypatch, small_study):
+    def study(part):
+        arguments = ["--data", str(SHARED / "data-dev"), "--weights", str(SHARED / "weights"), "--device", "cpu"]
+        assert recipe_study.main([part, *arguments, "--output", str(tmp_path)]) == 0
+
+    calls = []
+    try_out = recipe_study.try_out
+
+    def interrupted(candidate, *arguments):
+        calls.append(candidate)
+        if len(calls) == 9:
+            raise KeyboardInterrupt
+        return try_out(candidate, *arguments)
+
+    monkeypatch.setattr(recipe_study, "try_out", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        study("develop")
+    cell = tmp_path / "development-seed0" / "digits_resnet20_2shot.jsonl"
+    cell.write_text(cell.read_text() + '{"candidate": "bn", "cor')  # a line that was being written
+    study("develop")
+    rows = [json.loads(line) for line in cell.read_text().splitlines()]
+    assert sorted((row["candidate"], row["start"]) for row in rows[:2]) == [("lr", 0), ("proto", 0)]
+    assert len({(row["candidate"], row["start"]) for row in rows}) == len(rows)
+    log = (tmp_path / "log.txt").read_text().splitlines()
+    assert [line[17:].split(":")[0] for line in log] == ["first"] * 4 + ["second"] * 4 + ["confirmation"] * 2
+    study("targets")
+    n_calls = len(calls)
+    study("develop")
+    study("targets")
+    assert len(calls) == n_calls
+    assert recipe_report.main([str(tmp_path)]) == 0
+    text = (tmp_path / "README.md").read_text()
+    for title in ("First", "Second", "Confirmation", "Targets"):
+        assert f"\n## {title}: digits" in text
+    assert str(tmp_path) not in text
+    assert (tmp_path / "targets.png").stat().st_size > 5_000
+
+
+def test_the_next_best_and_the_intervals_of_the_recipe_study(tmp_path, small_study, monkeypatch):
+    """Made-up results, against numbers by hand."""
+    stage = recipe_study.HALVING[0]
+    correct = {"lr": [30, 45], "proto": [15, 15], "bn": [60, 60], "bn steps=2": [45, 60]}
+    for cell in recipe_study.cells(("digits",), stage.shots):
+        path = recipe_study.file_of(tmp_path, stage, cell)
+        path.parent.mkdir(exist_ok=True)
+        lines = [
+            {"candidate": name, "start": 0, "settings": recipe_study.settings_of(recipe_study.adapter_of(name))}
+            | {"correct": n if cell.n_support == 1 else n[::-1], "seconds": 4.0, "not_finite": 1}
+            for name, n in correct.items()
+        ]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = recipe_report.Findings(tmp_path, stage, ("digits",))
+    assert found.complete == ["lr", "proto", "bn", "bn steps=2"]
+    assert found.best_probe(1) == "lr"
+    ranked = recipe_study.ranking(tmp_path, stage, ("bn", "bn steps=2"))
+    assert ranked == [(pytest.approx(0.3), "bn"), (pytest.approx(0.2), "bn steps=2")]
+    mean = found.mean_difference("bn", (1, 2))  # 0.4, 0.2 in one cell and 0.2, 0.4 in the other: no spread of means
+    assert (mean.mean, mean.half_width) == (pytest.approx(0.3), pytest.approx(0, abs=1e-12))
+    assert found.mean_difference("bn", [1]).half_width == pytest.approx(12.706 * 0.1, rel=1e-4)
+    assert found.seconds("bn", (1, 2)) == 2.0
+    assert found.total("bn", "not_finite") == 2
+
+
+def test_holm_corrects_for_the_number_of_tests():
+    assert recipe_report.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert recipe_report.holm([0.9, 0.8]) == [1, 1]

@@ -21,6 +21,18 @@ __all__ = ["ADAPTERS", "Adapter", "Fit", "Probe", "Tuner", "make_adapter", "sett
 
 Settings = TypeVar("Settings")
 
+_RECIPE = NormTuning(  # docs/recipe.md says how it was found
+    scaling="l2",
+    head="lr",
+    C=10.0,
+    steps=10,
+    optimiser="adam",
+    units="relative",
+    lr_norm=1.0,
+    lr_head=0.0,
+    readout="lr",
+    test_augment="flip,centre",
+)
 _PUBLISHED = NormTuning(statistics="batch", head="normal", steps=0, epochs=70, batch_size=16, weight_decay=1e-6)
 
 ADAPTERS: dict[str, Adapter] = {
@@ -32,14 +44,15 @@ ADAPTERS: dict[str, Adapter] = {
     "knn": NearestNeighbours(),
     "svm": SupportVectorMachine(),
     "cosine": CosineHead(),
-    "bn": NormTuning(),
+    "bn": _RECIPE,
+    "bn-plain": NormTuning(),  # head and affines by plain SGD
     "bn23": replace(_PUBLISHED, scope="bn23"),  # the 33-layer recipe of Yazdanpanah et al. 2022
     "bn-all": replace(_PUBLISHED, weight_decay=0.0),  # an independent implementation of it, all layers
     "bn-cdfsl": NormTuning(  # the fine-tuning of Guo et al. 2020, arXiv:1912.07200, on norm layers
         statistics="batch", head="normal", steps=0, epochs=100, batch_size=4, schedule="constant", momentum=0.0
     ),
-    "gn": NormTuning(norm="group"),
-    "ln": NormTuning(norm="layer"),
+    "gn": replace(_RECIPE, norm="group"),
+    "ln": replace(_RECIPE, norm="layer"),
 }
 
 

@@ -1,7 +1,10 @@
-"""Random views of support images: flip, crop, colour; on the device, many episodes at once, from each episode's seed.
+"""Views of images, on the device and for many episodes at once: random ones to train on, fixed ones to classify by.
 
-`flip`: left and right exchanged with probability ½. `crop`: a rectangle of 8 to 100 % of the area and an aspect ratio
-of 3/4 to 4/3, resized to the whole image. `colour`: brightness, contrast and saturation, each times 0.6 to 1.4.
+Random, from each episode's seed. `flip`: left and right exchanged with probability ½. `crop`: a rectangle of 8 to 100 %
+of the area and an aspect ratio of 3/4 to 4/3, resized to the whole image. `colour`: brightness, contrast and
+saturation, each times 0.6 to 1.4.
+
+Fixed. `flip`: left and right exchanged. `centre`: the middle 7/8 of the height and the width, enlarged to the whole.
 
 Shapes: normalised images x [e b 3 h w]; their channels are x = (pixel - mean) / std with pixels 0..1.
 Source: the training-time augmentation of Guo et al. 2020 (CD-FSL), arXiv:1912.07200; Szegedy et al. 2015,
@@ -9,7 +12,7 @@ arXiv:1409.4842, section 6 (crop).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 from jaxtyping import Float
@@ -20,18 +23,19 @@ from fewshot_bn import torch_chance
 from fewshot_bn.errors import UsageError, unknown
 from fewshot_bn.pixels import Preprocessing
 
+CENTRE = 7 / 8
 N_DRAWS = 8  # uniform numbers per image and view: 1 for flip, 4 for crop, 3 for colour
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
 
 
-def parse_views(text: str) -> tuple[str, ...]:
-    """`none`, or some of flip, crop and colour with commas between them."""
+def parse_views(text: str, known: Collection[str]) -> tuple[str, ...]:
+    """`none`, or some of the known views with commas between them."""
     names = () if text == "none" else tuple(part.strip() for part in text.split(","))
     for name in names:
-        if name not in VIEWS:
-            raise UsageError(f"{unknown('augmentation', name, VIEWS)}, with commas between them, or none alone")
+        if name not in known:
+            raise UsageError(f"{unknown('view', name, known)}, with commas between them, or none alone")
     if len(set(names)) < len(names):
-        raise UsageError(f"augment is {text!r}; name each view once")
+        raise UsageError(f"the views are {text!r}; name each once")
     return names
 
 
@@ -48,7 +52,7 @@ def augment(
     u = torch.stack(draws).flatten(0, 1).to(x)
     flat = x.flatten(0, 1)
     for name in views:
-        flat = VIEWS[name](flat, u, preprocessing)
+        flat = RANDOM_VIEWS[name](flat, u, preprocessing)
     return flat.reshape(x.shape)
 
 
@@ -81,4 +85,27 @@ def _colour(
     return (pixels - mean) / std
 
 
-VIEWS: dict[str, Callable[[Tensor, Tensor, Preprocessing], Tensor]] = {"flip": _flip, "crop": _crop, "colour": _colour}
+def _mirrored(x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    return x.flip(-1)
+
+
+def _centre(x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    height, width = (max(1, round(CENTRE * side)) for side in x.shape[-2:])
+    top, left = (x.shape[-2] - height) // 2, (x.shape[-1] - width) // 2
+    middle = x[..., top : top + height, left : left + width]
+    return F.interpolate(middle, x.shape[-2:], mode="bilinear", align_corners=False)
+
+
+RANDOM_VIEWS: dict[str, Callable[[Tensor, Tensor, Preprocessing], Tensor]] = {
+    "flip": _flip,
+    "crop": _crop,
+    "colour": _colour,
+}
+FIXED_VIEWS: dict[str, Callable[[Tensor], Tensor]] = {"flip": _mirrored, "centre": _centre}
+
+
+def fixed_view(x: Float[Tensor, "e b 3 h w"], name: str) -> Float[Tensor, "e b 3 h w"]:
+    """Every image as that view shows it; "none" gives the images themselves."""
+    if name == "none":
+        return x
+    return FIXED_VIEWS[name](x.flatten(0, 1)).contiguous(memory_format=torch.channels_last).reshape(x.shape)

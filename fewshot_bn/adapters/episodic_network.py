@@ -5,7 +5,7 @@ the first tuned layer is a constant of each image: the network is cut there, and
 that cannot be traced stays whole.
 
 The scales of all layers are one tensor and the shifts another, so that an optimiser has two parameters and not two
-per layer.
+per layer; affines.py sets them.
 
 Shapes: images [e b 3 h w]; gamma, beta [e a], a being the channels of all tuned layers; features [e b d].
 """
@@ -47,19 +47,18 @@ class EpisodicNetwork:
                 module.inplace = False  # in place, autograd would first copy their input, which it needs
         self.layers = self._make_episodic(names)
         with torch.no_grad():
-            self.gamma = nn.Parameter(torch.cat([layer.gamma.flatten(1) for layer in self.layers], 1))
-            self.beta = nn.Parameter(torch.cat([layer.beta.flatten(1) for layer in self.layers], 1))
+            self.gamma = torch.cat([layer.gamma.flatten(1) for layer in self.layers], 1)
+            self.beta = torch.cat([layer.beta.flatten(1) for layer in self.layers], 1)
         self._sizes = [layer.gamma[0].numel() for layer in self.layers]
         self._device = self.gamma.device.type
         self._copies = False
         self._parts = cut(self._network, backbone.graph, set(names)) if backbone.graph else None
 
     @property
-    def state(self) -> list[Tensor]:
-        """Everything that belongs to an episode, a row each: scales, shifts and running statistics."""
+    def running(self) -> list[Tensor]:
+        """The running statistics, a row an episode."""
         batch_norms = [layer for layer in self.layers if isinstance(layer, EpisodicBatchNorm)]
-        running = [tensor for layer in batch_norms for tensor in (layer.running_mean, layer.running_var)]
-        return [self.gamma, self.beta, *running]
+        return [tensor for layer in batch_norms for tensor in (layer.running_mean, layer.running_var)]
 
     def try_cut(self, x: Float[Tensor, "e b 3 h w"]) -> None:
         """Find out on a few images how the network can be run: cut or whole, on its inputs or on copies of them.
@@ -112,6 +111,8 @@ class EpisodicNetwork:
     def kept_bytes(self, x: Float[Tensor, "e b 3 h w"]) -> int:
         """What one image keeps in memory between the forward and the backward pass of a training step."""
         self.try_cut(x)
+        for affine in (self.gamma, self.beta):
+            affine.requires_grad_()
         frozen = {tensor.untyped_storage().data_ptr() for tensor in self._network.state_dict().values()}
         kept: dict[int, int] = {}
 

@@ -7,10 +7,12 @@ fine-tuning: Kumar et al. 2022, arXiv:2202.10054 (LP-FT).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fewshot_bn import torch_chance
 from fewshot_bn.adapters.lr import LogisticRegression
@@ -26,6 +28,11 @@ class Head:
 
     def __call__(self, z: Float[Tensor, "e b d"]) -> Float[Tensor, "e b way"]:
         return torch.baddbmm(self.bias[:, None], z, self.weight.mT)
+
+
+def seen(z: Float[Tensor, "e b d"], scaling: Literal["raw", "l2"]) -> Float[Tensor, "e b d"]:
+    """Features as a head sees them: as they are, or of unit length."""
+    return F.normalize(z, dim=-1) if scaling == "l2" else z
 
 
 def zero_head(like: Float[Tensor, "e _"], n_way: int, dim: int) -> Head:

@@ -1,0 +1,213 @@
+"""The tables and the plot of a recipe study: README.md and cost.png in its folder.
+
+    python benchmarks/recipe_report.py FOLDER
+
+Differences are to the best probe of each number of shots, best on the very same episodes and on the average of the
+cells, so chosen with hindsight in favour of the probe. Intervals are of the mean over the cells at hand: the cells of a
+dataset share their episodes, so they are averaged episode by episode first; datasets are independent. Significance is
+that of paired t-tests after Holm's correction over all cells of a table.
+Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from cells import Cell
+from jaxtyping import Float
+from numpy import ndarray
+from recipe_study import (
+    CONFIRMATION,
+    DEVELOPMENT,
+    HALVING,
+    PROBES,
+    PUBLISHED,
+    RECIPES,
+    TARGET,
+    TARGETS,
+    UNTUNED,
+    Stage,
+    accuracies,
+    cells,
+    file_of,
+    rows_of,
+)
+
+from fewshot_bn.statistics import Estimate, estimate
+
+PLAIN = "bn-plain"
+DRAWN = ("proto", "lr", "ridge", *UNTUNED[:1], PLAIN, *PUBLISHED, "bn")
+Accuracies = dict[Cell, dict[str, Float[ndarray, "n"]]]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is there of a stage: the accuracies of the candidates that are complete in all cells."""
+
+    folder: Path
+    stage: Stage
+    datasets: tuple[str, ...]
+
+    @cached_property
+    def accuracies(self) -> Accuracies:
+        names = (*PROBES, *RECIPES)
+        return {c: accuracies(self.folder, self.stage, c, names) for c in cells(self.datasets, self.stage.shots)}
+
+    @cached_property
+    def complete(self) -> list[str]:
+        return [name for name in (*PROBES, *RECIPES) if all(name in found for found in self.accuracies.values())]
+
+    def best_probe(self, n_support: int) -> str:
+        of_shots = [found for cell, found in self.accuracies.items() if cell.n_support == n_support]
+        probes = [name for name in PROBES if name in self.complete]
+        return max(probes, key=lambda name: np.mean([found[name].mean() for found in of_shots]))
+
+    def difference(self, name: str, cell: Cell) -> Float[ndarray, "n"]:
+        """To the best probe of so many shots, episode by episode."""
+        return self.accuracies[cell][name] - self.accuracies[cell][self.best_probe(cell.n_support)]
+
+    def mean_difference(self, name: str, shots: Sequence[int]) -> Estimate:
+        """Over all cells with so many shots."""
+        chosen = [cell for cell in self.accuracies if cell.n_support in shots]
+        by_dataset = [[self.difference(name, cell) for cell in chosen if cell.dataset == d] for d in self.datasets]
+        means = [estimate(np.mean(differences, 0).tolist()) for differences in by_dataset]
+        half_width = math.sqrt(sum(mean.half_width**2 for mean in means)) / len(means)
+        return Estimate(float(np.mean([mean.mean for mean in means])), half_width, len(means))
+
+    def seconds(self, name: str, shots: Sequence[int]) -> float:
+        """Of an episode, on the average of the cells."""
+        chosen = [cell for cell in self.accuracies if cell.n_support in shots]
+        rows = [row for cell in chosen for row in rows_of(file_of(self.folder, self.stage, cell), name)]
+        return sum(row["seconds"] for row in rows) / sum(len(row["correct"]) for row in rows)
+
+    def total(self, name: str, key: str) -> int:
+        paths = [file_of(self.folder, self.stage, cell) for cell in self.accuracies]
+        return sum(row[key] for path in paths for row in rows_of(path, name))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number, in the order given."""
+    order = np.argsort(p_values, kind="stable")
+    scaled = np.array(p_values)[order] * np.arange(len(p_values), 0, -1)
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.minimum(1, np.maximum.accumulate(scaled))
+    return [float(p) for p in corrected]
+
+
+def p_value(differences: Float[ndarray, "n"]) -> float:
+    """Two-sided, of a mean of zero; 1 where all differences are zero."""
+    from scipy.stats import ttest_1samp
+
+    return float(ttest_1samp(differences, 0).pvalue) if differences.any() else 1.0
+
+
+def points(found: Estimate) -> str:
+    return f"{100 * found.mean:+.2f} ± {100 * found.half_width:.2f}"
+
+
+def row(cells_: Sequence[str]) -> str:
+    return f"| {' | '.join(cells_)} |"
+
+
+def ranking_table(findings: Findings) -> Iterator[str]:
+    """Every complete candidate: mean differences, its worst cell, its cost, and episodes that were not finite."""
+    shots = findings.stage.shots
+    heads = [f"{k}-shot" for k in shots]
+    yield row(["candidate", "all cells", *heads, "worst cell", f"s/episode, times {PLAIN}", "not finite"])
+    yield row(["---"] * (len(heads) + 5))
+    plain = findings.seconds(PLAIN, shots) if PLAIN in findings.complete else math.nan
+    ranked = sorted(findings.complete, key=lambda name: -findings.mean_difference(name, shots).mean)
+    for name in ranked:
+        means = [points(findings.mean_difference(name, part)) for part in (shots, *([k] for k in shots))]
+        worst = min(float(findings.difference(name, cell).mean()) for cell in findings.accuracies)
+        cost = findings.seconds(name, shots) / plain
+        cost_text = "-" if math.isnan(cost) else f"{cost:.2g}"
+        yield row([f"`{name}`", *means, f"{100 * worst:+.2f}", cost_text, str(findings.total(name, "not_finite"))])
+
+
+def cell_table(findings: Findings, name: str) -> Iterator[str]:
+    """One candidate in every cell: accuracy, differences to the best probe, to `lr` and to that cell's best probe."""
+    yield row(
+        ["dataset", "backbone", "shots", "accuracy", "to the best probe", "p (Holm)", "to the cell's best", "to `lr`"]
+    )
+    yield row(["---"] * 8)
+    corrected = holm([p_value(findings.difference(name, cell)) for cell in findings.accuracies])
+    for (cell, found), p in zip(findings.accuracies.items(), corrected, strict=True):
+        best_here = max((found[probe] for probe in PROBES if probe in found), key=np.mean)
+        mean = estimate(found[name].tolist())
+        differences = (findings.difference(name, cell), found[name] - best_here, found[name] - found["lr"])
+        to_best, to_best_here, to_lr = (points(estimate(values.tolist())) for values in differences)
+        accuracy = f"{100 * mean.mean:.2f} ± {100 * mean.half_width:.2f}"
+        p_text = "< 0.001" if p < 0.001 else f"{p:.3f}"
+        yield row([cell.dataset, cell.backbone, str(cell.n_support), accuracy, to_best, p_text, to_best_here, to_lr])
+
+
+def verdict(findings: Findings, name: str) -> str:
+    """In how many cells the candidate is significantly above and below the best probe."""
+    differences = [findings.difference(name, cell) for cell in findings.accuracies]
+    corrected = holm([p_value(values) for values in differences])
+    found = [np.sign(values.mean()) for values, p in zip(differences, corrected, strict=True) if p < 0.05]
+    above, below = found.count(1), found.count(-1)
+    return f"`{name}` is significantly above the best probe in {above} of {len(corrected)} cells, below in {below}."
+
+
+def report(folder: Path) -> Iterator[str]:
+    yield "# The search for the recipe\n"
+    yield "```text\n" + (folder / "log.txt").read_text(encoding="utf-8") + "```"
+    stages = [(stage, DEVELOPMENT) for stage in (*HALVING, CONFIRMATION)]
+    for stage, datasets in [*stages, (TARGET, TARGETS)]:
+        findings = Findings(folder, stage, datasets)
+        if not findings.complete:
+            continue
+        yield f"\n## {stage.name.capitalize()}: {', '.join(datasets)}\n"
+        yield f"{stage.n_episodes} episodes a cell, seed {stage.seed}.\n"
+        yield from (f"The best probe with {k} shots: `{findings.best_probe(k)}`." for k in stage.shots)
+        yield ""
+        yield from ranking_table(findings)
+        if stage in HALVING or "bn" not in findings.complete:
+            continue
+        yield "\n" + verdict(findings, "bn") + "\n"
+        yield from cell_table(findings, "bn")
+
+
+def draw(folder: Path, stage: Stage, datasets: tuple[str, ...], path: Path) -> None:
+    """Accuracy against cost, a panel for each number of shots."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    findings = Findings(folder, stage, datasets)
+    figure, panels = plt.subplots(1, len(stage.shots), figsize=(4 * len(stage.shots), 3.6), layout="constrained")
+    for panel, k in zip(np.atleast_1d(panels), stage.shots, strict=True):
+        of_shots = [found for cell, found in findings.accuracies.items() if cell.n_support == k]
+        for name in (name for name in DRAWN if name in findings.complete):
+            accuracy = 100 * float(np.mean([found[name].mean() for found in of_shots]))
+            place = (max(1e-4, findings.seconds(name, [k])), accuracy)
+            panel.scatter(*place, color="C3" if name == "bn" else "C0" if name in PROBES else "C1")
+            panel.annotate(name, place, xytext=(4, 4), textcoords="offset points", fontsize=8)
+        panel.set(xscale="log", xlabel="seconds per episode", title=f"{k}-shot")
+        panel.margins(0.2)
+    np.atleast_1d(panels)[0].set_ylabel("accuracy, mean over cells, %")
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+    plt.close(figure)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args(argv).folder
+    (folder / "README.md").write_text("\n".join([*report(folder), ""]), encoding="utf-8")
+    for stage, datasets in ((CONFIRMATION, DEVELOPMENT), (TARGET, TARGETS)):
+        if Findings(folder, stage, datasets).complete:
+            draw(folder, stage, datasets, folder / f"{stage.name}.png")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,249 @@
+"""The search for the default recipe of norm tuning, by successive halving on the development sets; then the targets.
+
+    python benchmarks/recipe_study.py develop --data ../shared/data-dev --weights ../shared/weights --output FOLDER
+    python benchmarks/recipe_study.py targets --data ../shared/data --weights ../shared/weights --output FOLDER
+    python benchmarks/recipe_report.py FOLDER
+
+Every candidate is paired with the probes on the same episodes. `develop` tries all recipes on a few episodes of the
+cells with 1 and 5 shots; the better half, by the mean difference to the best probe, goes on to more episodes and to 20
+shots; those left are measured on episodes of another seed, which had no part in the choice. `targets` measures the
+default recipe, what is published, and the probes, once: it takes no part in any choice.
+
+Each cell has a file with a line for every candidate and portion of episodes. A study that was stopped goes on when the
+same command is given again; given several times at once, the processes share the cells among them. log.txt tells the
+order of events.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import torch
+from cells import N_QUERY, N_WAY, Cell, adapter_of
+
+from fewshot_bn.adapters import settings_of
+from fewshot_bn.episodes import Episodes
+from fewshot_bn.evaluation import Source, choose_device, evaluate
+from fewshot_bn.host_memory import keep_freed_memory
+
+DEVELOPMENT = ("gtsrb", "herlev_pap", "plankton", "trashnet", "digits")
+TARGETS = ("eurosat", "cropdisease", "isic")
+BACKBONES = ("mobilenet_v2_035", "resnet20")
+PORTION = 8  # episodes a line
+PROBES = (
+    "lr",
+    "lr scaling=raw",
+    "lr select=fixed C=100",
+    "lr-c1",
+    "ridge",
+    "ridge scaling=raw",
+    "lda",
+    "proto",
+    "proto scaling=centred_l2",
+)
+UNTUNED = ("bn steps=0", "bn steps=0 readout=ridge")  # the probe, given the same views of the images
+PUBLISHED = ("bn23", "bn-cdfsl")
+RECIPES = (
+    "bn",
+    "bn lr_norm=0.5",
+    "bn lr_norm=2",
+    "bn steps=5",
+    "bn steps=20",
+    "bn readout=ridge",
+    "bn readout=lr+ridge",
+    "bn readout=head",
+    "bn lr_head=0.1",
+    "bn C=1",
+    "bn test_augment=none",
+    "bn test_augment=flip",
+    "bn augment=flip",
+    "bn affines=scale",
+    "bn statistics=batch",
+    "bn statistics=converted",
+    "bn units=absolute lr_norm=0.003",
+    "bn weight_decay=0.1",
+    "bn-plain",
+    *PUBLISHED,
+    *UNTUNED,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Episodes 0 to `n_episodes` of a seed in the cells of these shots; the `keep` best recipes go on."""
+
+    name: str
+    seed: int
+    shots: tuple[int, ...]
+    n_episodes: int
+    keep: int
+
+
+HALVING = (Stage("first", 0, (1, 5), 8, 5), Stage("second", 0, (1, 5, 20), 16, 2))
+CONFIRMATION = Stage("confirmation", 1, (1, 5, 20), 200, 1)
+TARGET = Stage("targets", 0, (1, 5, 20), 200, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A folder of results and where images, weights and time come from."""
+
+    folder: Path
+    data: Path
+    weights: Path
+    device: torch.device
+
+    def run(self, stage: Stage, datasets: Sequence[str], candidates: Sequence[str]) -> None:
+        """Everything that is missing of a stage, together with other processes that are given the same."""
+        self.note(f"{stage.name}: {len(candidates)} candidates, {stage.n_episodes} episodes: {', '.join(candidates)}")
+        waiting = cells(datasets, stage.shots)
+        while waiting:
+            left = [cell for cell in waiting if not self._try_cell(stage, cell, candidates)]
+            if len(left) == len(waiting):
+                time.sleep(5)  # others are at work on all of these
+            waiting = left
+        self.note(f"{stage.name}: done")
+
+    def note(self, event: str) -> None:
+        """Into the log, once however many processes say so."""
+        path = self.folder / "log.txt"
+        with filelock.FileLock(self.folder / ".log.lock"):
+            known = path.read_text(encoding="utf-8") if path.exists() else ""
+            if event not in known:
+                text = f"{time.strftime('%Y-%m-%d %H:%M')} {event}\n"
+                path.write_text(known + text, encoding="utf-8")
+                print(text, end="", flush=True)
+
+    def _try_cell(self, stage: Stage, cell: Cell, candidates: Sequence[str]) -> bool:
+        """False where another process is at work on the cell."""
+        path = file_of(self.folder, stage, cell)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
+        try:
+            holding = lock.acquire(blocking=False)
+        except filelock.Timeout:
+            return False
+        with holding:
+            self._fill(path, stage, cell, candidates)
+        return True
+
+    def _fill(self, path: Path, stage: Stage, cell: Cell, candidates: Sequence[str]) -> None:
+        mend(path)
+        for candidate in candidates:
+            for start in range(len(correct_of(path, candidate)), stage.n_episodes, PORTION):
+                stop = min(start + PORTION, stage.n_episodes)
+                source = source_of(self, cell.dataset, cell.backbone)
+                episodes = cell.episodes(source, stage.seed, stop)[start:]
+                line = {"candidate": candidate, "start": start, **try_out(candidate, source, episodes)}
+                with path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(line) + "\n")
+
+
+@lru_cache(maxsize=2)
+def source_of(study: Study, dataset: str, backbone: str) -> Source:
+    return Cell(dataset, backbone, 0).source(study.data, study.weights, study.device)
+
+
+def cells(datasets: Sequence[str], shots: Sequence[int]) -> list[Cell]:
+    return [Cell(d, b, k) for k in shots for b in BACKBONES for d in datasets]
+
+
+def file_of(folder: Path, stage: Stage, cell: Cell) -> Path:
+    kind = "targets" if stage is TARGET else "development"
+    return folder / f"{kind}-seed{stage.seed}" / f"{cell.dataset}_{cell.backbone}_{cell.n_support}shot.jsonl"
+
+
+def try_out(candidate: str, source: Source, episodes: Episodes) -> dict[str, Any]:
+    adapter = adapter_of(candidate)
+    outcomes = list(evaluate(adapter, source, episodes))
+    predicted = [row for outcome in outcomes for row in outcome.measures["predicted"]]
+    return {
+        "settings": settings_of(adapter),
+        "correct": [n for outcome in outcomes for n in outcome.correct],
+        "nll": [value for outcome in outcomes for value in outcome.measures["nll"]],
+        "not_finite": sum(row[0] < 0 for row in predicted),
+        "not_converged": sum(outcome.converged.count(False) for outcome in outcomes),
+        "seconds": sum(outcome.seconds for outcome in outcomes),
+    }
+
+
+def mend(path: Path) -> None:
+    """Take off the half line that a killed process may have left."""
+    if path.exists():
+        content = path.read_bytes()
+        path.write_bytes(content[: content.rfind(b"\n") + 1])
+
+
+def rows_of(path: Path, candidate: str) -> Iterator[dict[str, Any]]:
+    """The lines of a candidate, in the order of episodes; not those made while its settings were others."""
+    settings = settings_of(adapter_of(candidate)).items()
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    rows = (json.loads(line) for line in lines)
+    yield from (row for row in rows if row["candidate"] == candidate and row["settings"].items() <= settings)
+
+
+def correct_of(path: Path, candidate: str) -> list[int]:
+    """Correct queries of episodes 0, 1, ..."""
+    return [n for row in rows_of(path, candidate) for n in row["correct"]]
+
+
+def accuracies(folder: Path, stage: Stage, cell: Cell, candidates: Sequence[str]) -> dict[str, np.ndarray]:
+    """The accuracy of every episode of a stage, for those candidates that have all."""
+    found = {name: correct_of(file_of(folder, stage, cell), name)[: stage.n_episodes] for name in candidates}
+    return {name: np.array(n) / (N_WAY * N_QUERY) for name, n in found.items() if len(n) == stage.n_episodes}
+
+
+def best_probe(folder: Path, stage: Stage, n_support: int, datasets: Sequence[str]) -> str:
+    """The probe with the best mean over the cells with so many shots, on these very episodes."""
+    found = [accuracies(folder, stage, cell, PROBES) for cell in cells(datasets, [n_support])]
+    return max(PROBES, key=lambda name: np.mean([cell[name].mean() for cell in found]))
+
+
+def ranking(folder: Path, stage: Stage, recipes: Sequence[str]) -> list[tuple[float, str]]:
+    """Mean differences to the best probe of each number of shots, the best first."""
+    probes = {k: best_probe(folder, stage, k, DEVELOPMENT) for k in stage.shots}
+    found = {c: accuracies(folder, stage, c, (*PROBES, *recipes)) for c in cells(DEVELOPMENT, stage.shots)}
+    means = {r: np.mean([a[r].mean() - a[probes[cell.n_support]].mean() for cell, a in found.items()]) for r in recipes}
+    return sorted(((float(mean), recipe) for recipe, mean in means.items()), reverse=True)
+
+
+def develop(study: Study) -> None:
+    recipes: Sequence[str] = RECIPES
+    for stage in HALVING:
+        study.run(stage, DEVELOPMENT, (*PROBES, *recipes))
+        ranked = ranking(study.folder, stage, recipes)
+        study.note(f"{stage.name}: " + ", ".join(f"{name} {100 * mean:+.2f}" for mean, name in ranked))
+        recipes = [name for _, name in ranked[: stage.keep]]
+        study.note(f"{stage.name}: kept {', '.join(recipes)}")
+    study.run(CONFIRMATION, DEVELOPMENT, (*PROBES, *dict.fromkeys([*recipes, *UNTUNED])))
+
+
+def measure_targets(study: Study) -> None:
+    study.run(TARGET, TARGETS, (*PROBES, "bn", *UNTUNED, "bn-plain", *PUBLISHED))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("part", choices=["develop", "targets"])
+    parser.add_argument("--data", type=Path, required=True, help="folder of the development sets, or of the targets")
+    parser.add_argument("--weights", type=Path, required=True, help="folder of the weights")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the record, new or to be continued")
+    args = parser.parse_args(argv)
+    keep_freed_memory()
+    args.output.mkdir(parents=True, exist_ok=True)
+    study = Study(args.output, args.data, args.weights, choose_device(args.device))
+    {"develop": develop, "targets": measure_targets}[args.part](study)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
