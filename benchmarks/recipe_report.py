@@ -40,6 +40,7 @@ from recipe_study import (
 
 from fewshot_bn.statistics import Estimate, estimate
 
+CANDIDATES = (*PROBES, *RECIPES, *PUBLISHED)
 PLAIN = "bn-plain"
 DRAWN = ("proto", "lr", "ridge", *UNTUNED[:1], PLAIN, *PUBLISHED, "bn")
 Accuracies = dict[Cell, dict[str, Float[ndarray, "n"]]]
@@ -55,12 +56,12 @@ class Findings:
 
     @cached_property
     def accuracies(self) -> Accuracies:
-        names = (*PROBES, *RECIPES)
-        return {c: accuracies(self.folder, self.stage, c, names) for c in cells(self.datasets, self.stage.shots)}
+        places = cells(self.datasets, self.stage.shots)
+        return {cell: accuracies(self.folder, self.stage, cell, CANDIDATES) for cell in places}
 
     @cached_property
     def complete(self) -> list[str]:
-        return [name for name in (*PROBES, *RECIPES) if all(name in found for found in self.accuracies.values())]
+        return [name for name in CANDIDATES if all(name in found for found in self.accuracies.values())]
 
     def best_probe(self, n_support: int) -> str:
         of_shots = [found for cell, found in self.accuracies.items() if cell.n_support == n_support]

@@ -50,7 +50,7 @@ PROBES = (
     "proto scaling=centred_l2",
 )
 UNTUNED = ("bn steps=0", "bn steps=0 readout=ridge")  # the probe, given the same views of the images
-PUBLISHED = ("bn23", "bn-cdfsl")
+PUBLISHED = ("bn-all", "bn-cdfsl")  # bn23 exists for ResNets only
 RECIPES = (
     "bn",
     "bn lr_norm=0.5",
@@ -63,7 +63,6 @@ RECIPES = (
     "bn lr_head=0.1",
     "bn C=1",
     "bn test_augment=none",
-    "bn test_augment=flip",
     "bn augment=flip",
     "bn affines=scale",
     "bn statistics=batch",
@@ -71,7 +70,6 @@ RECIPES = (
     "bn units=absolute lr_norm=0.003",
     "bn weight_decay=0.1",
     "bn-plain",
-    *PUBLISHED,
     *UNTUNED,
 )
 

@@ -143,7 +143,7 @@ def test_a_fit_that_does_not_converge_is_shown(here, capsys):
 
 
 def test_a_bn_run_that_diverges_is_counted_as_wrong_and_shown(here, capsys):
-    assert run("--mode", "bn", "--set", "bn.lr_head=1e38", "bn.lr_norm=1e38") == 0
+    assert run("--mode", "bn", "--set", "bn.lr_head=1e20", "bn.lr_norm=1e20") == 0
     assert "6 of 6 episodes did not converge" in capsys.readouterr().out
     assert results(here / "results")["bn", 2].correct == (0,) * 6
 

@@ -59,17 +59,19 @@ def test_every_adapter_gives_the_same_answer(name):
         {"augment": "flip,crop,colour"},
         {"scope": "bn3"},
         {"stop_loss": "0.5"},
+        {"units": "relative", "lr_norm": "10", "scaling": "l2"},
+        {"readout": "lr+ridge", "test_augment": "flip,centre"},
     ],
     ids=str,
 )
 def test_every_variant_gives_the_same_answer(settings):
-    assert_same_answer(make_adapter("bn", {"steps": "8", **settings}), "bn")
+    assert_same_answer(make_adapter("bn-plain", {"steps": "8", **settings}), "bn-plain")
 
 
 @pytest.mark.parametrize("statistics", ["frozen", "batch"])
 def test_bfloat16_stays_close_to_float32(statistics):
     exact, rough = (
-        make_adapter("bn", {"steps": "8", "statistics": statistics, "precision": precision})
+        make_adapter("bn-plain", {"steps": "8", "statistics": statistics, "precision": precision})
         for precision in ("float32", "bfloat16")
     )
     expected, found = exact(*on_cuda(problem("bn"))).logits, rough(*on_cuda(problem("bn"))).logits

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from torchvision.models import VisionTransformer
 
 from fewshot_bn.adapters import ADAPTERS
-from fewshot_bn.adapters.norm_tuning import NormTuning
+from fewshot_bn.adapters.lr import LogisticRegression
+from fewshot_bn.adapters.norm_tuning import READOUTS, NormTuning
 from fewshot_bn.backbones import freeze, load_backbone
 from fewshot_bn.errors import ModelError, UsageError
 from fewshot_bn.pixels import Preprocessing
@@ -111,7 +112,38 @@ def test_how_many_images_are_in_memory_at_once_does_not_matter(backbone, statist
         assert torch.equal(fit.steps, expected.steps)
 
 
-@pytest.mark.parametrize("mode", ["bn", "bn-all", "bn-cdfsl"])
+@pytest.mark.parametrize("readout", ["lr", "ridge"])
+def test_without_steps_and_views_it_is_the_probe_on_frozen_features(backbone, readout):
+    x_s, y_s, x_q = problem(dtype=torch.float32)
+    z_s, z_q = (backbone.module(x.flatten(0, 1)).unflatten(0, x.shape[:2]) for x in (x_s, x_q))
+    expected = ADAPTERS[readout](z_s, y_s, z_q)
+    fit = NormTuning(steps=0, readout=readout)(backbone, x_s, y_s, x_q)
+    assert torch.allclose(fit.logits, (8 if readout == "ridge" else 1) * expected.logits, atol=1e-4)
+    assert fit.steps.tolist() == [0, 0, 0]
+    assert fit.converged.all()
+
+
+def test_a_readout_that_is_not_solved_is_reported(backbone, monkeypatch):
+    monkeypatch.setitem(READOUTS, "lr", ((LogisticRegression(max_steps=1, tolerance=1e-12), 1.0),))
+    assert not replace(ADAPTERS["bn"], steps=1)(backbone, *problem(dtype=torch.float32)).converged.any()
+
+
+def test_an_episode_whose_features_are_not_finite_is_reported_and_does_not_touch_the_others(backbone):
+    x_s, y_s, x_q = problem(dtype=torch.float32)
+    expected = ADAPTERS["bn"](backbone, x_s, y_s, x_q)
+    x_q[1, 0, 0, 0, 0] = torch.nan
+    fit = ADAPTERS["bn"](backbone, x_s, y_s, x_q)
+    assert fit.converged.tolist() == [True, False, True]
+    assert fit.logits[1].isnan().all()
+    assert torch.equal(fit.logits[[0, 2]], expected.logits[[0, 2]])
+
+
+def test_the_scores_over_views_are_log_probabilities(backbone):
+    logits = ADAPTERS["bn"](backbone, *problem(dtype=torch.float32)).logits
+    assert torch.allclose(logits.exp().sum(-1), torch.ones(3, 5, dtype=logits.dtype))
+
+
+@pytest.mark.parametrize("mode", ["bn", "bn-plain", "bn-all", "bn-cdfsl"])
 def test_equals_the_plain_loop_for_the_presets(mode):
     settings = ADAPTERS[mode]
     shorter = replace(settings, epochs=min(settings.epochs, 4), steps=min(settings.steps, 12))
@@ -389,6 +421,7 @@ def test_statistics_of_a_single_value_are_an_error():
         ({"norm": "layer", "statistics": "batch"}, "statistics=batch is a policy of BatchNorm; norm=layer keeps none"),
         ({"augment": "flop"}, r"unknown view 'flop' \(did you mean 'flip'\?\)"),
         ({"test_augment": "crop"}, "unknown view 'crop'; choose from: flip, centre"),
+        ({"lr_norm": 1e38}, r"lr_norm is 1e\+38; it must be at most 1e\+20"),
         ({"lr_head": 0.0}, "head=zero with lr_head=0 would never learn anything"),
         ({"augment": "flip,flip"}, "the views are 'flip,flip'; name each once"),
         ({"C": 0.0}, "C is 0.0; it must be a finite number above 0"),

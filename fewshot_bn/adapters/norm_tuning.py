@@ -28,7 +28,7 @@ from torch import Tensor
 from fewshot_bn.adapters.affines import Affines
 from fewshot_bn.adapters.augmentation import FIXED_VIEWS, RANDOM_VIEWS, fixed_view, parse_views
 from fewshot_bn.adapters.contract import Fit, Probe, count_ways
-from fewshot_bn.adapters.episodic_network import EpisodicNetwork, Stem
+from fewshot_bn.adapters.episodic_network import EpisodicNetwork
 from fewshot_bn.adapters.heads import Head, normal_head, probe_head, prototype_head, seen, zero_head
 from fewshot_bn.adapters.lr import LogisticRegression
 from fewshot_bn.adapters.norm_layers import check_batch_statistics, choose_layers
@@ -87,44 +87,39 @@ class NormTuning(TuningSettings):
         images_at_once: int | None = None,
     ) -> Fit:
         n_way, n = count_ways(y_s), y_s.shape[1]
+        at_once = images_at_once or max(n, IMAGES_AT_ONCE)
         layers = self._checked_layers(backbone, n, x_q.shape[1])
         seeds = [0] * len(x_s) if seeds is None else seeds
         network = self._network(backbone, layers, len(x_s))
         network.try_cut(x_s[:, :1])
         stem, views = network.stem(x_s), parse_views(self.augment, RANDOM_VIEWS)
-        head = self._start_head(network, stem, y_s, (n_way, backbone.dim), seeds=seeds)
+        support = Support(network, x_s, stem, y_s, seeds, self.batch_size, views, backbone.preprocessing)
+        head = self._start_head(support, (n_way, backbone.dim), at_once)
         if self.statistics == "converted":
             network.convert(stem)
         affines = Affines(network, self.affines, self.units)
-        support = Support(network, x_s, stem, y_s, seeds, self.batch_size, views, backbone.preprocessing)
         with torch.enable_grad():
             steps = Training(self, network, affines, head, images_at_once or n).run(support, self.n_steps(n))
         with torch.no_grad():
             affines.apply()
-            logits, solved = self._classify(head, support, x_q, images_at_once or max(n, IMAGES_AT_ONCE))
+            logits, solved = self._classify(head, support, x_q, at_once)
         return Fit(logits, steps, converged=solved & logits.isfinite().all((1, 2)))
 
     def _network(self, backbone: Backbone, layers: Sequence[str], n_episodes: int) -> EpisodicNetwork:
         return EpisodicNetwork(backbone, layers, n_episodes, low_precision=self.precision == "bfloat16")
 
     @torch.no_grad()
-    def _start_head(
-        self,
-        network: EpisodicNetwork,
-        stem: Stem,
-        y_s: Int64[Tensor, "e n"],
-        size: tuple[int, int],
-        *,
-        seeds: Sequence[int],
-    ) -> Head:
+    def _start_head(self, support: Support, size: tuple[int, int], images_at_once: int) -> Head:
+        network = support.network
         if self.head == "zero":
             return zero_head(network.gamma, *size)
         if self.head == "normal":
-            return normal_head(network.gamma, *size, std=self.head_std, seeds=seeds)
-        z_s = seen(network.features(stem), self.scaling)
+            return normal_head(network.gamma, *size, std=self.head_std, seeds=support.seeds)
+        z_s = seen(_in_parts(network, support.x, "none", images_at_once), self.scaling)
         if self.head == "proto":
-            return prototype_head(z_s, y_s, size[0])
-        return probe_head(z_s, y_s, LogisticRegression(C=self.C, select="fixed", scaling="raw", tolerance=1e-10))
+            return prototype_head(z_s, support.y, size[0])
+        probe = LogisticRegression(C=self.C, select="fixed", scaling="raw", tolerance=1e-10)
+        return probe_head(z_s, support.y, probe)
 
     def _classify(
         self, head: Head, support: Support, x_q: Float[Tensor, "e q 3 h w"], images_at_once: int
@@ -150,8 +145,15 @@ class NormTuning(TuningSettings):
     ) -> Float[Tensor, "e b d"]:
         if self.transductive:
             return network.features(network.stem(fixed_view(x, view)), "batch")
-        parts = x.split(images_at_once, dim=1)
-        return torch.cat([network.features(network.stem(fixed_view(part, view))) for part in parts], dim=1)
+        return _in_parts(network, x, view, images_at_once)
+
+
+def _in_parts(
+    network: EpisodicNetwork, x: Float[Tensor, "e b 3 h w"], view: str, images_at_once: int
+) -> Float[Tensor, "e b d"]:
+    """Features under the running statistics."""
+    parts = x.split(images_at_once, dim=1)
+    return torch.cat([network.features(network.stem(fixed_view(part, view))) for part in parts], dim=1)
 
 
 def _read_out(probe: Probe, z_s: Float[Tensor, "e n d"], y_s: Int64[Tensor, "e n"], z_q: Float[Tensor, "e q d"]) -> Fit:

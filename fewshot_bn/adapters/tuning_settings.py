@@ -9,6 +9,7 @@ from fewshot_bn.adapters.contract import check_not_negative, check_positive
 from fewshot_bn.errors import UsageError
 
 MOST_STEPS = 10**9
+LARGEST_RATE = 1e20  # beyond it, the corrections of Adam would not be numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,9 @@ class TuningSettings:
         for name in ("steps", "epochs", "batch_size"):
             if getattr(self, name) > MOST_STEPS:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at most {MOST_STEPS:,}")
+        for name in ("lr_norm", "lr_head"):
+            if getattr(self, name) > LARGEST_RATE:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at most {LARGEST_RATE:g}")
         self._check_together()
 
     def _check_together(self) -> None:
