@@ -18,31 +18,17 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import recipe_plan as plan
 from cells import Cell
 from jaxtyping import Float
 from numpy import ndarray
-from recipe_study import (
-    CONFIRMATION,
-    DEVELOPMENT,
-    HALVING,
-    PROBES,
-    PUBLISHED,
-    RECIPES,
-    TARGET,
-    TARGETS,
-    UNTUNED,
-    Stage,
-    accuracies,
-    cells,
-    file_of,
-    rows_of,
-)
+from recipe_plan import Stage
+from recipe_study import accuracies, file_of, rows_of
 
 from fewshot_bn.statistics import Estimate, estimate
 
-CANDIDATES = (*PROBES, *RECIPES, *PUBLISHED)
 PLAIN = "bn-plain"
-DRAWN = ("proto", "lr", "ridge", *UNTUNED[:1], PLAIN, *PUBLISHED, "bn")
+DRAWN = ("proto", "lr", "ridge", "bn steps=0", PLAIN, *plan.PUBLISHED, "bn")
 Accuracies = dict[Cell, dict[str, Float[ndarray, "n"]]]
 
 
@@ -52,20 +38,19 @@ class Findings:
 
     folder: Path
     stage: Stage
-    datasets: tuple[str, ...]
 
     @cached_property
     def accuracies(self) -> Accuracies:
-        places = cells(self.datasets, self.stage.shots)
-        return {cell: accuracies(self.folder, self.stage, cell, CANDIDATES) for cell in places}
+        names = plan.candidates()
+        return {cell: accuracies(self.folder, self.stage, cell, names) for cell in self.stage.cells()}
 
     @cached_property
     def complete(self) -> list[str]:
-        return [name for name in CANDIDATES if all(name in found for found in self.accuracies.values())]
+        return [name for name in plan.candidates() if all(name in found for found in self.accuracies.values())]
 
     def best_probe(self, n_support: int) -> str:
         of_shots = [found for cell, found in self.accuracies.items() if cell.n_support == n_support]
-        probes = [name for name in PROBES if name in self.complete]
+        probes = [name for name in plan.PROBES if name in self.complete]
         return max(probes, key=lambda name: np.mean([found[name].mean() for found in of_shots]))
 
     def difference(self, name: str, cell: Cell) -> Float[ndarray, "n"]:
@@ -75,7 +60,9 @@ class Findings:
     def mean_difference(self, name: str, shots: Sequence[int]) -> Estimate:
         """Over all cells with so many shots."""
         chosen = [cell for cell in self.accuracies if cell.n_support in shots]
-        by_dataset = [[self.difference(name, cell) for cell in chosen if cell.dataset == d] for d in self.datasets]
+        by_dataset = [
+            [self.difference(name, cell) for cell in chosen if cell.dataset == d] for d in self.stage.datasets
+        ]
         means = [estimate(np.mean(differences, 0).tolist()) for differences in by_dataset]
         half_width = math.sqrt(sum(mean.half_width**2 for mean in means)) / len(means)
         return Estimate(float(np.mean([mean.mean for mean in means])), half_width, len(means))
@@ -139,7 +126,7 @@ def cell_table(findings: Findings, name: str) -> Iterator[str]:
     yield row(["---"] * 8)
     corrected = holm([p_value(findings.difference(name, cell)) for cell in findings.accuracies])
     for (cell, found), p in zip(findings.accuracies.items(), corrected, strict=True):
-        best_here = max((found[probe] for probe in PROBES if probe in found), key=np.mean)
+        best_here = max((found[probe] for probe in plan.PROBES if probe in found), key=np.mean)
         mean = estimate(found[name].tolist())
         differences = (findings.difference(name, cell), found[name] - best_here, found[name] - found["lr"])
         to_best, to_best_here, to_lr = (points(estimate(values.tolist())) for values in differences)
@@ -160,37 +147,36 @@ def verdict(findings: Findings, name: str) -> str:
 def report(folder: Path) -> Iterator[str]:
     yield "# The search for the recipe\n"
     yield "```text\n" + (folder / "log.txt").read_text(encoding="utf-8") + "```"
-    stages = [(stage, DEVELOPMENT) for stage in (*HALVING, CONFIRMATION)]
-    for stage, datasets in [*stages, (TARGET, TARGETS)]:
-        findings = Findings(folder, stage, datasets)
+    for stage in (*plan.HALVING, plan.CONFIRMATION, plan.TARGET):
+        findings = Findings(folder, stage)
         if not findings.complete:
             continue
-        yield f"\n## {stage.name.capitalize()}: {', '.join(datasets)}\n"
+        yield f"\n## {stage.name.capitalize()}: {', '.join(stage.datasets)}\n"
         yield f"{stage.n_episodes} episodes a cell, seed {stage.seed}.\n"
         yield from (f"The best probe with {k} shots: `{findings.best_probe(k)}`." for k in stage.shots)
         yield ""
         yield from ranking_table(findings)
-        if stage in HALVING or "bn" not in findings.complete:
+        if stage in plan.HALVING or "bn" not in findings.complete:
             continue
         yield "\n" + verdict(findings, "bn") + "\n"
         yield from cell_table(findings, "bn")
 
 
-def draw(folder: Path, stage: Stage, datasets: tuple[str, ...], path: Path) -> None:
+def draw(folder: Path, stage: Stage, path: Path) -> None:
     """Accuracy against cost, a panel for each number of shots."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    findings = Findings(folder, stage, datasets)
+    findings = Findings(folder, stage)
     figure, panels = plt.subplots(1, len(stage.shots), figsize=(4 * len(stage.shots), 3.6), layout="constrained")
     for panel, k in zip(np.atleast_1d(panels), stage.shots, strict=True):
         of_shots = [found for cell, found in findings.accuracies.items() if cell.n_support == k]
         for name in (name for name in DRAWN if name in findings.complete):
             accuracy = 100 * float(np.mean([found[name].mean() for found in of_shots]))
             place = (max(1e-4, findings.seconds(name, [k])), accuracy)
-            panel.scatter(*place, color="C3" if name == "bn" else "C0" if name in PROBES else "C1")
+            panel.scatter(*place, color="C3" if name == "bn" else "C0" if name in plan.PROBES else "C1")
             panel.annotate(name, place, xytext=(4, 4), textcoords="offset points", fontsize=8)
         panel.set(xscale="log", xlabel="seconds per episode", title=f"{k}-shot")
         panel.margins(0.2)
@@ -204,9 +190,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args(argv).folder
     (folder / "README.md").write_text("\n".join([*report(folder), ""]), encoding="utf-8")
-    for stage, datasets in ((CONFIRMATION, DEVELOPMENT), (TARGET, TARGETS)):
-        if Findings(folder, stage, datasets).complete:
-            draw(folder, stage, datasets, folder / f"{stage.name}.png")
+    for stage in (plan.CONFIRMATION, plan.TARGET):
+        if Findings(folder, stage).complete:
+            draw(folder, stage, folder / f"{stage.name}.png")
     return 0
 
 

@@ -26,68 +26,17 @@ from typing import Any
 
 import filelock
 import numpy as np
+import recipe_plan as plan
 import torch
 from cells import N_QUERY, N_WAY, Cell, adapter_of
+from recipe_plan import Stage
 
 from fewshot_bn.adapters import settings_of
 from fewshot_bn.episodes import Episodes
 from fewshot_bn.evaluation import Source, choose_device, evaluate
 from fewshot_bn.host_memory import keep_freed_memory
 
-DEVELOPMENT = ("gtsrb", "herlev_pap", "plankton", "trashnet", "digits")
-TARGETS = ("eurosat", "cropdisease", "isic")
-BACKBONES = ("mobilenet_v2_035", "resnet20")
 PORTION = 8  # episodes a line
-PROBES = (
-    "lr",
-    "lr scaling=raw",
-    "lr select=fixed C=100",
-    "lr-c1",
-    "ridge",
-    "ridge scaling=raw",
-    "lda",
-    "proto",
-    "proto scaling=centred_l2",
-)
-UNTUNED = ("bn steps=0", "bn steps=0 readout=ridge")  # the probe, given the same views of the images
-PUBLISHED = ("bn-all", "bn-cdfsl")  # bn23 exists for ResNets only
-RECIPES = (
-    "bn",
-    "bn lr_norm=0.5",
-    "bn lr_norm=2",
-    "bn steps=5",
-    "bn steps=20",
-    "bn readout=ridge",
-    "bn readout=lr+ridge",
-    "bn readout=head",
-    "bn lr_head=0.1",
-    "bn C=1",
-    "bn test_augment=none",
-    "bn augment=flip",
-    "bn affines=scale",
-    "bn statistics=batch",
-    "bn statistics=converted",
-    "bn units=absolute lr_norm=0.003",
-    "bn weight_decay=0.1",
-    "bn-plain",
-    *UNTUNED,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """Episodes 0 to `n_episodes` of a seed in the cells of these shots; the `keep` best recipes go on."""
-
-    name: str
-    seed: int
-    shots: tuple[int, ...]
-    n_episodes: int
-    keep: int
-
-
-HALVING = (Stage("first", 0, (1, 5), 8, 5), Stage("second", 0, (1, 5, 20), 16, 2))
-CONFIRMATION = Stage("confirmation", 1, (1, 5, 20), 200, 1)
-TARGET = Stage("targets", 0, (1, 5, 20), 200, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +48,10 @@ class Study:
     weights: Path
     device: torch.device
 
-    def run(self, stage: Stage, datasets: Sequence[str], candidates: Sequence[str]) -> None:
+    def run(self, stage: Stage, candidates: Sequence[str]) -> None:
         """Everything that is missing of a stage, together with other processes that are given the same."""
         self.note(f"{stage.name}: {len(candidates)} candidates, {stage.n_episodes} episodes: {', '.join(candidates)}")
-        waiting = cells(datasets, stage.shots)
+        waiting = stage.cells()
         while waiting:
             left = [cell for cell in waiting if not self._try_cell(stage, cell, candidates)]
             if len(left) == len(waiting):
@@ -150,12 +99,8 @@ def source_of(study: Study, dataset: str, backbone: str) -> Source:
     return Cell(dataset, backbone, 0).source(study.data, study.weights, study.device)
 
 
-def cells(datasets: Sequence[str], shots: Sequence[int]) -> list[Cell]:
-    return [Cell(d, b, k) for k in shots for b in BACKBONES for d in datasets]
-
-
 def file_of(folder: Path, stage: Stage, cell: Cell) -> Path:
-    kind = "targets" if stage is TARGET else "development"
+    kind = "targets" if stage.datasets == plan.TARGETS else "development"
     return folder / f"{kind}-seed{stage.seed}" / f"{cell.dataset}_{cell.backbone}_{cell.n_support}shot.jsonl"
 
 
@@ -199,33 +144,33 @@ def accuracies(folder: Path, stage: Stage, cell: Cell, candidates: Sequence[str]
     return {name: np.array(n) / (N_WAY * N_QUERY) for name, n in found.items() if len(n) == stage.n_episodes}
 
 
-def best_probe(folder: Path, stage: Stage, n_support: int, datasets: Sequence[str]) -> str:
+def best_probe(folder: Path, stage: Stage, n_support: int) -> str:
     """The probe with the best mean over the cells with so many shots, on these very episodes."""
-    found = [accuracies(folder, stage, cell, PROBES) for cell in cells(datasets, [n_support])]
-    return max(PROBES, key=lambda name: np.mean([cell[name].mean() for cell in found]))
+    found = [accuracies(folder, stage, cell, plan.PROBES) for cell in stage.cells(n_support)]
+    return max(plan.PROBES, key=lambda name: np.mean([cell[name].mean() for cell in found]))
 
 
 def ranking(folder: Path, stage: Stage, recipes: Sequence[str]) -> list[tuple[float, str]]:
     """Mean differences to the best probe of each number of shots, the best first."""
-    probes = {k: best_probe(folder, stage, k, DEVELOPMENT) for k in stage.shots}
-    found = {c: accuracies(folder, stage, c, (*PROBES, *recipes)) for c in cells(DEVELOPMENT, stage.shots)}
+    probes = {k: best_probe(folder, stage, k) for k in stage.shots}
+    found = {c: accuracies(folder, stage, c, (*plan.PROBES, *recipes)) for c in stage.cells()}
     means = {r: np.mean([a[r].mean() - a[probes[cell.n_support]].mean() for cell, a in found.items()]) for r in recipes}
     return sorted(((float(mean), recipe) for recipe, mean in means.items()), reverse=True)
 
 
 def develop(study: Study) -> None:
-    recipes: Sequence[str] = RECIPES
-    for stage in HALVING:
-        study.run(stage, DEVELOPMENT, (*PROBES, *recipes))
+    recipes: Sequence[str] = plan.RECIPES
+    for stage in plan.HALVING:
+        study.run(stage, (*plan.PROBES, *recipes))
         ranked = ranking(study.folder, stage, recipes)
         study.note(f"{stage.name}: " + ", ".join(f"{name} {100 * mean:+.2f}" for mean, name in ranked))
         recipes = [name for _, name in ranked[: stage.keep]]
         study.note(f"{stage.name}: kept {', '.join(recipes)}")
-    study.run(CONFIRMATION, DEVELOPMENT, (*PROBES, *dict.fromkeys([*recipes, *UNTUNED])))
+    study.run(plan.CONFIRMATION, (*plan.PROBES, *dict.fromkeys([*recipes, *plan.UNTUNED])))
 
 
 def measure_targets(study: Study) -> None:
-    study.run(TARGET, TARGETS, (*PROBES, "bn", *UNTUNED, "bn-plain", *PUBLISHED))
+    study.run(plan.TARGET, (*plan.PROBES, "bn", *plan.UNTUNED, "bn-plain", *plan.PUBLISHED))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,6 +4,7 @@ Tests compare answers with them, benchmarks compare speed.
 """
 
 import copy
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -65,10 +66,11 @@ def plain_episode(
         network.eval()
     with torch.no_grad():
         views = [lambda x: x, *(PLAIN_VIEWS[name] for name in settings.test_augment.split(",") if name != "none")]
+        networks = [network, *([backbone.module] if settings.average_frozen else [])]
         scores = [
             score
-            for view in views
-            for score in plain_scores(network, head, view(x_s), y_s, view(x_q), settings=settings)
+            for module, view in itertools.product(networks, views)
+            for score in plain_scores(module, head, view(x_s), y_s, view(x_q), settings=settings)
         ]
         return scores[0] if len(scores) == 1 else torch.stack([score.softmax(-1) for score in scores]).mean(0).log()
 

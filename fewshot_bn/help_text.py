@@ -30,6 +30,7 @@ settings of all other modes (values first are those of bn-plain; in brackets tho
   optimiser=sgd|adam [adam]          momentum=0.9  dampening=0          schedule=cosine|constant
   weight_decay=0                     label_smoothing=0  stop_loss=0
   readout=head|lr|ridge|lr+ridge [lr]                                 test_augment=none|flip,centre [flip,centre]
+  average_frozen=false|true
 
 examples:
   python -m fewshot_bn.eval                                   embedded digits and backbone, no download

@@ -6,6 +6,7 @@ import parity
 import probe_study
 import probes
 import pytest
+import recipe_plan as plan
 import recipe_report
 import recipe_study
 import run
@@ -105,21 +106,20 @@ def test_the_record_of_the_store(tmp_path, capsys, monkeypatch):
 @pytest.fixture
 def small_study(monkeypatch):
     """Digits and targets that are digits too, one backbone, the cheapest recipes."""
-    monkeypatch.setattr(recipe_study, "BACKBONES", ("resnet20",))
-    names = ("lr", "proto", "bn", "bn steps=2", "bn-plain", "bn steps=0", "bn23 epochs=1")
-    monkeypatch.setattr(recipe_report, "CANDIDATES", names)
-    stages = [recipe_study.Stage(name, 0, (1, 2), n, keep=1) for name, n in (("first", 2), ("second", 4))]
-    last, targets = (recipe_study.Stage(name, 1, (1, 2), 3, keep=1) for name in ("confirmation", "targets"))
-    for module in (recipe_study, recipe_report):
-        monkeypatch.setattr(module, "DEVELOPMENT", ("digits",))
-        monkeypatch.setattr(module, "TARGETS", ("digits",))
-        monkeypatch.setattr(module, "PROBES", ("lr", "proto"))
-        monkeypatch.setattr(module, "PUBLISHED", ("bn23 epochs=1",))
-        monkeypatch.setattr(module, "UNTUNED", ("bn steps=0",))
-        monkeypatch.setattr(module, "RECIPES", ("bn", "bn steps=2", "bn-plain", "bn steps=0"))
-        monkeypatch.setattr(module, "HALVING", stages)
-        monkeypatch.setattr(module, "CONFIRMATION", last)
-        monkeypatch.setattr(module, "TARGET", targets)
+    halving = [plan.Stage(name, ("digits",), 0, (1, 2), n, keep=1) for name, n in (("first", 2), ("second", 4))]
+    confirmation, targets = (plan.Stage(name, ("digits",), 1, (1, 2), 3, 1) for name in ("confirmation", "targets"))
+    small = {
+        "BACKBONES": ("resnet20",),
+        "PROBES": ("lr", "proto"),
+        "PUBLISHED": ("bn23 epochs=1",),
+        "UNTUNED": ("bn steps=0",),
+        "RECIPES": ("bn", "bn steps=2", "bn-plain", "bn steps=0"),
+        "HALVING": halving,
+        "CONFIRMATION": confirmation,
+        "TARGET": targets,
+    }
+    for name, value in small.items():
+        monkeypatch.setattr(plan, name, value)
 
 
 @needs_shared
@@ -163,9 +163,9 @@ def test_the_recipe_study_goes_on_where_it_stopped_and_is_reported(tmp_path, mon
 
 def test_the_next_best_and_the_intervals_of_the_recipe_study(tmp_path, small_study, monkeypatch):
     """Made-up results, against numbers by hand."""
-    stage = recipe_study.HALVING[0]
+    stage = plan.HALVING[0]
     correct = {"lr": [30, 45], "proto": [15, 15], "bn": [60, 60], "bn steps=2": [45, 60]}
-    for cell in recipe_study.cells(("digits",), stage.shots):
+    for cell in stage.cells():
         path = recipe_study.file_of(tmp_path, stage, cell)
         path.parent.mkdir(exist_ok=True)
         lines = [
@@ -174,7 +174,7 @@ def test_the_next_best_and_the_intervals_of_the_recipe_study(tmp_path, small_stu
             for name, n in correct.items()
         ]
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    found = recipe_report.Findings(tmp_path, stage, ("digits",))
+    found = recipe_report.Findings(tmp_path, stage)
     assert found.complete == ["lr", "proto", "bn", "bn steps=2"]
     assert found.best_probe(1) == "lr"
     ranked = recipe_study.ranking(tmp_path, stage, ("bn", "bn steps=2"))

@@ -92,6 +92,8 @@ def test_equals_the_plain_loop_in_float32(statistics):
         {"steps": 0, "readout": "lr", "test_augment": "flip,centre"},
         {"steps": 0, "head": "proto"},
         {"readout": "lr+ridge", "test_augment": "centre"},
+        {"readout": "lr", "test_augment": "flip", "average_frozen": True},
+        {"readout": "ridge", "statistics": "converted", "average_frozen": True},
     ],
     ids=str,
 )
@@ -422,6 +424,7 @@ def test_statistics_of_a_single_value_are_an_error():
         ({"augment": "flop"}, r"unknown view 'flop' \(did you mean 'flip'\?\)"),
         ({"test_augment": "crop"}, "unknown view 'crop'; choose from: flip, centre"),
         ({"lr_norm": 1e38}, r"lr_norm is 1e\+38; it must be at most 1e\+20"),
+        ({"average_frozen": True}, "average_frozen needs a readout other than head"),
         ({"lr_head": 0.0}, "head=zero with lr_head=0 would never learn anything"),
         ({"augment": "flip,flip"}, "the views are 'flip,flip'; name each once"),
         ({"C": 0.0}, "C is 0.0; it must be a finite number above 0"),

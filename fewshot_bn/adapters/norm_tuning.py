@@ -16,6 +16,7 @@ Sources: the affines as the trained part, and `bn23`: Yazdanpanah et al. 2022, "
 norm in few-shot transfer learning", CVPR; 100 epochs of batches of 4: Guo et al. 2020, arXiv:1912.07200.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -102,7 +103,11 @@ class NormTuning(TuningSettings):
             steps = Training(self, network, affines, head, images_at_once or n).run(support, self.n_steps(n))
         with torch.no_grad():
             affines.apply()
-            logits, solved = self._classify(head, support, x_q, at_once)
+            networks = [network]
+            if self.average_frozen:
+                networks.append(self._network(backbone, layers, len(x_s)))
+                networks[1].try_cut(x_s[:, :1])
+            logits, solved = self._classify(networks, head, support, x_q, images_at_once=at_once)
         return Fit(logits, steps, converged=solved & logits.isfinite().all((1, 2)))
 
     def _network(self, backbone: Backbone, layers: Sequence[str], n_episodes: int) -> EpisodicNetwork:
@@ -122,16 +127,22 @@ class NormTuning(TuningSettings):
         return probe_head(z_s, support.y, probe)
 
     def _classify(
-        self, head: Head, support: Support, x_q: Float[Tensor, "e q 3 h w"], images_at_once: int
+        self,
+        networks: Sequence[EpisodicNetwork],
+        head: Head,
+        support: Support,
+        x_q: Float[Tensor, "e q 3 h w"],
+        *,
+        images_at_once: int,
     ) -> tuple[Float[Tensor, "e q way"], Bool[Tensor, "e"]]:
-        """The scores, for several readouts or views of their mean probabilities; and which readouts are solved."""
+        """The scores, of several the logarithm of their mean probabilities; and which episodes' readouts are solved."""
         scores, solved = [], torch.ones(len(x_q), dtype=torch.bool, device=x_q.device)
-        for view in ("none", *parse_views(self.test_augment, FIXED_VIEWS)):
-            z_q = self._features(support.network, x_q, view, images_at_once)
+        for network, view in itertools.product(networks, ("none", *parse_views(self.test_augment, FIXED_VIEWS))):
+            z_q = self._features(network, x_q, view, images_at_once)
             if self.readout == "head":
                 scores.append(head(seen(z_q, self.scaling)))
                 continue
-            z_s = self._features(support.network, support.x, view, images_at_once)
+            z_s = self._features(network, support.x, view, images_at_once)
             for probe, sharpness in READOUTS[self.readout]:
                 fit = _read_out(probe, z_s, support.y, z_q)
                 scores.append(sharpness * fit.logits)

@@ -23,7 +23,8 @@ class TuningSettings:
     pretrained scales, shared among all trained values (see affines.py).
 
     `readout` says what classifies: the trained head, or one or two probes that are solved on the features of the tuned
-    network. Class probabilities are averaged over the probes, the image itself and its fixed views by `test_augment`.
+    network. Class probabilities are averaged over the probes, the image itself and its fixed views by `test_augment`;
+    with `average_frozen` also over the tuned network and the pretrained one.
     """
 
     norm: Literal["batch", "group", "layer"] = "batch"
@@ -51,6 +52,7 @@ class TuningSettings:
     precision: Literal["float32", "bfloat16"] = "float32"
     readout: Literal["head", "lr", "ridge", "lr+ridge"] = "head"
     test_augment: str = "none"
+    average_frozen: bool = False
 
     def __post_init__(self) -> None:
         check_positive(head_std=self.head_std, C=self.C)
@@ -79,6 +81,10 @@ class TuningSettings:
             )
         if self.head == "zero" and not self.lr_head and (self.steps or self.epochs):
             raise UsageError("head=zero with lr_head=0 would never learn anything: no gradient passes a head of zeros")
+        if self.average_frozen and self.readout == "head":
+            raise UsageError(
+                "average_frozen needs a readout other than head: the pretrained network has no head of its own"
+            )
         if self.dampening and (self.optimiser == "adam" or not self.momentum):
             raise UsageError("dampening needs optimiser=sgd with a momentum above 0")
         if self.statistics != "frozen" and self.norm != "batch":
