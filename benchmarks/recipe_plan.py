@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from cells import Cell
+from cells import Cell, adapter_of
 
 DEVELOPMENT = ("gtsrb", "herlev_pap", "plankton", "trashnet", "digits")
 TARGETS = ("eurosat", "cropdisease", "isic")
@@ -18,30 +18,34 @@ PROBES = (
     "proto",
     "proto scaling=centred_l2",
 )
-UNTUNED = ("bn steps=0", "bn steps=0 readout=ridge")  # the probe, given the same views of the images
+UNTUNED = ("start steps=0", "start steps=0 readout=lr+ridge")  # the probe, given the same views of the images
 PUBLISHED = ("bn-all", "bn-cdfsl")  # bn23 exists for ResNets only
 RECIPES = (
-    "bn",
-    "bn lr_norm=0.5",
-    "bn lr_norm=2",
-    "bn steps=5",
-    "bn steps=20",
-    "bn readout=ridge",
-    "bn readout=lr+ridge",
-    "bn readout=head",
-    "bn lr_head=0.1",
-    "bn C=1",
-    "bn test_augment=none",
-    "bn augment=flip",
-    "bn affines=scale",
-    "bn statistics=batch",
-    "bn statistics=converted",
-    "bn units=absolute lr_norm=0.003",
-    "bn weight_decay=0.1",
-    "bn average_frozen=true",
-    "bn affines=scale average_frozen=true",
-    "bn affines=scale lr_norm=0.5",
-    "bn affines=scale readout=lr+ridge",
+    "start",
+    "start lr_norm=0.5",
+    "start lr_norm=2",
+    "start steps=5",
+    "start steps=20",
+    "start readout=ridge",
+    "start readout=lr+ridge",
+    "start readout=head",
+    "start lr_head=0.1",
+    "start C=1",
+    "start test_augment=none",
+    "start augment=flip",
+    "start affines=scale",
+    "start statistics=batch",
+    "start statistics=converted",
+    "start units=absolute lr_norm=0.003",
+    "start weight_decay=0.1",
+    "start average_frozen=true",
+    "start affines=scale average_frozen=true",
+    "start affines=scale lr_norm=0.5",
+    "start affines=scale readout=lr+ridge",
+    "start affines=scale readout=lr+ridge steps=20",
+    "start affines=scale readout=lr+ridge augment=flip",
+    "start affines=scale readout=lr+ridge augment=flip steps=20",
+    "start affines=scale readout=lr+ridge average_frozen=true",
     "bn-plain",
     *UNTUNED,
 )
@@ -70,5 +74,6 @@ TARGET = Stage("targets", TARGETS, 0, (1, 5, 20), 200, 1)
 
 
 def candidates() -> list[str]:
-    """Everything that is tried anywhere."""
-    return [*PROBES, *RECIPES, *PUBLISHED]
+    """Everything that is tried anywhere; what the default of `bn` is, by that name."""
+    default = adapter_of("bn")
+    return [*PROBES, "bn", *(name for name in RECIPES if adapter_of(name) != default), *PUBLISHED]

@@ -28,7 +28,7 @@ from recipe_study import accuracies, file_of, rows_of
 from fewshot_bn.statistics import Estimate, estimate
 
 PLAIN = "bn-plain"
-DRAWN = ("proto", "lr", "ridge", "bn steps=0", PLAIN, *plan.PUBLISHED, "bn")
+DRAWN = ("proto", "lr", "ridge", "start steps=0", PLAIN, *plan.PUBLISHED, "bn")
 Accuracies = dict[Cell, dict[str, Float[ndarray, "n"]]]
 
 

@@ -126,11 +126,13 @@ def mend(path: Path) -> None:
 
 
 def rows_of(path: Path, candidate: str) -> Iterator[dict[str, Any]]:
-    """The lines of a candidate, in the order of episodes; not those made while its settings were others."""
-    settings = settings_of(adapter_of(candidate)).items()
+    """The lines of a candidate, by whatever name it was tried with these settings, in the order of episodes."""
+    adapter = adapter_of(candidate)
+    settings = settings_of(adapter).items()
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    rows = (json.loads(line) for line in lines)
-    yield from (row for row in rows if row["candidate"] == candidate and row["settings"].items() <= settings)
+    for row in map(json.loads, lines):
+        if row["settings"].items() <= settings and isinstance(adapter_of(row["candidate"]), type(adapter)):
+            yield row
 
 
 def correct_of(path: Path, candidate: str) -> list[int]:

@@ -112,8 +112,8 @@ def small_study(monkeypatch):
         "BACKBONES": ("resnet20",),
         "PROBES": ("lr", "proto"),
         "PUBLISHED": ("bn23 epochs=1",),
-        "UNTUNED": ("bn steps=0",),
-        "RECIPES": ("bn", "bn steps=2", "bn-plain", "bn steps=0"),
+        "UNTUNED": ("start steps=0",),
+        "RECIPES": ("start", "start steps=2", "bn-plain", "start steps=0"),
         "HALVING": halving,
         "CONFIRMATION": confirmation,
         "TARGET": targets,
@@ -164,7 +164,7 @@ def test_the_recipe_study_goes_on_where_it_stopped_and_is_reported(tmp_path, mon
 def test_the_next_best_and_the_intervals_of_the_recipe_study(tmp_path, small_study, monkeypatch):
     """Made-up results, against numbers by hand."""
     stage = plan.HALVING[0]
-    correct = {"lr": [30, 45], "proto": [15, 15], "bn": [60, 60], "bn steps=2": [45, 60]}
+    correct = {"lr": [30, 45], "proto": [15, 15], "bn": [60, 60], "start steps=2": [45, 60]}
     for cell in stage.cells():
         path = recipe_study.file_of(tmp_path, stage, cell)
         path.parent.mkdir(exist_ok=True)
@@ -175,10 +175,10 @@ def test_the_next_best_and_the_intervals_of_the_recipe_study(tmp_path, small_stu
         ]
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = recipe_report.Findings(tmp_path, stage)
-    assert found.complete == ["lr", "proto", "bn", "bn steps=2"]
+    assert found.complete == ["lr", "proto", "bn", "start steps=2"]
     assert found.best_probe(1) == "lr"
-    ranked = recipe_study.ranking(tmp_path, stage, ("bn", "bn steps=2"))
-    assert ranked == [(pytest.approx(0.3), "bn"), (pytest.approx(0.2), "bn steps=2")]
+    ranked = recipe_study.ranking(tmp_path, stage, ("bn", "start steps=2"))
+    assert ranked == [(pytest.approx(0.3), "bn"), (pytest.approx(0.2), "start steps=2")]
     mean = found.mean_difference("bn", (1, 2))  # 0.4, 0.2 in one cell and 0.2, 0.4 in the other: no spread of means
     assert (mean.mean, mean.half_width) == (pytest.approx(0.3), pytest.approx(0, abs=1e-12))
     assert found.mean_difference("bn", [1]).half_width == pytest.approx(12.706 * 0.1, rel=1e-4)

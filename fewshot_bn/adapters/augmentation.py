@@ -8,7 +8,8 @@ Fixed. `flip`: left and right exchanged. `centre`: the middle 7/8 of the height 
 
 Shapes: normalised images x [e b 3 h w]; their channels are x = (pixel - mean) / std with pixels 0..1.
 Source: the training-time augmentation of Guo et al. 2020 (CD-FSL), arXiv:1912.07200; Szegedy et al. 2015,
-arXiv:1409.4842, section 6 (crop).
+arXiv:1409.4842, section 6 (crop); Krizhevsky et al. 2012, "ImageNet classification with deep convolutional neural
+networks", section 4.1 (averaging class probabilities over fixed views).
 """
 
 import math
