@@ -13,8 +13,8 @@ modes:
   cosine    cosine classifier, trained by SGD; scale_factor=2 epochs=100 batch_size=4 lr=0.01 momentum=0.9
             dampening=0.9 weight_decay=0.001
             (all of the above: scaling=raw|l2|standard|centred_l2)
-  bn        BatchNorm scales and shifts fine-tuned on each support set under the logistic probe's solution, which is
-            then solved anew on the tuned features; probabilities averaged over three views of the images
+  bn        BatchNorm scales fine-tuned on each support set under the fixed solution of the logistic probe; then lr and
+            ridge are solved on the tuned features, and probabilities averaged over both and three views of the images
   gn, ln    the same on the GroupNorm or LayerNorm layers of networks that have those
   bn-plain  BatchNorm scales and shifts and a linear head, fine-tuned together by 50 steps of plain SGD
   bn23      as published for 33 of ResNet-50's 53 layers: batch statistics, 70 epochs, batches of 16
@@ -22,14 +22,14 @@ modes:
   bn-cdfsl  with the length of CD-FSL's fine-tuning: batch statistics, 100 epochs, batches of 4, plain SGD
 
 settings of all other modes (values first are those of bn-plain; in brackets those of bn, gn and ln where they differ):
-  norm=batch|group|layer             scope=all|bn23|last|PATTERN,...    affines=both|scale|shift
+  norm=batch|group|layer             scope=all|bn23|last|PATTERN,...    affines=both|scale|shift [scale]
   statistics=frozen|batch|converted|transductive                      precision=float32|bfloat16
   head=zero|normal|proto|lr [lr]     head_std=0.01                      C=1.0 [10] (of head=lr)
   scaling=raw|l2 [l2]                units=absolute|relative [relative] lr_norm=0.01 [1]  lr_head=0.01 [0]
-  steps=50 [10] or epochs=0          batch_size=0 (the whole support)   augment=none|flip,crop,colour
+  steps=50 [20] or epochs=0          batch_size=0 (the whole support)   augment=none|flip,crop,colour
   optimiser=sgd|adam [adam]          momentum=0.9  dampening=0          schedule=cosine|constant
   weight_decay=0                     label_smoothing=0  stop_loss=0
-  readout=head|lr|ridge|lr+ridge [lr]                                 test_augment=none|flip,centre [flip,centre]
+  readout=head|lr|ridge|lr+ridge [lr+ridge]                           test_augment=none|flip,centre [flip,centre]
   average_frozen=false|true
 
 examples:

@@ -22,15 +22,16 @@ __all__ = ["ADAPTERS", "Adapter", "Fit", "Probe", "Tuner", "make_adapter", "sett
 Settings = TypeVar("Settings")
 
 _RECIPE = NormTuning(  # docs/recipe.md says how it was found
+    affines="scale",
     scaling="l2",
     head="lr",
     C=10.0,
-    steps=10,
+    steps=20,
     optimiser="adam",
     units="relative",
     lr_norm=1.0,
     lr_head=0.0,
-    readout="lr",
+    readout="lr+ridge",
     test_augment="flip,centre",
 )
 _PUBLISHED = NormTuning(statistics="batch", head="normal", steps=0, epochs=70, batch_size=16, weight_decay=1e-6)
