@@ -39,7 +39,8 @@ def test_gradients_are_right(statistics):
         network.gamma, network.beta = gamma, beta
         return network.features(network.stem(x), statistics)
 
-    assert torch.autograd.gradcheck(output, (network.gamma, network.beta))
+    affines = network.gamma.clone().requires_grad_(), network.beta.clone().requires_grad_()
+    assert torch.autograd.gradcheck(output, affines)
 
 
 def test_conversion_leaves_eval_mode_unchanged_and_takes_the_statistics_of_the_input():
