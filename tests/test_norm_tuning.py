@@ -127,7 +127,7 @@ def test_without_steps_and_views_it_is_the_probe_on_frozen_features(backbone, re
 
 def test_a_readout_that_is_not_solved_is_reported(backbone, monkeypatch):
     monkeypatch.setitem(READOUTS, "lr", ((LogisticRegression(max_steps=1, tolerance=1e-12), 1.0),))
-    assert not replace(ADAPTERS["bn"], steps=1)(backbone, *problem(dtype=torch.float32)).converged.any()
+    assert not replace(ADAPTERS["bn"], steps=1, readout="lr")(backbone, *problem(dtype=torch.float32)).converged.any()
 
 
 def test_an_episode_whose_features_are_not_finite_is_reported_and_does_not_touch_the_others(backbone):
@@ -137,7 +137,7 @@ def test_an_episode_whose_features_are_not_finite_is_reported_and_does_not_touch
     fit = ADAPTERS["bn"](backbone, x_s, y_s, x_q)
     assert fit.converged.tolist() == [True, False, True]
     assert fit.logits[1].isnan().all()
-    assert torch.equal(fit.logits[[0, 2]], expected.logits[[0, 2]])
+    assert torch.allclose(fit.logits[[0, 2]], expected.logits[[0, 2]], atol=1e-3)
 
 
 def test_the_scores_over_views_are_log_probabilities(backbone):
