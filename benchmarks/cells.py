@@ -5,6 +5,7 @@ for the default of `bn` began with, whatever became of it.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,7 @@ class Cell:
         return sample(source.images.dataset.class_sizes, shape, seed=seed, n_episodes=stop)
 
 
+@cache
 def adapter_of(candidate: str) -> Adapter:
     mode, *settings = candidate.replace("start", START, 1).split()
     return make_adapter(mode, dict(setting.split("=") for setting in settings))

@@ -1,4 +1,4 @@
-"""The tables and the plot of a recipe study: README.md and cost.png in its folder.
+"""The tables and the plots of a recipe study: README.md, confirmation.png and targets.png in its folder.
 
     python benchmarks/recipe_report.py FOLDER
 
@@ -23,13 +23,12 @@ from cells import Cell
 from jaxtyping import Float
 from numpy import ndarray
 from recipe_plan import Stage
-from recipe_study import accuracies, file_of, rows_of
+from recipe_study import Accuracies, accuracies, best_probe, file_of, rows_of
 
 from fewshot_bn.statistics import Estimate, estimate
 
 PLAIN = "bn-plain"
 DRAWN = ("proto", "lr", "ridge", "start steps=0", PLAIN, *plan.PUBLISHED, "bn")
-Accuracies = dict[Cell, dict[str, Float[ndarray, "n"]]]
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,9 @@ class Findings:
     def complete(self) -> list[str]:
         return [name for name in plan.candidates() if all(name in found for found in self.accuracies.values())]
 
-    def best_probe(self, n_support: int) -> str:
-        of_shots = [found for cell, found in self.accuracies.items() if cell.n_support == n_support]
-        probes = [name for name in plan.PROBES if name in self.complete]
-        return max(probes, key=lambda name: np.mean([found[name].mean() for found in of_shots]))
-
     def difference(self, name: str, cell: Cell) -> Float[ndarray, "n"]:
         """To the best probe of so many shots, episode by episode."""
-        return self.accuracies[cell][name] - self.accuracies[cell][self.best_probe(cell.n_support)]
+        return self.accuracies[cell][name] - self.accuracies[cell][best_probe(self.accuracies, cell.n_support)]
 
     def mean_difference(self, name: str, shots: Sequence[int]) -> Estimate:
         """Over all cells with so many shots."""
@@ -153,7 +147,7 @@ def report(folder: Path) -> Iterator[str]:
             continue
         yield f"\n## {stage.name.capitalize()}: {', '.join(stage.datasets)}\n"
         yield f"{stage.n_episodes} episodes a cell, seed {stage.seed}.\n"
-        yield from (f"The best probe with {k} shots: `{findings.best_probe(k)}`." for k in stage.shots)
+        yield from (f"The best probe with {k} shots: `{best_probe(findings.accuracies, k)}`." for k in stage.shots)
         yield ""
         yield from ranking_table(findings)
         if stage in plan.HALVING or "bn" not in findings.complete:

@@ -5,7 +5,7 @@
     python benchmarks/recipe_report.py FOLDER
 
 Every candidate is paired with the probes on the same episodes. `develop` tries all recipes on a few episodes of the
-cells with 1 and 5 shots; the better half, by the mean difference to the best probe, goes on to more episodes and to 20
+cells with 1 and 5 shots; the best few, by the mean difference to the best probe, go on to more episodes and to 20
 shots; those left are measured on episodes of another seed, which had no part in the choice. `targets` measures the
 default recipe, what is published, and the probes, once: it takes no part in any choice.
 
@@ -37,6 +37,7 @@ from fewshot_bn.evaluation import Source, choose_device, evaluate
 from fewshot_bn.host_memory import keep_freed_memory
 
 PORTION = 8  # episodes a line
+Accuracies = dict[Cell, dict[str, np.ndarray]]  # of candidates, an episode each
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,16 +147,17 @@ def accuracies(folder: Path, stage: Stage, cell: Cell, candidates: Sequence[str]
     return {name: np.array(n) / (N_WAY * N_QUERY) for name, n in found.items() if len(n) == stage.n_episodes}
 
 
-def best_probe(folder: Path, stage: Stage, n_support: int) -> str:
-    """The probe with the best mean over the cells with so many shots, on these very episodes."""
-    found = [accuracies(folder, stage, cell, plan.PROBES) for cell in stage.cells(n_support)]
-    return max(plan.PROBES, key=lambda name: np.mean([cell[name].mean() for cell in found]))
+def best_probe(found: Accuracies, n_support: int) -> str:
+    """The probe with the best mean over the cells with so many shots, of those that are complete in all cells."""
+    probes = [name for name in plan.PROBES if all(name in here for here in found.values())]
+    of_shots = [here for cell, here in found.items() if cell.n_support == n_support]
+    return max(probes, key=lambda name: np.mean([here[name].mean() for here in of_shots]))
 
 
 def ranking(folder: Path, stage: Stage, recipes: Sequence[str]) -> list[tuple[float, str]]:
     """Mean differences to the best probe of each number of shots, the best first."""
-    probes = {k: best_probe(folder, stage, k) for k in stage.shots}
     found = {c: accuracies(folder, stage, c, (*plan.PROBES, *recipes)) for c in stage.cells()}
+    probes = {k: best_probe(found, k) for k in stage.shots}
     means = {r: np.mean([a[r].mean() - a[probes[cell.n_support]].mean() for cell, a in found.items()]) for r in recipes}
     return sorted(((float(mean), recipe) for recipe, mean in means.items()), reverse=True)
 

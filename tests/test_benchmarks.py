@@ -176,7 +176,7 @@ def test_the_next_best_and_the_intervals_of_the_recipe_study(tmp_path, small_stu
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = recipe_report.Findings(tmp_path, stage)
     assert found.complete == ["lr", "proto", "bn", "start steps=2"]
-    assert found.best_probe(1) == "lr"
+    assert recipe_study.best_probe(found.accuracies, 1) == "lr"
     ranked = recipe_study.ranking(tmp_path, stage, ("bn", "start steps=2"))
     assert ranked == [(pytest.approx(0.3), "bn"), (pytest.approx(0.2), "start steps=2")]
     mean = found.mean_difference("bn", (1, 2))  # 0.4, 0.2 in one cell and 0.2, 0.4 in the other: no spread of means
