@@ -4,15 +4,21 @@ A candidate is a mode and its settings, as in `bn steps=20 readout=head`. `start
 for the default of `bn` began with, whatever became of it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import ClassVar, Literal, TypeGuard
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
 
-from fewshot_bn.adapters import Adapter, make_adapter
-from fewshot_bn.backbones import load_backbone
+from fewshot_bn.adapters import Adapter, Fit, make_adapter
+from fewshot_bn.adapters.augmentation import FIXED_VIEWS, fixed_view, parse_views
+from fewshot_bn.adapters.norm_tuning import NormTuning
+from fewshot_bn.adapters.readout import read_out
+from fewshot_bn.backbones import Backbone, load_backbone
 from fewshot_bn.datasets import card_of, open_dataset
 from fewshot_bn.episodes import Episodes, EpisodeShape, sample
 from fewshot_bn.evaluation import Source
@@ -41,14 +47,17 @@ class Cell:
     backbone: str
     n_support: int
 
-    def source(self, data: Path, weights: Path, device: torch.device) -> Source:
-        """The dataset is a shipped card with its files under `data`, or a folder there."""
+    def source(self, data: Path, weights: Path, device: torch.device, views: str = "none") -> Source:
+        """The dataset is a shipped card with its files under `data`, or a folder there.
+
+        Features are those of every image and, one after another, of its fixed `views`.
+        """
         shipped = card_of(self.dataset) is not None
         dataset = open_dataset(self.dataset, root=data) if shipped else open_dataset(str(data / self.dataset))
         card = str(CARDS / f"{self.backbone}.toml")
         backbone = load_backbone(card, weights=str(weights / WEIGHTS[self.backbone]), device=device)
         images = Images(dataset, backbone.preprocessing)
-        features = Features(images, backbone, device=device, cache=cache_root())
+        features = Features(images, over_views(backbone, views), device=device, cache=cache_root())
         for _ in features.compute(np.arange(len(dataset))):
             pass
         return Source(images, backbone, features, device)
@@ -57,6 +66,53 @@ class Cell:
         """Episodes 0 to `stop`."""
         shape = EpisodeShape(N_WAY, self.n_support, N_QUERY)
         return sample(source.images.dataset.class_sizes, shape, seed=seed, n_episodes=stop)
+
+
+class _Views(nn.Module):
+    def __init__(self, network: nn.Module, views: tuple[str, ...]) -> None:
+        super().__init__()
+        self.network, self.views = network, views
+
+    def forward(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b views*d"]:
+        return torch.cat([self.network(fixed_view(x[None], view)[0]) for view in self.views], 1)
+
+
+def over_views(backbone: Backbone, views: str) -> Backbone:
+    """The backbone with the features of an image and of its fixed views side by side; without views, itself."""
+    if views == "none":
+        return backbone
+    names = _names(views)
+    return replace(
+        backbone,
+        module=_Views(backbone.module, names),
+        dim=len(names) * backbone.dim,
+        fingerprint=f"{backbone.fingerprint} {names}",
+        graph=None,
+    )
+
+
+def _names(views: str) -> tuple[str, ...]:
+    return "none", *parse_views(views, FIXED_VIEWS)
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenViews:
+    """What norm tuning with steps=0 and a readout does, on features that were computed once: a probe over views."""
+
+    takes: ClassVar[Literal["features"]] = "features"
+    transductive: ClassVar[bool] = False
+    tuning: NormTuning
+
+    def __call__(self, z_s: Float[Tensor, "e n d"], y_s: Int64[Tensor, "e n"], z_q: Float[Tensor, "e q d"]) -> Fit:
+        n = len(_names(self.tuning.test_augment))
+        views = zip(z_s.chunk(n, -1), z_q.chunk(n, -1), strict=True)
+        logits, solved = read_out(self.tuning.readout, views, y_s)
+        return Fit(logits, torch.zeros_like(solved, dtype=torch.int64), solved)
+
+
+def is_frozen(adapter: Adapter) -> TypeGuard[NormTuning]:
+    """Whether it is norm tuning that leaves the network as it is, and reads out by a probe."""
+    return isinstance(adapter, NormTuning) and not (adapter.steps or adapter.epochs) and adapter.readout != "head"
 
 
 @cache

@@ -28,10 +28,10 @@ import filelock
 import numpy as np
 import recipe_plan as plan
 import torch
-from cells import N_QUERY, N_WAY, Cell, adapter_of
+from cells import N_QUERY, N_WAY, Cell, FrozenViews, adapter_of, is_frozen
 from recipe_plan import Stage
 
-from fewshot_bn.adapters import settings_of
+from fewshot_bn.adapters import Adapter, settings_of
 from fewshot_bn.episodes import Episodes
 from fewshot_bn.evaluation import Source, choose_device, evaluate
 from fewshot_bn.host_memory import keep_freed_memory
@@ -88,16 +88,17 @@ class Study:
         for candidate in candidates:
             for start in range(len(correct_of(path, candidate)), stage.n_episodes, PORTION):
                 stop = min(start + PORTION, stage.n_episodes)
-                source = source_of(self, cell.dataset, cell.backbone)
+                adapter, source = prepare(self, cell, candidate)
                 episodes = cell.episodes(source, stage.seed, stop)[start:]
-                line = {"candidate": candidate, "start": start, **try_out(candidate, source, episodes)}
+                line = {"candidate": candidate, "start": start, "settings": settings_of(adapter_of(candidate))}
+                line |= try_out(adapter, source, episodes)
                 with path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(line) + "\n")
 
 
 @lru_cache(maxsize=2)
-def source_of(study: Study, dataset: str, backbone: str) -> Source:
-    return Cell(dataset, backbone, 0).source(study.data, study.weights, study.device)
+def source_of(study: Study, dataset: str, backbone: str, views: str) -> Source:
+    return Cell(dataset, backbone, 0).source(study.data, study.weights, study.device, views)
 
 
 def file_of(folder: Path, stage: Stage, cell: Cell) -> Path:
@@ -105,12 +106,18 @@ def file_of(folder: Path, stage: Stage, cell: Cell) -> Path:
     return folder / f"{kind}-seed{stage.seed}" / f"{cell.dataset}_{cell.backbone}_{cell.n_support}shot.jsonl"
 
 
-def try_out(candidate: str, source: Source, episodes: Episodes) -> dict[str, Any]:
+def prepare(study: Study, cell: Cell, candidate: str) -> tuple[Adapter, Source]:
+    """The adapter and what it takes; where it leaves the network as it is, features of all views, computed once."""
     adapter = adapter_of(candidate)
+    if is_frozen(adapter):
+        return FrozenViews(adapter), source_of(study, cell.dataset, cell.backbone, adapter.test_augment)
+    return adapter, source_of(study, cell.dataset, cell.backbone, "none")
+
+
+def try_out(adapter: Adapter, source: Source, episodes: Episodes) -> dict[str, Any]:
     outcomes = list(evaluate(adapter, source, episodes))
     predicted = [row for outcome in outcomes for row in outcome.measures["predicted"]]
     return {
-        "settings": settings_of(adapter),
         "correct": [n for outcome in outcomes for n in outcome.correct],
         "nll": [value for outcome in outcomes for value in outcome.measures["nll"]],
         "not_finite": sum(row[0] < 0 for row in predicted),
@@ -127,12 +134,16 @@ def mend(path: Path) -> None:
 
 
 def rows_of(path: Path, candidate: str) -> Iterator[dict[str, Any]]:
-    """The lines of a candidate, by whatever name it was tried with these settings, in the order of episodes."""
+    """The lines of a candidate, by whatever name it was tried with these settings, in the order of episodes.
+
+    A setting that a line does not have was added later, and was then what the class has as its default.
+    """
     adapter = adapter_of(candidate)
-    settings = settings_of(adapter).items()
+    kind, settings = type(adapter), settings_of(adapter)
+    defaults = settings_of(kind())
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     for row in map(json.loads, lines):
-        if row["settings"].items() <= settings and isinstance(adapter_of(row["candidate"]), type(adapter)):
+        if isinstance(adapter_of(row["candidate"]), kind) and {**defaults, **row["settings"]} == settings:
             yield row
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import cells
 import parity
 import probe_study
 import probes
@@ -12,7 +13,7 @@ import recipe_study
 import run
 import store
 import torch
-from conftest import ROOT, SHARED, needs_shared
+from conftest import ROOT, SHARED, needs_shared, small_backbone
 
 from fewshot_bn.results import read_result
 
@@ -120,6 +121,25 @@ def small_study(monkeypatch):
     }
     for name, value in small.items():
         monkeypatch.setattr(plan, name, value)
+
+
+@pytest.mark.parametrize("views", ["none", "centre", "flip,centre"])
+@pytest.mark.parametrize("n_support", [1, 3])
+def test_a_probe_over_views_on_features_computed_once(views, n_support):
+    """Against norm tuning with steps=0, which computes them anew in every episode."""
+    backbone = small_backbone()
+    generator = torch.Generator().manual_seed(5)
+    x_s, x_q = (torch.randn(2, n, 3, 16, 16, generator=generator) for n in (3 * n_support, 6))
+    y_s = torch.arange(3).repeat(2, n_support)
+    adapter = cells.adapter_of(f"start steps=0 readout=lr+ridge test_augment={views}")
+    assert cells.is_frozen(adapter)
+    assert not cells.is_frozen(cells.adapter_of("start"))
+    once = cells.over_views(backbone, views)
+    z_s, z_q = (once.features(x.flatten(0, 1)).unflatten(0, x.shape[:2]) for x in (x_s, x_q))
+    assert z_q.shape[2] == once.dim
+    found, expected = cells.FrozenViews(adapter)(z_s, y_s, z_q), adapter(backbone, x_s, y_s, x_q)
+    assert torch.allclose(found.logits, expected.logits, atol=1e-4)
+    assert torch.equal(found.converged, expected.converged)
 
 
 @needs_shared

@@ -13,7 +13,8 @@ from torchvision.models import VisionTransformer
 
 from fewshot_bn.adapters import ADAPTERS
 from fewshot_bn.adapters.lr import LogisticRegression
-from fewshot_bn.adapters.norm_tuning import READOUTS, NormTuning
+from fewshot_bn.adapters.norm_tuning import NormTuning
+from fewshot_bn.adapters.readout import READOUTS
 from fewshot_bn.backbones import freeze, load_backbone
 from fewshot_bn.errors import ModelError, UsageError
 from fewshot_bn.pixels import Preprocessing
@@ -123,6 +124,14 @@ def test_without_steps_and_views_it_is_the_probe_on_frozen_features(backbone, re
     assert torch.allclose(fit.logits, (8 if readout == "ridge" else 1) * expected.logits, atol=1e-4)
     assert fit.steps.tolist() == [0, 0, 0]
     assert fit.converged.all()
+
+
+def test_with_one_shot_ridge_has_no_say(backbone):
+    x_s, y_s, x_q = problem(dtype=torch.float32)
+    one_shot, more = (x_s[:, ::2], y_s[:, ::2], x_q), (x_s, y_s, x_q)
+    both, alone = (replace(ADAPTERS["bn"], steps=1, readout=readout) for readout in ("lr+ridge", "lr"))
+    assert torch.equal(both(backbone, *one_shot).logits, alone(backbone, *one_shot).logits)
+    assert not torch.equal(both(backbone, *more).logits, alone(backbone, *more).logits)
 
 
 def test_a_readout_that_is_not_solved_is_reported(backbone, monkeypatch):

@@ -18,7 +18,7 @@ norm in few-shot transfer learning", CVPR; 100 epochs of batches of 4: Guo et al
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -28,21 +28,18 @@ from torch import Tensor
 
 from fewshot_bn.adapters.affines import Affines
 from fewshot_bn.adapters.augmentation import FIXED_VIEWS, RANDOM_VIEWS, fixed_view, parse_views
-from fewshot_bn.adapters.contract import Fit, Probe, count_ways
+from fewshot_bn.adapters.contract import Fit, count_ways
 from fewshot_bn.adapters.episodic_network import EpisodicNetwork
 from fewshot_bn.adapters.heads import Head, normal_head, probe_head, prototype_head, seen, zero_head
 from fewshot_bn.adapters.lr import LogisticRegression
 from fewshot_bn.adapters.norm_layers import check_batch_statistics, choose_layers
-from fewshot_bn.adapters.ridge import Ridge
+from fewshot_bn.adapters.readout import mean_probabilities, read_out
 from fewshot_bn.adapters.support import Support
 from fewshot_bn.adapters.training import Training
 from fewshot_bn.adapters.tuning_settings import TuningSettings
 from fewshot_bn.backbones import Backbone
 
 IMAGES_AT_ONCE = 25  # per episode at least; without gradients they take less memory than as many in a training step
-RIDGE_SHARPNESS = 8.0  # of its scores, which are near 0 or 1, before the softmax; from the development sets
-_LR, _RIDGE = (LogisticRegression(), 1.0), (Ridge(), RIDGE_SHARPNESS)
-READOUTS: dict[str, tuple[tuple[Probe, float], ...]] = {"lr": (_LR,), "ridge": (_RIDGE,), "lr+ridge": (_LR, _RIDGE)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,21 +132,16 @@ class NormTuning(TuningSettings):
         *,
         images_at_once: int,
     ) -> tuple[Float[Tensor, "e q way"], Bool[Tensor, "e"]]:
-        """The scores, of several the logarithm of their mean probabilities; and which episodes' readouts are solved."""
-        scores, solved = [], torch.ones(len(x_q), dtype=torch.bool, device=x_q.device)
-        for network, view in itertools.product(networks, ("none", *parse_views(self.test_augment, FIXED_VIEWS))):
-            z_q = self._features(network, x_q, view, images_at_once)
-            if self.readout == "head":
-                scores.append(head(seen(z_q, self.scaling)))
-                continue
-            z_s = self._features(network, support.x, view, images_at_once)
-            for probe, sharpness in READOUTS[self.readout]:
-                fit = _read_out(probe, z_s, support.y, z_q)
-                scores.append(sharpness * fit.logits)
-                solved &= fit.converged
-        if len(scores) == 1:
-            return scores[0], solved
-        return torch.stack(scores).log_softmax(-1).logsumexp(0) - math.log(len(scores)), solved
+        """The scores, and which episodes' readouts are solved."""
+
+        def features(x: Float[Tensor, "e b 3 h w"]) -> Iterator[Float[Tensor, "e b d"]]:
+            for network, view in itertools.product(networks, ("none", *parse_views(self.test_augment, FIXED_VIEWS))):
+                yield self._features(network, x, view, images_at_once)
+
+        if self.readout == "head":
+            scores = mean_probabilities([head(seen(z_q, self.scaling)) for z_q in features(x_q)])
+            return scores, torch.ones(len(x_q), dtype=torch.bool, device=x_q.device)
+        return read_out(self.readout, zip(features(support.x), features(x_q), strict=True), support.y)
 
     def _features(
         self, network: EpisodicNetwork, x: Float[Tensor, "e b 3 h w"], view: str, images_at_once: int
@@ -165,12 +157,3 @@ def _in_parts(
     """Features under the running statistics."""
     parts = x.split(images_at_once, dim=1)
     return torch.cat([network.features(network.stem(fixed_view(part, view))) for part in parts], dim=1)
-
-
-def _read_out(probe: Probe, z_s: Float[Tensor, "e n d"], y_s: Int64[Tensor, "e n"], z_q: Float[Tensor, "e q d"]) -> Fit:
-    """The answer of the probe; not finite for the episodes whose features are not."""
-    finite = z_s.isfinite().all((1, 2)) & z_q.isfinite().all((1, 2))
-    z_s, z_q = (torch.where(finite[:, None, None], z, 0) for z in (z_s, z_q))
-    fit = probe(z_s, y_s, z_q)
-    logits = torch.where(finite[:, None, None], fit.logits, torch.nan)
-    return Fit(logits, fit.steps, fit.converged & finite)
