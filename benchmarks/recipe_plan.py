@@ -43,6 +43,7 @@ RECIPES = (
     "start affines=scale lr_norm=0.5",
     "start affines=scale readout=lr+ridge",
     "start affines=scale readout=lr+ridge steps=20",
+    "start affines=scale readout=lr+ridge steps=0 epochs=10 batch_size=13",
     "start affines=scale readout=lr+ridge augment=flip",
     "start affines=scale readout=lr+ridge augment=flip steps=20",
     "start affines=scale readout=lr+ridge average_frozen=true",
@@ -51,29 +52,36 @@ RECIPES = (
 )
 
 
+FINALISTS = (
+    *(f"start affines=scale readout=lr+ridge {length}" for length in ("steps=10", "steps=20", "steps=20 batch_size=25")),
+    *(f"start affines=scale readout=lr+ridge steps=0 epochs=10 batch_size={size}" for size in (25, 13)),
+    UNTUNED[-1],
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Episodes 0 to `n_episodes` of a seed, on some datasets with these shots; the `keep` best recipes go on."""
+    """Episodes 0 to `n_episodes` of a seed, on some datasets with these shots."""
 
     name: str
     datasets: tuple[str, ...]
     seed: int
     shots: tuple[int, ...]
     n_episodes: int
-    keep: int
 
-    def cells(self, n_support: int | None = None) -> list[Cell]:
-        """All of them, or those with so many shots."""
-        shots = self.shots if n_support is None else [n_support]
-        return [Cell(d, b, k) for k in shots for b in BACKBONES for d in self.datasets]
+    def cells(self) -> list[Cell]:
+        return [Cell(d, b, k) for k in self.shots for b in BACKBONES for d in self.datasets]
 
 
-HALVING = (Stage("first", DEVELOPMENT, 0, (1, 5), 8, 5), Stage("second", DEVELOPMENT, 0, (1, 5, 20), 16, 2))
-CONFIRMATION = Stage("confirmation", DEVELOPMENT, 1, (1, 5, 20), 200, 1)
-TARGET = Stage("targets", TARGETS, 0, (1, 5, 20), 200, 1)
+SEARCH = Stage("search", DEVELOPMENT, 0, (1, 5), 8)
+FINAL = Stage("final", DEVELOPMENT, 0, (20,), 6)
+CONFIRMATION = Stage("confirmation", DEVELOPMENT, 1, (1, 5, 20), 200)
+TARGET = Stage("targets", TARGETS, 0, (1, 5, 20), 200)
+PLAIN = Stage("plain", TARGETS, 0, (1, 5, 20), 24)  # the first of the same episodes, for what takes many times as long
 
 
 def candidates() -> list[str]:
     """Everything that is tried anywhere; what the default of `bn` is, by that name."""
     default = adapter_of("bn")
-    return [*PROBES, "bn", *(name for name in RECIPES if adapter_of(name) != default), *PUBLISHED]
+    tried = dict.fromkeys([*RECIPES, *FINALISTS])
+    return [*PROBES, "bn", *(name for name in tried if adapter_of(name) != default), *PUBLISHED]

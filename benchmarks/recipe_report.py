@@ -1,4 +1,4 @@
-"""The tables and the plots of a recipe study: README.md, confirmation.png and targets.png in its folder.
+"""The tables and the plots of a recipe study: README.md, confirmation.png, targets.png and plain.png in its folder.
 
     python benchmarks/recipe_report.py FOLDER
 
@@ -28,7 +28,7 @@ from recipe_study import Accuracies, accuracies, best_probe, file_of, rows_of
 from fewshot_bn.statistics import Estimate, estimate
 
 PLAIN = "bn-plain"
-DRAWN = ("proto", "lr", "ridge", "start steps=0", PLAIN, *plan.PUBLISHED, "bn")
+DRAWN = ("proto", "lr", "ridge", *plan.UNTUNED, PLAIN, *plan.PUBLISHED, "bn")
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def verdict(findings: Findings, name: str) -> str:
 def report(folder: Path) -> Iterator[str]:
     yield "# The search for the recipe\n"
     yield "```text\n" + (folder / "log.txt").read_text(encoding="utf-8") + "```"
-    for stage in (*plan.HALVING, plan.CONFIRMATION, plan.TARGET):
+    for stage in (plan.SEARCH, plan.FINAL, plan.CONFIRMATION, plan.TARGET, plan.PLAIN):
         findings = Findings(folder, stage)
         if not findings.complete:
             continue
@@ -150,7 +150,7 @@ def report(folder: Path) -> Iterator[str]:
         yield from (f"The best probe with {k} shots: `{best_probe(findings.accuracies, k)}`." for k in stage.shots)
         yield ""
         yield from ranking_table(findings)
-        if stage in plan.HALVING or "bn" not in findings.complete:
+        if stage not in (plan.CONFIRMATION, plan.TARGET) or "bn" not in findings.complete:
             continue
         yield "\n" + verdict(findings, "bn") + "\n"
         yield from cell_table(findings, "bn")
@@ -184,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args(argv).folder
     (folder / "README.md").write_text("\n".join([*report(folder), ""]), encoding="utf-8")
-    for stage in (plan.CONFIRMATION, plan.TARGET):
+    for stage in (plan.CONFIRMATION, plan.TARGET, plan.PLAIN):
         if Findings(folder, stage).complete:
             draw(folder, stage, folder / f"{stage.name}.png")
     return 0

@@ -1,13 +1,14 @@
-"""The search for the default recipe of norm tuning, by successive halving on the development sets; then the targets.
+"""The search for the default recipe of norm tuning on the development sets, its confirmation, and then the targets.
 
-    python benchmarks/recipe_study.py develop --data ../shared/data-dev --weights ../shared/weights --output FOLDER
+    python benchmarks/recipe_study.py search --data ../shared/data-dev --weights ../shared/weights --output FOLDER
+    python benchmarks/recipe_study.py confirm --data ../shared/data-dev --weights ../shared/weights --output FOLDER
     python benchmarks/recipe_study.py targets --data ../shared/data --weights ../shared/weights --output FOLDER
     python benchmarks/recipe_report.py FOLDER
 
-Every candidate is paired with the probes on the same episodes. `develop` tries all recipes on a few episodes of the
-cells with 1 and 5 shots; the best few, by the mean difference to the best probe, go on to more episodes and to 20
-shots; those left are measured on episodes of another seed, which had no part in the choice. `targets` measures the
-default recipe, what is published, and the probes, once: it takes no part in any choice.
+Every candidate is paired with the probes on the same episodes. `search` tries all recipes on a few episodes of the
+cells with 1 and 5 shots, and the finalists with 20; the default of `bn` is then set by hand. `confirm` measures that
+default on episodes of another seed, which had no part in the choice; `targets` measures it, what is published, and the
+probes, once: it takes no part in any choice.
 
 Each cell has a file with a line for every candidate and portion of episodes. A study that was stopped goes on when the
 same command is given again; given several times at once, the processes share the cells among them. log.txt tells the
@@ -173,24 +174,28 @@ def ranking(folder: Path, stage: Stage, recipes: Sequence[str]) -> list[tuple[fl
     return sorted(((float(mean), recipe) for recipe, mean in means.items()), reverse=True)
 
 
-def develop(study: Study) -> None:
-    recipes: Sequence[str] = plan.RECIPES
-    for stage in plan.HALVING:
+def search(study: Study) -> None:
+    for stage, recipes in ((plan.SEARCH, plan.RECIPES), (plan.FINAL, plan.FINALISTS)):
         study.run(stage, (*plan.PROBES, *recipes))
         ranked = ranking(study.folder, stage, recipes)
         study.note(f"{stage.name}: " + ", ".join(f"{name} {100 * mean:+.2f}" for mean, name in ranked))
-        recipes = [name for _, name in ranked[: stage.keep]]
-        study.note(f"{stage.name}: kept {', '.join(recipes)}")
-    study.run(plan.CONFIRMATION, (*plan.PROBES, *dict.fromkeys([*recipes, *plan.UNTUNED])))
+
+
+def confirm(study: Study) -> None:
+    study.run(plan.CONFIRMATION, (*plan.PROBES, "bn", *plan.UNTUNED))
 
 
 def measure_targets(study: Study) -> None:
-    study.run(plan.TARGET, (*plan.PROBES, "bn", *plan.UNTUNED, "bn-plain", *plan.PUBLISHED))
+    study.run(plan.TARGET, (*plan.PROBES, "bn", *plan.UNTUNED))
+    study.run(plan.PLAIN, ("bn-plain", *plan.PUBLISHED))
+
+
+PARTS = {"search": search, "confirm": confirm, "targets": measure_targets}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("part", choices=["develop", "targets"])
+    parser.add_argument("part", choices=[*PARTS])
     parser.add_argument("--data", type=Path, required=True, help="folder of the development sets, or of the targets")
     parser.add_argument("--weights", type=Path, required=True, help="folder of the weights")
     parser.add_argument("--device", default="auto")
@@ -199,7 +204,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     args.output.mkdir(parents=True, exist_ok=True)
     study = Study(args.output, args.data, args.weights, choose_device(args.device))
-    {"develop": develop, "targets": measure_targets}[args.part](study)
+    PARTS[args.part](study)
     return 0
 
 
