@@ -43,7 +43,7 @@ RECIPES = (
     "start affines=scale lr_norm=0.5",
     "start affines=scale readout=lr+ridge",
     "start affines=scale readout=lr+ridge steps=20",
-    "start affines=scale readout=lr+ridge steps=0 epochs=10 batch_size=13",
+    "start affines=scale readout=lr+ridge epochs=10 batch_size=13",
     "start affines=scale readout=lr+ridge augment=flip",
     "start affines=scale readout=lr+ridge augment=flip steps=20",
     "start affines=scale readout=lr+ridge average_frozen=true",
@@ -53,8 +53,11 @@ RECIPES = (
 
 
 FINALISTS = (
-    *(f"start affines=scale readout=lr+ridge {length}" for length in ("steps=10", "steps=20", "steps=20 batch_size=25")),
-    *(f"start affines=scale readout=lr+ridge steps=0 epochs=10 batch_size={size}" for size in (25, 13)),
+    "start affines=scale readout=lr+ridge",
+    "start affines=scale readout=lr+ridge steps=20",
+    "start affines=scale readout=lr+ridge steps=20 batch_size=25",
+    "start affines=scale readout=lr+ridge epochs=10 batch_size=25",
+    "start affines=scale readout=lr+ridge epochs=10 batch_size=13",
     UNTUNED[-1],
 )
 

@@ -14,7 +14,8 @@ modes:
             dampening=0.9 weight_decay=0.001
             (all of the above: scaling=raw|l2|standard|centred_l2)
   bn        BatchNorm scales fine-tuned on each support set under the fixed solution of the logistic probe; then lr and
-            ridge are solved on the tuned features, and probabilities averaged over both and three views of the images
+            ridge are solved on the tuned features, and probabilities averaged over both and three views of the images;
+            bn.steps=0 leaves the tuning out
   gn, ln    the same on the GroupNorm or LayerNorm layers of networks that have those
   bn-plain  BatchNorm scales and shifts and a linear head, fine-tuned together by 50 steps of plain SGD
   bn23      as published for 33 of ResNet-50's 53 layers: batch statistics, 70 epochs, batches of 16
@@ -26,7 +27,7 @@ settings of all other modes (values first are those of bn-plain; in brackets tho
   statistics=frozen|batch|converted|transductive                      precision=float32|bfloat16
   head=zero|normal|proto|lr [lr]     head_std=0.01                      C=1.0 [10] (of head=lr)
   scaling=raw|l2 [l2]                units=absolute|relative [relative] lr_norm=0.01 [1]  lr_head=0.01 [0]
-  steps=50 [20] or epochs=0          batch_size=0 (the whole support)   augment=none|flip,crop,colour
+  steps=50 [0] or epochs=0 [10]      batch_size=0 [13] (0: all)         augment=none|flip,crop,colour
   optimiser=sgd|adam [adam]          momentum=0.9  dampening=0          schedule=cosine|constant
   weight_decay=0                     label_smoothing=0  stop_loss=0
   readout=head|lr|ridge|lr+ridge [lr+ridge]                           test_augment=none|flip,centre [flip,centre]

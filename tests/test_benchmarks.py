@@ -107,18 +107,16 @@ def test_the_record_of_the_store(tmp_path, capsys, monkeypatch):
 @pytest.fixture
 def small_study(monkeypatch):
     """Digits and targets that are digits too, one backbone, the cheapest recipes."""
-    halving = [plan.Stage(name, ("digits",), 0, (1, 2), n, keep=1) for name, n in (("first", 2), ("second", 4))]
-    confirmation, targets = (plan.Stage(name, ("digits",), 1, (1, 2), 3, 1) for name in ("confirmation", "targets"))
     small = {
         "BACKBONES": ("resnet20",),
         "PROBES": ("lr", "proto"),
         "PUBLISHED": ("bn23 epochs=1",),
         "UNTUNED": ("start steps=0",),
         "RECIPES": ("start", "start steps=2", "bn-plain", "start steps=0"),
-        "HALVING": halving,
-        "CONFIRMATION": confirmation,
-        "TARGET": targets,
+        "FINALISTS": ("start", "start steps=2"),
     }
+    stages = {"SEARCH": (0, 2), "FINAL": (0, 2), "CONFIRMATION": (1, 3), "TARGET": (1, 3), "PLAIN": (1, 2)}
+    small |= {k: plan.Stage(k.lower(), ("digits",), seed, (1, 2), n) for k, (seed, n) in stages.items()}
     for name, value in small.items():
         monkeypatch.setattr(plan, name, value)
 
@@ -159,31 +157,32 @@ def test_the_recipe_study_goes_on_where_it_stopped_and_is_reported(tmp_path, mon
 
     monkeypatch.setattr(recipe_study, "try_out", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        study("develop")
+        study("search")
     cell = tmp_path / "development-seed0" / "digits_resnet20_2shot.jsonl"
     cell.write_text(cell.read_text() + '{"candidate": "bn", "cor')  # a line that was being written
-    study("develop")
+    study("search")
     rows = [json.loads(line) for line in cell.read_text().splitlines()]
     assert sorted((row["candidate"], row["start"]) for row in rows[:2]) == [("lr", 0), ("proto", 0)]
     assert len({(row["candidate"], row["start"]) for row in rows}) == len(rows)
     log = (tmp_path / "log.txt").read_text().splitlines()
-    assert [line[17:].split(":")[0] for line in log] == ["first"] * 4 + ["second"] * 4 + ["confirmation"] * 2
+    assert [line[17:].split(":")[0] for line in log] == ["search"] * 3 + ["final"] * 3
+    study("confirm")
     study("targets")
     n_calls = len(calls)
-    study("develop")
-    study("targets")
+    for part in recipe_study.PARTS:
+        study(part)
     assert len(calls) == n_calls
     assert recipe_report.main([str(tmp_path)]) == 0
     text = (tmp_path / "README.md").read_text()
-    for title in ("First", "Second", "Confirmation", "Targets"):
+    for title in ("Search", "Final", "Confirmation", "Target", "Plain"):
         assert f"\n## {title}: digits" in text
     assert str(tmp_path) not in text
-    assert (tmp_path / "targets.png").stat().st_size > 5_000
+    assert (tmp_path / "target.png").stat().st_size > 5_000
 
 
 def test_the_next_best_and_the_intervals_of_the_recipe_study(tmp_path, small_study, monkeypatch):
     """Made-up results, against numbers by hand."""
-    stage = plan.HALVING[0]
+    stage = plan.SEARCH
     correct = {"lr": [30, 45], "proto": [15, 15], "bn": [60, 60], "start steps=2": [45, 60]}
     for cell in stage.cells():
         path = recipe_study.file_of(tmp_path, stage, cell)

@@ -67,10 +67,11 @@ def make_adapter(name: str, settings: Mapping[str, str] | None = None) -> Adapte
 
 
 def with_settings(name: str, default: Settings, settings: Mapping[str, str]) -> Settings:
-    """A dataclass of settings with some of them given as text."""
+    """A dataclass of settings with some of them given as text; of its `alternatives`, those not named become 0."""
     hints = typing.get_type_hints(type(default))
     fields = [field.name for field in dataclasses.fields(default)]  # type: ignore[arg-type]
-    values = {}
+    alternatives: tuple[str, ...] = getattr(default, "alternatives", ())
+    values: dict[str, Any] = dict.fromkeys(alternatives, 0) if settings.keys() & set(alternatives) else {}
     for setting, text in settings.items():
         if setting not in fields:
             raise unknown(f"setting of {name}", setting, fields)

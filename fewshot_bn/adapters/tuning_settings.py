@@ -1,7 +1,7 @@
 """What can be set about the fine-tuning of norm layers, and which settings make no sense together."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from fewshot_bn.adapters.affines import Units, Which
 from fewshot_bn.adapters.augmentation import FIXED_VIEWS, RANDOM_VIEWS, parse_views
@@ -17,15 +17,18 @@ class TuningSettings:
     """Which layers, under which statistics, from which head, with which optimiser, for how long, and what classifies.
 
     `steps` are gradient steps; `epochs` are passes over the support set, an alternative to `steps`; with neither, the
-    network stays as it is. A `batch_size` of 0 is the whole support set. An episode whose mean loss over a pass is at
-    most `stop_loss` takes no further step. `scaling` is how the head sees features; `C` is that of the probe which
-    head=lr starts from. Adam takes `momentum` as β1, with β2 = 0.999. In relative `units`, `lr_norm` is in units of the
-    pretrained scales, shared among all trained values (see affines.py).
+    network stays as it is. Given as text (`make_adapter`), the one that is named sets the other to 0. A `batch_size` of
+    0 is the whole support set. An episode whose mean loss over a pass is at most `stop_loss` takes no further step.
+    `scaling` is how the head sees features; `C` is that of the probe which head=lr starts from. Adam takes `momentum`
+    as β1, with β2 = 0.999. In relative `units`, `lr_norm` is in units of the pretrained scales, shared among all
+    trained values (see affines.py).
 
     `readout` says what classifies: the trained head, or one or two probes that are solved on the features of the tuned
     network. Class probabilities are averaged over the probes, the image itself and its fixed views by `test_augment`;
     with `average_frozen` also over the tuned network and the pretrained one.
     """
+
+    alternatives: ClassVar[tuple[str, ...]] = ("steps", "epochs")
 
     norm: Literal["batch", "group", "layer"] = "batch"
     scope: str = "all"
@@ -73,7 +76,7 @@ class TuningSettings:
 
     def _check_together(self) -> None:
         if self.steps and self.epochs:
-            raise UsageError(f"steps is {self.steps} and epochs is {self.epochs}; only one of them can be above 0")
+            raise UsageError(f"steps is {self.steps} and epochs is {self.epochs}; only one can be above 0")
         if not (self.steps or self.epochs) and self.readout == "head" and self.head in ("zero", "normal"):
             raise UsageError(
                 f"steps and epochs are 0, so head={self.head} would never learn anything; set one of them, or take "
