@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from fewshot_bn.adapters import Adapter, Fit, make_adapter
+from fewshot_bn.adapters import Adapter, Fit, make_adapter, with_settings
 from fewshot_bn.adapters.augmentation import FIXED_VIEWS, fixed_view, parse_views
 from fewshot_bn.adapters.norm_tuning import NormTuning
 from fewshot_bn.adapters.readout import read_out
@@ -33,9 +33,17 @@ WEIGHTS = {
     "resnet20": "resnet20-12fca82f.th",
 }
 N_WAY, N_QUERY = 5, 15
-START = (
-    "bn-plain scaling=l2 head=lr C=10 steps=10 optimiser=adam units=relative lr_norm=1 lr_head=0 readout=lr "
-    "test_augment=flip,centre"
+START = NormTuning(
+    scaling="l2",
+    head="lr",
+    C=10.0,
+    steps=10,
+    optimiser="adam",
+    units="relative",
+    lr_norm=1.0,
+    lr_head=0.0,
+    readout="lr",
+    test_augment="flip,centre",
 )
 
 
@@ -117,5 +125,6 @@ def is_frozen(adapter: Adapter) -> TypeGuard[NormTuning]:
 
 @cache
 def adapter_of(candidate: str) -> Adapter:
-    mode, *settings = candidate.replace("start", START, 1).split()
-    return make_adapter(mode, dict(setting.split("=") for setting in settings))
+    mode, *texts = candidate.split()
+    settings = dict(text.split("=") for text in texts)
+    return with_settings(mode, START, settings) if mode == "start" else make_adapter(mode, settings)

@@ -3,7 +3,8 @@
     python benchmarks/recipe_report.py FOLDER
 
 Differences are to the best probe of each number of shots, best on the very same episodes and on the average of the
-cells, so chosen with hindsight in favour of the probe. Intervals are of the mean over the cells at hand: the cells of a
+cells, so chosen with hindsight in favour of the probe. Of a stage that is under way, the numbers of shots that are done
+are reported. Intervals are of the mean over the cells at hand: the cells of a
 dataset share their episodes, so they are averaged episode by episode first; datasets are independent. Significance is
 that of paired t-tests after Holm's correction over all cells of a table.
 Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
@@ -13,7 +14,7 @@ import argparse
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -47,29 +48,41 @@ class Findings:
     def complete(self) -> list[str]:
         return [name for name in plan.candidates() if all(name in found for found in self.accuracies.values())]
 
-    def difference(self, name: str, cell: Cell) -> Float[ndarray, "n"]:
-        """To the best probe of so many shots, episode by episode."""
-        return self.accuracies[cell][name] - self.accuracies[cell][best_probe(self.accuracies, cell.n_support)]
+    def difference(self, name: str, cell: Cell, to: str = "") -> Float[ndarray, "n"]:
+        """To another candidate or to the best probe of so many shots, episode by episode."""
+        return self.accuracies[cell][name] - self.accuracies[cell][to or best_probe(self.accuracies, cell.n_support)]
 
-    def mean_difference(self, name: str, shots: Sequence[int]) -> Estimate:
+    def mean_difference(self, name: str, shots: Sequence[int], to: str = "") -> Estimate:
         """Over all cells with so many shots."""
         chosen = [cell for cell in self.accuracies if cell.n_support in shots]
         by_dataset = [
-            [self.difference(name, cell) for cell in chosen if cell.dataset == d] for d in self.stage.datasets
+            [self.difference(name, cell, to) for cell in chosen if cell.dataset == d] for d in self.stage.datasets
         ]
         means = [estimate(np.mean(differences, 0).tolist()) for differences in by_dataset]
         half_width = math.sqrt(sum(mean.half_width**2 for mean in means)) / len(means)
         return Estimate(float(np.mean([mean.mean for mean in means])), half_width, len(means))
 
-    def seconds(self, name: str, shots: Sequence[int]) -> float:
-        """Of an episode, on the average of the cells."""
-        chosen = [cell for cell in self.accuracies if cell.n_support in shots]
-        rows = [row for cell in chosen for row in rows_of(file_of(self.folder, self.stage, cell), name)]
-        return sum(row["seconds"] for row in rows) / sum(len(row["correct"]) for row in rows)
+    def seconds(self, name: str, cell: Cell) -> float:
+        """Of an episode, the median of the portions."""
+        rows = rows_of(file_of(self.folder, self.stage, cell), name)
+        return float(np.median([row["seconds"] / len(row["correct"]) for row in rows]))
+
+    def cost(self, name: str) -> float:
+        """In times of the plain recipe, the median of the cells."""
+        if PLAIN not in self.complete:
+            return math.nan
+        return float(np.median([self.seconds(name, cell) / self.seconds(PLAIN, cell) for cell in self.accuracies]))
 
     def total(self, name: str, key: str) -> int:
         paths = [file_of(self.folder, self.stage, cell) for cell in self.accuracies]
         return sum(row[key] for path in paths for row in rows_of(path, name))
+
+
+def findings_of(folder: Path, stage: Stage) -> Findings:
+    """Of the numbers of shots with which anything but probes is complete in all cells."""
+    parts = {k: Findings(folder, replace(stage, shots=(k,))).complete for k in stage.shots}
+    done = tuple(k for k, complete in parts.items() if {*complete} - {*plan.PROBES})
+    return Findings(folder, replace(stage, shots=done))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -100,54 +113,61 @@ def ranking_table(findings: Findings) -> Iterator[str]:
     """Every complete candidate: mean differences, its worst cell, its cost, and episodes that were not finite."""
     shots = findings.stage.shots
     heads = [f"{k}-shot" for k in shots]
-    yield row(["candidate", "all cells", *heads, "worst cell", f"s/episode, times {PLAIN}", "not finite"])
+    yield row(["candidate", "all cells", *heads, "worst cell", f"time, × {PLAIN}", "not finite"])
     yield row(["---"] * (len(heads) + 5))
-    plain = findings.seconds(PLAIN, shots) if PLAIN in findings.complete else math.nan
     ranked = sorted(findings.complete, key=lambda name: -findings.mean_difference(name, shots).mean)
     for name in ranked:
         means = [points(findings.mean_difference(name, part)) for part in (shots, *([k] for k in shots))]
         worst = min(float(findings.difference(name, cell).mean()) for cell in findings.accuracies)
-        cost = findings.seconds(name, shots) / plain
+        cost = findings.cost(name)
         cost_text = "-" if math.isnan(cost) else f"{cost:.2g}"
         yield row([f"`{name}`", *means, f"{100 * worst:+.2f}", cost_text, str(findings.total(name, "not_finite"))])
 
 
 def cell_table(findings: Findings, name: str) -> Iterator[str]:
-    """One candidate in every cell: accuracy, differences to the best probe, to `lr` and to that cell's best probe."""
-    yield row(
-        ["dataset", "backbone", "shots", "accuracy", "to the best probe", "p (Holm)", "to the cell's best", "to `lr`"]
-    )
-    yield row(["---"] * 8)
+    """One candidate in every cell: accuracy and differences, among them to the probe that is given the same views."""
+    heads = ["accuracy", "to the best probe", "p (Holm)", "to the cell's best", "to `lr`", "to probes over views"]
+    yield row(["dataset", "backbone", "shots", *heads])
+    yield row(["---"] * 9)
     corrected = holm([p_value(findings.difference(name, cell)) for cell in findings.accuracies])
     for (cell, found), p in zip(findings.accuracies.items(), corrected, strict=True):
         best_here = max((found[probe] for probe in plan.PROBES if probe in found), key=np.mean)
         mean = estimate(found[name].tolist())
-        differences = (findings.difference(name, cell), found[name] - best_here, found[name] - found["lr"])
-        to_best, to_best_here, to_lr = (points(estimate(values.tolist())) for values in differences)
+        others = [findings.difference(name, cell), found[name] - best_here]
+        others += [findings.difference(name, cell, to) for to in ("lr", plan.UNTUNED[-1])]
+        to_best, *differences = (points(estimate(values.tolist())) for values in others)
         accuracy = f"{100 * mean.mean:.2f} ± {100 * mean.half_width:.2f}"
         p_text = "< 0.001" if p < 0.001 else f"{p:.3f}"
-        yield row([cell.dataset, cell.backbone, str(cell.n_support), accuracy, to_best, p_text, to_best_here, to_lr])
+        yield row([cell.dataset, cell.backbone, str(cell.n_support), accuracy, to_best, p_text, *differences])
 
 
 def verdict(findings: Findings, name: str) -> str:
     """In how many cells the candidate is significantly above and below the best probe."""
     differences = [findings.difference(name, cell) for cell in findings.accuracies]
     corrected = holm([p_value(values) for values in differences])
-    found = [np.sign(values.mean()) for values, p in zip(differences, corrected, strict=True) if p < 0.05]
-    above, below = found.count(1), found.count(-1)
-    return f"`{name}` is significantly above the best probe in {above} of {len(corrected)} cells, below in {below}."
+    signs = [np.sign(values.mean()) for values, p in zip(differences, corrected, strict=True) if p < 0.05]
+    above, below = signs.count(1), signs.count(-1)
+    shots = findings.stage.shots
+    to_views = ", ".join(
+        f"{points(findings.mean_difference(name, [k], plan.UNTUNED[-1]))} with {k} shots" for k in shots
+    )
+    return (
+        f"`{name}` is significantly above the best probe in {above} of {len(corrected)} cells, below in {below}. "
+        f"To the probes over the same views (`{plan.UNTUNED[-1]}`) it is {to_views}."
+    )
 
 
 def report(folder: Path) -> Iterator[str]:
     yield "# The search for the recipe\n"
     yield "```text\n" + (folder / "log.txt").read_text(encoding="utf-8") + "```"
     for stage in (plan.SEARCH, plan.FINAL, plan.CONFIRMATION, plan.TARGET, plan.PLAIN):
-        findings = Findings(folder, stage)
-        if not findings.complete:
+        findings = findings_of(folder, stage)
+        if not findings.stage.shots:
             continue
         yield f"\n## {stage.name.capitalize()}: {', '.join(stage.datasets)}\n"
         yield f"{stage.n_episodes} episodes a cell, seed {stage.seed}.\n"
-        yield from (f"The best probe with {k} shots: `{best_probe(findings.accuracies, k)}`." for k in stage.shots)
+        probes = {k: best_probe(findings.accuracies, k) for k in findings.stage.shots}
+        yield from (f"The best probe with {k} shots: `{probe}`." for k, probe in probes.items())
         yield ""
         yield from ranking_table(findings)
         if stage not in (plan.CONFIRMATION, plan.TARGET) or "bn" not in findings.complete:
@@ -163,13 +183,15 @@ def draw(folder: Path, stage: Stage, path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    findings = Findings(folder, stage)
-    figure, panels = plt.subplots(1, len(stage.shots), figsize=(4 * len(stage.shots), 3.6), layout="constrained")
-    for panel, k in zip(np.atleast_1d(panels), stage.shots, strict=True):
-        of_shots = [found for cell, found in findings.accuracies.items() if cell.n_support == k]
+    findings = findings_of(folder, stage)
+    shots = findings.stage.shots
+    figure, panels = plt.subplots(1, len(shots), figsize=(4 * len(shots), 3.6), layout="constrained")
+    for panel, k in zip(np.atleast_1d(panels), shots, strict=True):
+        of_shots = [cell for cell in findings.accuracies if cell.n_support == k]
         for name in (name for name in DRAWN if name in findings.complete):
-            accuracy = 100 * float(np.mean([found[name].mean() for found in of_shots]))
-            place = (max(1e-4, findings.seconds(name, [k])), accuracy)
+            accuracy = 100 * float(np.mean([findings.accuracies[cell][name].mean() for cell in of_shots]))
+            seconds = float(np.mean([findings.seconds(name, cell) for cell in of_shots]))
+            place = (max(1e-4, seconds), accuracy)
             panel.scatter(*place, color="C3" if name == "bn" else "C0" if name in plan.PROBES else "C1")
             panel.annotate(name, place, xytext=(4, 4), textcoords="offset points", fontsize=8)
         panel.set(xscale="log", xlabel="seconds per episode", title=f"{k}-shot")
@@ -185,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = parser.parse_args(argv).folder
     (folder / "README.md").write_text("\n".join([*report(folder), ""]), encoding="utf-8")
     for stage in (plan.CONFIRMATION, plan.TARGET, plan.PLAIN):
-        if Findings(folder, stage).complete:
+        if findings_of(folder, stage).stage.shots:
             draw(folder, stage, folder / f"{stage.name}.png")
     return 0
 
