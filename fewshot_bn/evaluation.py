@@ -48,7 +48,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """How many episodes are adapted at once, and how many support images of each are in memory together."""
+    """How many episodes are adapted at once, and how many images of each go through the network together."""
 
     episodes: int
     images: int
@@ -104,10 +104,11 @@ def choose_portion(adapter: Adapter, source: Source, n_support: int, n_query: in
         return Portion(max(1, min(MOST_PROBED[kind], FEATURE_BYTES[kind] // per_episode)), n_support)
     image_bytes = 3 * source.images.preprocessing.crop_px**2
     per_image = max(1, adapter.bytes_per_image(source.backbone))
-    per_episode = n_support * per_image + 4 * (n_support + n_query) * image_bytes
+    together = adapter.images_together(n_support, n_query)
+    per_episode = together * per_image + 4 * (n_support + n_query) * image_bytes
     room = _cuda_room(source.device) if source.device.type == "cuda" else CPU_BYTES
     episodes = min(MOST_EPISODES, room // per_episode, HOST_BYTES // ((n_support + n_query) * image_bytes))
-    return Portion(max(1, episodes), max(1, min(n_support, room // per_image)))
+    return Portion(max(1, episodes), max(1, min(together, room // per_image)))
 
 
 def _cuda_room(device: torch.device) -> int:

@@ -107,9 +107,10 @@ def test_the_default_chunk_shrinks_with_the_image_and_the_episode(source):
         sizes.append(choose_portion(bn, larger, 25, 75).episodes)
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] == 64 > sizes[-1] >= 1
-    portion = choose_portion(bn, larger, 100_000, 75)
-    assert portion.episodes == 1
-    assert 1 < portion.images < 100_000
+    whole = choose_portion(make_adapter("bn", {"batch_size": "0"}), larger, 100_000, 75)
+    assert whole.episodes == 1
+    assert 13 < whole.images < 100_000
+    assert choose_portion(bn, larger, 25, 75).images == 13
 
 
 def test_the_default_chunk_of_a_probe_shrinks_with_the_episode_and_the_features(source):

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torchvision.models import VisionTransformer
 
 from fewshot_bn.adapters import ADAPTERS
+from fewshot_bn.adapters.episodic_network import EpisodicNetwork
 from fewshot_bn.adapters.lr import LogisticRegression
 from fewshot_bn.adapters.norm_tuning import NormTuning
 from fewshot_bn.adapters.readout import READOUTS
@@ -124,6 +125,37 @@ def test_without_steps_and_views_it_is_the_probe_on_frozen_features(backbone, re
     assert torch.allclose(fit.logits, (8 if readout == "ridge" else 1) * expected.logits, atol=1e-4)
     assert fit.steps.tolist() == [0, 0, 0]
     assert fit.converged.all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "images"),
+    [
+        ({}, 100),
+        ({"batch_size": 13}, 13),
+        ({"batch_size": 300}, 100),
+        ({"batch_size": 4, "statistics": "batch"}, 4),
+        ({"batch_size": 4, "statistics": "converted"}, 100),
+        ({"batch_size": 4, "statistics": "transductive"}, 150),
+    ],
+)
+def test_the_most_images_of_an_episode_that_go_through_the_network_together(settings, images, monkeypatch):
+    adapter, most = NormTuning(steps=2, **settings), []
+    assert adapter.images_together(100, 150) == images
+    monkeypatch.setattr(EpisodicNetwork, "features", counted(most))
+    generator = torch.Generator().manual_seed(0)
+    x_s, x_q = (torch.randn(2, n, 3, 8, 8, generator=generator) for n in (100, 150))
+    adapter(small_backbone(), x_s, torch.arange(2).repeat(2, 50), x_q, seeds=[0, 1], images_at_once=images)
+    assert max(most) == images
+
+
+def counted(most):
+    features = EpisodicNetwork.features
+
+    def noting(network, stem, *arguments):
+        most.append(stem[0].shape[1])
+        return features(network, stem, *arguments)
+
+    return noting
 
 
 def test_with_one_shot_ridge_has_no_say(backbone):

@@ -69,6 +69,10 @@ class Tuner(Protocol):
         """Device memory that one support image takes during a training step."""
         ...
 
+    def images_together(self, n_support: int, n_query: int) -> int:
+        """The most images of an episode that the adapter puts through the backbone together, where memory allows."""
+        ...
+
     def __call__(
         self,
         backbone: Backbone,

@@ -70,6 +70,10 @@ class NormTuning(TuningSettings):
         layers = choose_layers(backbone, self.norm, self.scope)
         return self._network(backbone, layers, 1).kept_bytes(like.new_zeros(1, 2, 3, side, side))
 
+    def images_together(self, n_support: int, n_query: int) -> int:
+        whole = n_support if self.statistics == "converted" else max(n_support, n_query) if self.transductive else 1
+        return max(whole, min(self.batch_size or n_support, n_support))
+
     def n_steps(self, n_support: int) -> int:
         """Gradient steps for so many support images."""
         return self.steps or self.epochs * math.ceil(n_support / (self.batch_size or n_support))
