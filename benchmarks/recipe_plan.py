@@ -80,7 +80,7 @@ SEARCH = Stage("search", DEVELOPMENT, 0, (1, 5), 8)
 FINAL = Stage("final", DEVELOPMENT, 0, (20,), 6)
 CONFIRMATION = Stage("confirmation", DEVELOPMENT, 1, (1, 5, 20), 200)
 TARGET = Stage("targets", TARGETS, 0, (1, 5, 20), 200)
-PLAIN = Stage("plain", TARGETS, 0, (1, 5, 20), 24)  # the first of the same episodes, for what takes many times as long
+PUBLISHED_TARGET = Stage("published", TARGETS, 0, (1, 5, 20), 24)  # the first of the same episodes: many times the cost
 
 
 def candidates() -> list[str]:

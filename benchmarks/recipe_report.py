@@ -1,12 +1,12 @@
-"""The tables and the plots of a recipe study: README.md, confirmation.png, targets.png and plain.png in its folder.
+"""The tables and the plots of a recipe study: README.md, confirmation.png, targets.png and published.png in its folder.
 
     python benchmarks/recipe_report.py FOLDER
 
 Differences are to the best probe of each number of shots, best on the very same episodes and on the average of the
 cells, so chosen with hindsight in favour of the probe. Of a stage that is under way, the numbers of shots that are done
-are reported. Intervals are of the mean over the cells at hand: the cells of a
-dataset share their episodes, so they are averaged episode by episode first; datasets are independent. Significance is
-that of paired t-tests after Holm's correction over all cells of a table.
+are reported. Intervals are of the mean over the cells at hand: the cells of a dataset share their episodes, so they are
+averaged episode by episode first; datasets are independent. Significance is that of paired t-tests after Holm's
+correction over all cells of a table.
 Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
 """
 
@@ -148,9 +148,7 @@ def verdict(findings: Findings, name: str) -> str:
     signs = [np.sign(values.mean()) for values, p in zip(differences, corrected, strict=True) if p < 0.05]
     above, below = signs.count(1), signs.count(-1)
     shots = findings.stage.shots
-    to_views = ", ".join(
-        f"{points(findings.mean_difference(name, [k], plan.UNTUNED[-1]))} with {k} shots" for k in shots
-    )
+    to_views = ", ".join(f"{points(findings.mean_difference(name, [k], plan.UNTUNED[-1]))} ({k}-shot)" for k in shots)
     return (
         f"`{name}` is significantly above the best probe in {above} of {len(corrected)} cells, below in {below}. "
         f"To the probes over the same views (`{plan.UNTUNED[-1]}`) it is {to_views}."
@@ -160,14 +158,14 @@ def verdict(findings: Findings, name: str) -> str:
 def report(folder: Path) -> Iterator[str]:
     yield "# The search for the recipe\n"
     yield "```text\n" + (folder / "log.txt").read_text(encoding="utf-8") + "```"
-    for stage in (plan.SEARCH, plan.FINAL, plan.CONFIRMATION, plan.TARGET, plan.PLAIN):
+    for stage in (plan.SEARCH, plan.FINAL, plan.CONFIRMATION, plan.TARGET, plan.PUBLISHED_TARGET):
         findings = findings_of(folder, stage)
         if not findings.stage.shots:
             continue
         yield f"\n## {stage.name.capitalize()}: {', '.join(stage.datasets)}\n"
         yield f"{stage.n_episodes} episodes a cell, seed {stage.seed}.\n"
         probes = {k: best_probe(findings.accuracies, k) for k in findings.stage.shots}
-        yield from (f"The best probe with {k} shots: `{probe}`." for k, probe in probes.items())
+        yield from (f"The best probe, {k}-shot: `{probe}`.  " for k, probe in probes.items())
         yield ""
         yield from ranking_table(findings)
         if stage not in (plan.CONFIRMATION, plan.TARGET) or "bn" not in findings.complete:
@@ -206,7 +204,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args(argv).folder
     (folder / "README.md").write_text("\n".join([*report(folder), ""]), encoding="utf-8")
-    for stage in (plan.CONFIRMATION, plan.TARGET, plan.PLAIN):
+    for stage in (plan.CONFIRMATION, plan.TARGET, plan.PUBLISHED_TARGET):
         if findings_of(folder, stage).stage.shots:
             draw(folder, stage, folder / f"{stage.name}.png")
     return 0

@@ -187,7 +187,7 @@ def confirm(study: Study) -> None:
 
 def measure_targets(study: Study) -> None:
     study.run(plan.TARGET, (*plan.PROBES, "bn", *plan.UNTUNED))
-    study.run(plan.PLAIN, ("bn-plain", *plan.PUBLISHED))
+    study.run(plan.PUBLISHED_TARGET, ("bn-plain", *plan.PUBLISHED))
 
 
 PARTS = {"search": search, "confirm": confirm, "targets": measure_targets}

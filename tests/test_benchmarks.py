@@ -116,7 +116,7 @@ def small_study(monkeypatch):
         "RECIPES": ("start", "start steps=2", "bn-plain", "start steps=0"),
         "FINALISTS": ("start", "start steps=2"),
     }
-    stages = {"SEARCH": (0, 2), "FINAL": (0, 2), "CONFIRMATION": (1, 3), "TARGET": (1, 3), "PLAIN": (1, 2)}
+    stages = {"SEARCH": (0, 2), "FINAL": (0, 2), "CONFIRMATION": (1, 3), "TARGET": (1, 3), "PUBLISHED_TARGET": (1, 2)}
     small |= {k: plan.Stage(k.lower(), ("digits",), seed, (1, 2), n) for k, (seed, n) in stages.items()}
     for name, value in small.items():
         monkeypatch.setattr(plan, name, value)
@@ -175,7 +175,7 @@ def test_the_recipe_study_goes_on_where_it_stopped_and_is_reported(tmp_path, mon
     assert len(calls) == n_calls
     assert recipe_report.main([str(tmp_path)]) == 0
     text = (tmp_path / "README.md").read_text()
-    for title in ("Search", "Final", "Confirmation", "Target", "Plain"):
+    for title in ("Search", "Final", "Confirmation", "Target", "Published_target"):
         assert f"\n## {title}: digits" in text
     assert str(tmp_path) not in text
     assert (tmp_path / "target.png").stat().st_size > 5_000

@@ -71,7 +71,7 @@ class NormTuning(TuningSettings):
         return self._network(backbone, layers, 1).kept_bytes(like.new_zeros(1, 2, 3, side, side))
 
     def images_together(self, n_support: int, n_query: int) -> int:
-        whole = n_support if self.statistics == "converted" else max(n_support, n_query) if self.transductive else 1
+        whole = {"converted": n_support, "transductive": max(n_support, n_query)}.get(self.statistics, 1)
         return max(whole, min(self.batch_size or n_support, n_support))
 
     def n_steps(self, n_support: int) -> int:
