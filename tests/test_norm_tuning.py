@@ -161,14 +161,14 @@ def counted(most):
 def test_with_one_shot_ridge_has_no_say(backbone):
     x_s, y_s, x_q = problem(dtype=torch.float32)
     one_shot, more = (x_s[:, ::2], y_s[:, ::2], x_q), (x_s, y_s, x_q)
-    both, alone = (replace(ADAPTERS["bn"], steps=1, readout=readout) for readout in ("lr+ridge", "lr"))
+    both, alone = (replace(ADAPTERS["bn"], epochs=1, readout=readout) for readout in ("lr+ridge", "lr"))
     assert torch.equal(both(backbone, *one_shot).logits, alone(backbone, *one_shot).logits)
     assert not torch.equal(both(backbone, *more).logits, alone(backbone, *more).logits)
 
 
 def test_a_readout_that_is_not_solved_is_reported(backbone, monkeypatch):
     monkeypatch.setitem(READOUTS, "lr", ((LogisticRegression(max_steps=1, tolerance=1e-12), 1.0),))
-    assert not replace(ADAPTERS["bn"], steps=1, readout="lr")(backbone, *problem(dtype=torch.float32)).converged.any()
+    assert not replace(ADAPTERS["bn"], epochs=1, readout="lr")(backbone, *problem(dtype=torch.float32)).converged.any()
 
 
 def test_an_episode_whose_features_are_not_finite_is_reported_and_does_not_touch_the_others(backbone):
