@@ -15,7 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from fewshot_bn.adapters import Adapter, Fit, make_adapter, with_settings
-from fewshot_bn.adapters.augmentation import FIXED_VIEWS, fixed_view, parse_views
+from fewshot_bn.adapters.augmentation import fixed_view, fixed_views
 from fewshot_bn.adapters.norm_tuning import NormTuning
 from fewshot_bn.adapters.readout import read_out
 from fewshot_bn.backbones import Backbone, load_backbone
@@ -89,7 +89,7 @@ def over_views(backbone: Backbone, views: str) -> Backbone:
     """The backbone with the features of an image and of its fixed views side by side; without views, itself."""
     if views == "none":
         return backbone
-    names = _names(views)
+    names = fixed_views(views)
     return replace(
         backbone,
         module=_Views(backbone.module, names),
@@ -97,10 +97,6 @@ def over_views(backbone: Backbone, views: str) -> Backbone:
         fingerprint=f"{backbone.fingerprint} {names}",
         graph=None,
     )
-
-
-def _names(views: str) -> tuple[str, ...]:
-    return "none", *parse_views(views, FIXED_VIEWS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +108,7 @@ class FrozenViews:
     tuning: NormTuning
 
     def __call__(self, z_s: Float[Tensor, "e n d"], y_s: Int64[Tensor, "e n"], z_q: Float[Tensor, "e q d"]) -> Fit:
-        n = len(_names(self.tuning.test_augment))
+        n = len(fixed_views(self.tuning.test_augment))
         views = zip(z_s.chunk(n, -1), z_q.chunk(n, -1), strict=True)
         logits, solved = read_out(self.tuning.readout, views, y_s)
         return Fit(logits, torch.zeros_like(solved, dtype=torch.int64), solved)

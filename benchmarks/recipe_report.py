@@ -24,7 +24,7 @@ from cells import Cell
 from jaxtyping import Float
 from numpy import ndarray
 from recipe_plan import Stage
-from recipe_study import Accuracies, accuracies, best_probe, file_of, rows_of
+from recipe_study import Accuracies, Rows, accuracies, best_probe, file_of, read_rows, rows_of
 
 from fewshot_bn.statistics import Estimate, estimate
 
@@ -40,9 +40,13 @@ class Findings:
     stage: Stage
 
     @cached_property
+    def rows(self) -> dict[Cell, Rows]:
+        return {cell: read_rows(file_of(self.folder, self.stage, cell)) for cell in self.stage.cells()}
+
+    @cached_property
     def accuracies(self) -> Accuracies:
         names = plan.candidates()
-        return {cell: accuracies(self.folder, self.stage, cell, names) for cell in self.stage.cells()}
+        return {cell: accuracies(rows, self.stage.n_episodes, names) for cell, rows in self.rows.items()}
 
     @cached_property
     def complete(self) -> list[str]:
@@ -64,8 +68,7 @@ class Findings:
 
     def seconds(self, name: str, cell: Cell) -> float:
         """Of an episode, the median of the portions."""
-        rows = rows_of(file_of(self.folder, self.stage, cell), name)
-        return float(np.median([row["seconds"] / len(row["correct"]) for row in rows]))
+        return float(np.median([row["seconds"] / len(row["correct"]) for row in rows_of(self.rows[cell], name)]))
 
     def cost(self, name: str) -> float:
         """In times of the plain recipe, the median of the cells."""
@@ -74,14 +77,13 @@ class Findings:
         return float(np.median([self.seconds(name, cell) / self.seconds(PLAIN, cell) for cell in self.accuracies]))
 
     def total(self, name: str, key: str) -> int:
-        paths = [file_of(self.folder, self.stage, cell) for cell in self.accuracies]
-        return sum(row[key] for path in paths for row in rows_of(path, name))
+        return sum(row[key] for rows in self.rows.values() for row in rows_of(rows, name))
 
 
 def findings_of(folder: Path, stage: Stage) -> Findings:
     """Of the numbers of shots with which anything but probes is complete in all cells."""
-    parts = {k: Findings(folder, replace(stage, shots=(k,))).complete for k in stage.shots}
-    done = tuple(k for k, complete in parts.items() if {*complete} - {*plan.PROBES})
+    parts = {k: Findings(folder, replace(stage, shots=(k,))) for k in stage.shots}
+    done = tuple(k for k, part in parts.items() if {*part.complete} - {*plan.PROBES})
     return Findings(folder, replace(stage, shots=done))
 
 
@@ -155,33 +157,30 @@ def verdict(findings: Findings, name: str) -> str:
     )
 
 
-def report(folder: Path) -> Iterator[str]:
+def report(folder: Path, found: Sequence[Findings]) -> Iterator[str]:
     yield "# The search for the recipe\n"
     yield "```text\n" + (folder / "log.txt").read_text(encoding="utf-8") + "```"
-    for stage in (plan.SEARCH, plan.FINAL, plan.CONFIRMATION, plan.TARGET, plan.PUBLISHED_TARGET):
-        findings = findings_of(folder, stage)
-        if not findings.stage.shots:
-            continue
+    for findings in found:
+        stage = findings.stage
         yield f"\n## {stage.name.capitalize()}: {', '.join(stage.datasets)}\n"
         yield f"{stage.n_episodes} episodes a cell, seed {stage.seed}.\n"
-        probes = {k: best_probe(findings.accuracies, k) for k in findings.stage.shots}
+        probes = {k: best_probe(findings.accuracies, k) for k in stage.shots}
         yield from (f"The best probe, {k}-shot: `{probe}`.  " for k, probe in probes.items())
         yield ""
         yield from ranking_table(findings)
-        if stage not in (plan.CONFIRMATION, plan.TARGET) or "bn" not in findings.complete:
+        if stage.name not in (plan.CONFIRMATION.name, plan.TARGET.name) or "bn" not in findings.complete:
             continue
         yield "\n" + verdict(findings, "bn") + "\n"
         yield from cell_table(findings, "bn")
 
 
-def draw(folder: Path, stage: Stage, path: Path) -> None:
+def draw(findings: Findings, path: Path) -> None:
     """Accuracy against cost, a panel for each number of shots."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    findings = findings_of(folder, stage)
     shots = findings.stage.shots
     figure, panels = plt.subplots(1, len(shots), figsize=(4 * len(shots), 3.6), layout="constrained")
     for panel, k in zip(np.atleast_1d(panels), shots, strict=True):
@@ -209,10 +208,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args(argv).folder
-    (folder / "README.md").write_text("\n".join([*report(folder), ""]), encoding="utf-8")
-    for stage in (plan.CONFIRMATION, plan.TARGET, plan.PUBLISHED_TARGET):
-        if findings_of(folder, stage).stage.shots:
-            draw(folder, stage, folder / f"{stage.name}.png")
+    drawn = (plan.CONFIRMATION, plan.TARGET, plan.PUBLISHED_TARGET)
+    all_findings = [findings_of(folder, stage) for stage in (plan.SEARCH, plan.FINAL, *drawn)]
+    found = [findings for findings in all_findings if findings.stage.shots]
+    (folder / "README.md").write_text("\n".join([*report(folder, found), ""]), encoding="utf-8")
+    for findings in found:
+        if findings.stage.name in [stage.name for stage in drawn]:
+            draw(findings, folder / f"{findings.stage.name}.png")
     return 0
 
 

@@ -38,6 +38,7 @@ from fewshot_bn.evaluation import Source, choose_device, evaluate
 from fewshot_bn.host_memory import keep_freed_memory
 
 PORTION = 8  # episodes a line
+Rows = list[dict[str, Any]]  # of a cell
 Accuracies = dict[Cell, dict[str, np.ndarray]]  # of candidates, an episode each
 
 
@@ -87,7 +88,7 @@ class Study:
     def _fill(self, path: Path, stage: Stage, cell: Cell, candidates: Sequence[str]) -> None:
         mend(path)
         for candidate in candidates:
-            for start in range(len(correct_of(path, candidate)), stage.n_episodes, PORTION):
+            for start in range(len(correct_of(read_rows(path), candidate)), stage.n_episodes, PORTION):
                 stop = min(start + PORTION, stage.n_episodes)
                 adapter, source = prepare(self, cell, candidate)
                 episodes = cell.episodes(source, stage.seed, stop)[start:]
@@ -134,29 +135,33 @@ def mend(path: Path) -> None:
         path.write_bytes(content[: content.rfind(b"\n") + 1])
 
 
-def rows_of(path: Path, candidate: str) -> Iterator[dict[str, Any]]:
-    """The lines of a candidate, by whatever name it was tried with these settings, in the order of episodes.
+def read_rows(path: Path) -> Rows:
+    """The lines of a cell, none where there is no file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def rows_of(rows: Rows, candidate: str) -> Iterator[dict[str, Any]]:
+    """Those of a candidate, by whatever name it was tried with these settings, in the order of episodes.
 
     A setting that a line does not have was added later, and was then what the class has as its default.
     """
     adapter = adapter_of(candidate)
     kind, settings = type(adapter), settings_of(adapter)
     defaults = settings_of(kind())
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    for row in map(json.loads, lines):
+    for row in rows:
         if isinstance(adapter_of(row["candidate"]), kind) and {**defaults, **row["settings"]} == settings:
             yield row
 
 
-def correct_of(path: Path, candidate: str) -> list[int]:
+def correct_of(rows: Rows, candidate: str) -> list[int]:
     """Correct queries of episodes 0, 1, ..."""
-    return [n for row in rows_of(path, candidate) for n in row["correct"]]
+    return [n for row in rows_of(rows, candidate) for n in row["correct"]]
 
 
-def accuracies(folder: Path, stage: Stage, cell: Cell, candidates: Sequence[str]) -> dict[str, np.ndarray]:
-    """The accuracy of every episode of a stage, for those candidates that have all."""
-    found = {name: correct_of(file_of(folder, stage, cell), name)[: stage.n_episodes] for name in candidates}
-    return {name: np.array(n) / (N_WAY * N_QUERY) for name, n in found.items() if len(n) == stage.n_episodes}
+def accuracies(rows: Rows, n_episodes: int, candidates: Sequence[str]) -> dict[str, np.ndarray]:
+    """The accuracy of the first episodes of a cell, for those candidates that have so many."""
+    found = {name: correct_of(rows, name)[:n_episodes] for name in candidates}
+    return {name: np.array(n) / (N_WAY * N_QUERY) for name, n in found.items() if len(n) == n_episodes}
 
 
 def best_probe(found: Accuracies, n_support: int) -> str:
@@ -168,7 +173,8 @@ def best_probe(found: Accuracies, n_support: int) -> str:
 
 def ranking(folder: Path, stage: Stage, recipes: Sequence[str]) -> list[tuple[float, str]]:
     """Mean differences to the best probe of each number of shots, the best first."""
-    found = {c: accuracies(folder, stage, c, (*plan.PROBES, *recipes)) for c in stage.cells()}
+    rows = {cell: read_rows(file_of(folder, stage, cell)) for cell in stage.cells()}
+    found = {cell: accuracies(here, stage.n_episodes, (*plan.PROBES, *recipes)) for cell, here in rows.items()}
     probes = {k: best_probe(found, k) for k in stage.shots}
     means = {r: np.mean([a[r].mean() - a[probes[cell.n_support]].mean() for cell, a in found.items()]) for r in recipes}
     return sorted(((float(mean), recipe) for recipe, mean in means.items()), reverse=True)

@@ -171,7 +171,7 @@ def test_of_steps_and_epochs_the_one_that_is_named_counts(mode, settings, steps_
         ("bn", {"step": "7"}, r"unknown setting of bn 'step' \(did you mean 'steps'\?\)"),
         ("bn", {"steps": "7.5"}, "bn.steps is '7.5'; it must be a whole number"),
         ("bn-plain", {"steps": "0"}, "bn-plain: steps and epochs are 0, so head=zero would never learn anything"),
-        ("bn", {"steps": "7", "epochs": "2"}, "bn: steps is 7 and epochs is 2; only one can be above 0"),
+        ("bn", {"steps": "7", "epochs": "2"}, "bn: steps is 7 and epochs is 2; only one of them can be above 0"),
         ("bn", {"lr_head": "-1"}, "bn: lr_head is -1.0; it must be a finite number of 0 or more"),
         ("bn", {"lr_norm": "nan"}, "bn: lr_norm is nan"),
         ("bn", {"momentum": "1"}, "bn: momentum is 1.0; it must be at least 0 and below 1"),

@@ -458,7 +458,7 @@ def test_statistics_of_a_single_value_are_an_error():
     ("settings", "message"),
     [
         ({"steps": 0}, "steps and epochs are 0, so head=zero would never learn anything; set one of them"),
-        ({"epochs": 3}, "steps is 50 and epochs is 3; only one can be above 0"),
+        ({"epochs": 3}, "steps is 50 and epochs is 3; only one of them can be above 0"),
         ({"label_smoothing": 1.0}, "label_smoothing is 1.0; it must be at least 0 and below 1"),
         ({"dampening": 0.5, "optimiser": "adam"}, "dampening needs optimiser=sgd"),
         ({"norm": "layer", "statistics": "batch"}, "statistics=batch is a policy of BatchNorm; norm=layer keeps none"),

@@ -105,6 +105,11 @@ RANDOM_VIEWS: dict[str, Callable[[Tensor, Tensor, Preprocessing], Tensor]] = {
 FIXED_VIEWS: dict[str, Callable[[Tensor], Tensor]] = {"flip": _mirrored, "centre": _centre}
 
 
+def fixed_views(text: str) -> tuple[str, ...]:
+    """The views that classify where `text` is the setting: the images themselves, then those it names."""
+    return "none", *parse_views(text, FIXED_VIEWS)
+
+
 def fixed_view(x: Float[Tensor, "e b 3 h w"], name: str) -> Float[Tensor, "e b 3 h w"]:
     """Every image as that view shows it; "none" gives the images themselves."""
     if name == "none":

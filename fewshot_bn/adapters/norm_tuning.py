@@ -27,7 +27,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from fewshot_bn.adapters.affines import Affines
-from fewshot_bn.adapters.augmentation import FIXED_VIEWS, RANDOM_VIEWS, fixed_view, parse_views
+from fewshot_bn.adapters.augmentation import RANDOM_VIEWS, fixed_view, fixed_views, parse_views
 from fewshot_bn.adapters.contract import Fit, count_ways
 from fewshot_bn.adapters.episodic_network import EpisodicNetwork
 from fewshot_bn.adapters.heads import Head, normal_head, probe_head, prototype_head, seen, zero_head
@@ -139,7 +139,7 @@ class NormTuning(TuningSettings):
         """The scores, and which episodes' readouts are solved."""
 
         def features(x: Float[Tensor, "e b 3 h w"]) -> Iterator[Float[Tensor, "e b d"]]:
-            for network, view in itertools.product(networks, ("none", *parse_views(self.test_augment, FIXED_VIEWS))):
+            for network, view in itertools.product(networks, fixed_views(self.test_augment)):
                 yield self._features(network, x, view, images_at_once)
 
         if self.readout == "head":

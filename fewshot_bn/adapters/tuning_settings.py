@@ -76,7 +76,7 @@ class TuningSettings:
 
     def _check_together(self) -> None:
         if self.steps and self.epochs:
-            raise UsageError(f"steps is {self.steps} and epochs is {self.epochs}; only one can be above 0")
+            raise UsageError(f"steps is {self.steps} and epochs is {self.epochs}; only one of them can be above 0")
         if not (self.steps or self.epochs) and self.readout == "head" and self.head in ("zero", "normal"):
             raise UsageError(
                 f"steps and epochs are 0, so head={self.head} would never learn anything; set one of them, or take "
