@@ -20,6 +20,8 @@ PROBES = (
 )
 UNTUNED = ("start steps=0", "start steps=0 readout=lr+ridge")  # the probe, given the same views of the images
 PUBLISHED = ("bn-all", "bn-cdfsl")  # bn23 exists for ResNets only
+PLAIN = "bn-plain"
+DRAWN = ("proto", "lr", "ridge", UNTUNED[-1], PLAIN, *PUBLISHED, "bn")  # accuracy against cost
 RECIPES = (
     "start",
     "start lr_norm=0.5",

@@ -31,13 +31,14 @@ import recipe_plan as plan
 import torch
 from cells import N_QUERY, N_WAY, Cell, FrozenViews, adapter_of, is_frozen
 from recipe_plan import Stage
+from record import machine_of
 
 from fewshot_bn.adapters import Adapter, settings_of
 from fewshot_bn.episodes import Episodes
 from fewshot_bn.evaluation import Source, choose_device, evaluate
 from fewshot_bn.host_memory import keep_freed_memory
 
-PORTION = 8  # episodes a line
+PORTION = {"cpu": 8, "cuda": 200}  # episodes a line
 Rows = list[dict[str, Any]]  # of a cell
 Accuracies = dict[Cell, dict[str, np.ndarray]]  # of candidates, an episode each
 
@@ -88,12 +89,13 @@ class Study:
     def _fill(self, path: Path, stage: Stage, cell: Cell, candidates: Sequence[str]) -> None:
         mend(path)
         for candidate in candidates:
-            for start in range(len(correct_of(read_rows(path), candidate)), stage.n_episodes, PORTION):
-                stop = min(start + PORTION, stage.n_episodes)
+            portion = PORTION[self.device.type]
+            for start in range(len(correct_of(read_rows(path), candidate)), stage.n_episodes, portion):
+                stop = min(start + portion, stage.n_episodes)
                 adapter, source = prepare(self, cell, candidate)
                 episodes = cell.episodes(source, stage.seed, stop)[start:]
                 line = {"candidate": candidate, "start": start, "settings": settings_of(adapter_of(candidate))}
-                line |= try_out(adapter, source, episodes)
+                line |= {"device": machine_of(self.device)} | try_out(adapter, source, episodes)
                 with path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(line) + "\n")
 
@@ -193,7 +195,7 @@ def confirm(study: Study) -> None:
 
 def measure_targets(study: Study) -> None:
     study.run(plan.TARGET, (*plan.PROBES, "bn", *plan.UNTUNED))
-    study.run(plan.PUBLISHED_TARGET, ("bn-plain", *plan.PUBLISHED))
+    study.run(plan.PUBLISHED_TARGET, (plan.PLAIN, *plan.PUBLISHED))
 
 
 PARTS = {"search": search, "confirm": confirm, "targets": measure_targets}

@@ -19,6 +19,7 @@ from fewshot_bn.cards import read_card
 from fewshot_bn.checkpoints import KeyRules, load_strictly, read_checkpoint, sha256_of, tensors_of
 from fewshot_bn.datasets.dataset import digest
 from fewshot_bn.errors import ModelError, UsageError, unknown
+from fewshot_bn.layout import move
 from fewshot_bn.networks import NETWORKS
 from fewshot_bn.pixels import Preprocessing
 from fewshot_bn.request import DEFAULT_MODEL
@@ -110,7 +111,7 @@ def load_backbone(
         backbone = _from_torchvision(model.removeprefix(TORCHVISION), weights)
     if strict and backbone.notices:
         raise ModelError(f"{backbone.notices[0]}; --strict takes only exactly what the card says")
-    backbone.module.to(device)
+    move(backbone.module, device)
     return backbone
 
 
@@ -206,7 +207,7 @@ def freeze(network: nn.Module, name: str, weights: str, preprocessing: Preproces
     `architecture` tells networks apart that have the same weights, such as other strides. Raises `ModelError` where
     the network does not give one feature vector per image.
     """
-    network.eval().requires_grad_(requires_grad=False).to(memory_format=torch.channels_last)
+    move(network.eval().requires_grad_(requires_grad=False), "cpu")
     dim = _count_features(network, name, preprocessing.crop_px)
     state = [
         part

@@ -26,7 +26,7 @@ from fewshot_bn.images import Images, normalise
 
 logger = logging.getLogger(__name__)
 
-MOST_EPISODES = 64  # for a tuner; for a probe it is MOST_PROBED
+MOST_EPISODES = {"cpu": 64, "cuda": 256}  # for a tuner; for a probe it is MOST_PROBED
 MOST_PROBED = {"cpu": 128, "cuda": 1024}
 FEATURE_BYTES = {"cpu": 2**26, "cuda": 2**31}  # of a chunk of episodes
 CPU_BYTES = 5 * 2**27
@@ -107,7 +107,8 @@ def choose_portion(adapter: Adapter, source: Source, n_support: int, n_query: in
     together = adapter.images_together(n_support, n_query)
     per_episode = together * per_image + 4 * (n_support + n_query) * image_bytes
     room = _cuda_room(source.device) if source.device.type == "cuda" else CPU_BYTES
-    episodes = min(MOST_EPISODES, room // per_episode, HOST_BYTES // ((n_support + n_query) * image_bytes))
+    most = MOST_EPISODES[source.device.type]
+    episodes = min(most, room // per_episode, HOST_BYTES // ((n_support + n_query) * image_bytes))
     return Portion(max(1, episodes), max(1, min(together, room // per_image)))
 
 

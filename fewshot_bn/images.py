@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fewshot_bn.datasets import Dataset
 from fewshot_bn.errors import DataError
+from fewshot_bn.layout import in_layout
 from fewshot_bn.pixels import Preprocessing, pixels_of, reason_of, unreadable
 from fewshot_bn.store import Store
 
@@ -126,8 +127,8 @@ def _read_stored(
 def normalise(
     pixels: UInt8[Tensor, "n 3 h w"], preprocessing: Preprocessing, device: torch.device
 ) -> Float[Tensor, "n 3 h w"]:
-    """Pixels as float32 on `device` with the mean and std the backbone was trained with, channels last."""
+    """Pixels as float32 on `device` with the mean and std the backbone was trained with, in the layout for it."""
     mean = torch.tensor(preprocessing.mean, device=device)[:, None, None]
     std = torch.tensor(preprocessing.std, device=device)[:, None, None]
     x = pixels.to(device).to(torch.float32).div_(255)
-    return x.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
+    return in_layout(x.sub_(mean).div_(std))

@@ -17,6 +17,7 @@ from fewshot_bn.adapters import Adapter
 from fewshot_bn.backbones import exact_convolutions
 from fewshot_bn.episodes import Episodes
 from fewshot_bn.evaluation import Outcome, Source, choose_portion, evaluate, evaluate_portions
+from fewshot_bn.layout import move
 
 
 def replicas(source: Source, devices: Sequence[torch.device]) -> list[Source]:
@@ -24,7 +25,7 @@ def replicas(source: Source, devices: Sequence[torch.device]) -> list[Source]:
     copies = [
         replace(
             source,
-            backbone=replace(source.backbone, module=copy.deepcopy(source.backbone.module).to(device)),
+            backbone=replace(source.backbone, module=move(copy.deepcopy(source.backbone.module), device)),
             device=device,
         )
         for device in devices[1:]

@@ -13,7 +13,7 @@ PACKAGE = Path(fewshot_bn.__file__).parent
 ORDER = [
     ["errors", "request", "paths", "files", "statistics", "host_memory", "help_text", "__init__"],
     ["arguments", "console"],
-    ["chance", "cards", "calibration", "pixels", "downloads", "workers"],
+    ["chance", "cards", "calibration", "layout", "pixels", "downloads", "workers"],
     ["torch_chance", "archives", "datasets", "networks", "tracing", "decoding"],
     ["episodes", "store", "checkpoints"],
     ["images", "verification", "catalogue", "contact_sheet", "fetching"],

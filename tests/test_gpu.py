@@ -8,12 +8,13 @@ from test_adapters import problem
 from test_eval import answers, here, run  # noqa: F401 - `here` is a fixture
 
 from fewshot_bn.adapters import ADAPTERS, make_adapter
-from fewshot_bn.backbones import load_backbone
+from fewshot_bn.backbones import exact_convolutions, load_backbone
 from fewshot_bn.datasets import open_dataset
 from fewshot_bn.episodes import EpisodeShape, sample
 from fewshot_bn.evaluation import Source, evaluate
 from fewshot_bn.features import Features
 from fewshot_bn.images import Images
+from fewshot_bn.layout import move
 from fewshot_bn.pixels import Preprocessing
 
 pytestmark = [
@@ -22,22 +23,25 @@ pytestmark = [
 ]
 
 
-def on_cuda(arguments):
-    moved = []
-    for argument in arguments:
-        moved.append(argument.cuda() if isinstance(argument, torch.Tensor) else argument)
-        if not isinstance(argument, torch.Tensor):
-            argument.module.cuda()
-    return moved
+def on(device, name, dtype=torch.float64):
+    """The arguments of `problem` on a device; in float64, where rounding hides no mistake."""
+    arguments = []
+    for argument in problem(name):
+        if isinstance(argument, torch.Tensor):
+            arguments.append(argument.to(device, dtype) if argument.is_floating_point() else argument.to(device))
+        else:
+            move(argument.module.to(dtype), device)
+            arguments.append(argument)
+    return arguments
 
 
-def assert_same_answer(adapter, name):
-    expected = adapter(*problem(name))
-    found = adapter(*on_cuda(problem(name)))
-    assert found.logits.is_cuda
-    torch.testing.assert_close(found.logits.cpu(), expected.logits, rtol=1e-4, atol=1e-4)
+def assert_same_answer(adapter, name, devices=("cpu", "cuda")):
+    with exact_convolutions():
+        expected, found, again = (adapter(*on(device, name)) for device in (*devices, devices[1]))
+    assert found.logits.device.type == devices[1]
+    torch.testing.assert_close(found.logits.cpu(), expected.logits, rtol=1e-7, atol=1e-7)
     assert torch.equal(found.converged.cpu(), expected.converged)
-    assert torch.equal(found.logits, adapter(*on_cuda(problem(name))).logits)
+    assert torch.equal(found.logits, again.logits)
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
@@ -74,7 +78,7 @@ def test_bfloat16_stays_close_to_float32(statistics):
         make_adapter("bn-plain", {"steps": "8", "statistics": statistics, "precision": precision})
         for precision in ("float32", "bfloat16")
     )
-    expected, found = exact(*on_cuda(problem("bn"))).logits, rough(*on_cuda(problem("bn"))).logits
+    expected, found = (adapter(*on("cuda", "bn", torch.float32)).logits for adapter in (exact, rough))
     assert found.dtype == torch.float32
     assert 0 < float((found - expected).abs().max()) < 0.1 * float(expected.abs().max())
 
@@ -89,7 +93,7 @@ def test_features_are_those_of_the_cpu_in_full_float32():
 def test_the_network_on_cuda_is_cut_and_weighed():
     backbone = small_backbone()
     expected = make_adapter("bn").bytes_per_image(backbone)
-    backbone.module.cuda()
+    move(backbone.module, "cuda")
     assert make_adapter("bn").bytes_per_image(backbone) == pytest.approx(expected, rel=0.2)
 
 

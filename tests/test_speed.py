@@ -8,6 +8,7 @@ import torch
 from conftest import small_backbone
 from torch import nn
 
+from fewshot_bn import evaluation
 from fewshot_bn.adapters.norm_tuning import NormTuning
 from fewshot_bn.backbones import freeze
 from fewshot_bn.pixels import Preprocessing
@@ -30,7 +31,7 @@ def backbone_of(*layers, side_px=8):
 @pytest.fixture
 def two_at_once(monkeypatch):
     """The engine's default is two episodes at once, which keeps this quick."""
-    monkeypatch.setattr("fewshot_bn.evaluation.MOST_EPISODES", 2)
+    monkeypatch.setitem(evaluation.MOST_EPISODES, "cpu", 2)
 
 
 def test_the_record(tmp_path, capsys, two_at_once):

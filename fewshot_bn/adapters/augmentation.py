@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from fewshot_bn import torch_chance
 from fewshot_bn.errors import UsageError, unknown
+from fewshot_bn.layout import in_layout
 from fewshot_bn.pixels import Preprocessing
 
 CENTRE = 7 / 8
@@ -69,7 +70,7 @@ def _crop(x: Float[Tensor, "b 3 h w"], u: Float[Tensor, "b draws"], _: Preproces
     theta = torch.stack([width, nothing, left, nothing, height, top], 1).reshape(-1, 2, 3)
     grid = F.affine_grid(theta, list(x.shape), align_corners=False)
     cropped = F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return cropped.contiguous(memory_format=torch.channels_last)
+    return in_layout(cropped)
 
 
 def _colour(
@@ -114,4 +115,4 @@ def fixed_view(x: Float[Tensor, "e b 3 h w"], name: str) -> Float[Tensor, "e b 3
     """Every image as that view shows it; "none" gives the images themselves."""
     if name == "none":
         return x
-    return FIXED_VIEWS[name](x.flatten(0, 1)).contiguous(memory_format=torch.channels_last).reshape(x.shape)
+    return in_layout(FIXED_VIEWS[name](x.flatten(0, 1))).reshape(x.shape)

@@ -166,6 +166,11 @@ class EpisodicNetwork:
 
 def _in_bfloat16(network: nn.Module) -> dict[int, Tensor]:
     """The weights of convolutions and linear layers, which autocast would convert again in every step."""
+
+    def convert(tensor: Tensor) -> Tensor:
+        layout = torch.channels_last if tensor.ndim == 4 else torch.preserve_format
+        return tensor.to(torch.bfloat16, memory_format=layout)
+
     kinds = (nn.modules.conv._ConvNd, nn.Linear)  # noqa: SLF001 - the base class of all convolutions
     layers = [module for module in network.modules() if isinstance(module, kinds)]
-    return {id(tensor): tensor.to(torch.bfloat16) for layer in layers for tensor in layer.parameters(recurse=False)}
+    return {id(tensor): convert(tensor) for layer in layers for tensor in layer.parameters(recurse=False)}

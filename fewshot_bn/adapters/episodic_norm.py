@@ -4,8 +4,9 @@ E episodes of n images are one ordinary batch of E*n images for everything else 
 episode, which lie next to each other, meet the scale and shift of that episode, and under batch statistics they are
 normalised among themselves. So no episode ever sees another, forward or backward.
 
-BatchNorm goes through torch's own kernels, episode by episode on slices of the batch: one pass forward, one for both
-sums of the backward pass, and nothing is computed for what is frozen. For a single episode that is `nn.BatchNorm2d`.
+On a CPU, BatchNorm goes through torch's own kernels, episode by episode on slices of the batch: one pass forward, one
+for both sums of the backward pass, and nothing is computed for what is frozen. For a single episode that is
+`nn.BatchNorm2d`. On a GPU, where starting a kernel takes as long as a slice, it is arithmetic on the whole batch.
 
 Shapes: gamma, beta, running statistics [e c]; activations [e*n c ...].
 Source: Ioffe and Szegedy 2015, arXiv:1502.03167, algorithms 1 and 2.
@@ -21,6 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fewshot_bn.errors import ModelError
 
 Statistics = Literal["running", "batch", "batch, tracked"]
+AT_ONCE = {"cuda"}  # kinds of devices on which BatchNorm takes the episodes of a batch at once, not one by one
 
 
 class EpisodicNorm(nn.Module):
@@ -52,6 +54,8 @@ class EpisodicAffine(EpisodicNorm):
 
     def forward(self, x: Float[Tensor, "en *size"]) -> Float[Tensor, "en *size"]:
         self.check(x)
+        if torch.is_grad_enabled() and not x.requires_grad:
+            x = x.detach().requires_grad_()  # without, torch 2.11 crashes in the backward pass of nn.GroupNorm on a CPU
         return torch.cat([self._run(part, e) for e, part in enumerate(x.chunk(self.n_episodes))])
 
     def _run(self, x: Tensor, e: int) -> Tensor:
@@ -77,7 +81,8 @@ class EpisodicBatchNorm(EpisodicNorm):
 
     def forward(self, x: Float[Tensor, "en c *size"]) -> Float[Tensor, "en c *size"]:
         self.check(x)
-        y: Tensor = _BatchNormOfEpisodes.apply(_dense(x), self.gamma, self.beta, self)
+        function = _BatchNormAtOnce if x.device.type in AT_ONCE else _BatchNormOneByOne
+        y: Tensor = function.apply(_dense(x), self.gamma, self.beta, self)
         return y
 
     def next_momentum(self) -> float:
@@ -101,7 +106,7 @@ class EpisodicBatchNorm(EpisodicNorm):
         self.running_var.copy_(var)
 
 
-class _BatchNormOfEpisodes(torch.autograd.Function):
+class _BatchNormOneByOne(torch.autograd.Function):
     @staticmethod
     def forward(  # noqa: PLR0917 - autograd passes by position
         ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, layer: EpisodicBatchNorm
@@ -157,6 +162,56 @@ class _BatchNormOfEpisodes(torch.autograd.Function):
         else:
             g_x = g * _of_images(gamma * rstd, g) if ctx.needs_input_grad[0] else None
         return g_x, torch.stack([part[1] for part in parts]), torch.stack([part[2] for part in parts]), None
+
+
+class _BatchNormAtOnce(torch.autograd.Function):
+    @staticmethod
+    def forward(  # noqa: PLR0917 - autograd passes by position
+        ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, layer: EpisodicBatchNorm
+    ) -> Tensor:
+        ctx.batch, momentum = layer.statistics != "running", layer.next_momentum()
+        x_e, over = _episodes(x, gamma)
+        mean, var = layer.running_mean, layer.running_var
+        if ctx.batch:
+            var, mean = torch.var_mean(x_e.to(gamma.dtype), over, correction=0)
+        if momentum:
+            n = x_e[0, :, 0].numel()
+            layer.running_mean.lerp_(mean, momentum)
+            layer.running_var.lerp_(var * (n / (n - 1)), momentum)
+        rstd = torch.rsqrt(var + layer.eps)
+        scale = gamma * rstd
+        y = torch.empty_like(x)
+        torch.addcmul(_wide(beta - mean * scale, x), x_e, _wide(scale, x), out=_episodes(y, gamma)[0])
+        ctx.save_for_backward(x, gamma, mean, rstd)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+        (g,) = gradients
+        x, gamma, mean, rstd = ctx.saved_tensors
+        (x_e, over), (g_e, _) = _episodes(x, gamma), _episodes(g, gamma)
+        g_beta = g_e.sum(over, dtype=gamma.dtype)
+        g_gamma = (x_e - _wide(mean, x)).mul_(g_e).sum(over) * rstd
+        if not ctx.needs_input_grad[0]:
+            return None, g_gamma, g_beta, None
+        if ctx.batch:  # what flows through mean and variance
+            n = x_e[0, :, 0].numel()
+            through_mean, through_rstd = g_beta / -n, rstd * g_gamma / -n
+            g_e = torch.addcmul(_wide(through_mean - mean * through_rstd, x), x_e, _wide(through_rstd, x)).add_(g_e)
+        g_x = torch.empty_like(x)
+        torch.mul(g_e, _wide(gamma * rstd, x), out=_episodes(g_x, gamma)[0])
+        return g_x, g_gamma, g_beta, None
+
+
+def _episodes(x: Float[Tensor, "en c *size"], gamma: Float[Tensor, "e c"]) -> tuple[Tensor, tuple[int, ...]]:
+    """The batch as [e n c ...], and the axes over which a channel of an episode extends."""
+    return x.unflatten(0, (len(gamma), -1)), (1, *range(3, x.ndim + 1))
+
+
+def _wide(per_episode: Float[Tensor, "e c"], x: Float[Tensor, "en c *size"]) -> Float[Tensor, "e 1 c *ones"]:
+    """Ready to be combined with the batch as [e n c ...]."""
+    e, c = per_episode.shape
+    return per_episode.reshape(e, 1, c, *(1 for _ in range(x.ndim - 2)))
 
 
 def _dense(x: Float[Tensor, "en c *size"]) -> Float[Tensor, "en c *size"]:

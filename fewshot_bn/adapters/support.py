@@ -15,6 +15,7 @@ from torch import Tensor
 from fewshot_bn import chance
 from fewshot_bn.adapters.augmentation import augment
 from fewshot_bn.adapters.episodic_network import EpisodicNetwork, Stem
+from fewshot_bn.layout import in_layout
 from fewshot_bn.pixels import Preprocessing
 
 
@@ -77,10 +78,10 @@ class Support:
 
 
 def _pick(values: Float[Tensor, "e n *size"], rows: Int64[Tensor, "e b"]) -> Float[Tensor, "e b *size"]:
-    """Rows of each episode, images in channels-last layout as before."""
+    """Rows of each episode, images in the layout for the device."""
     n = values.shape[1]
     flat = (rows + torch.arange(len(rows), device=rows.device)[:, None] * n).flatten()
     picked = values.flatten(0, 1)[flat]
     if picked.ndim == 4:
-        picked = picked.contiguous(memory_format=torch.channels_last)
+        picked = in_layout(picked)
     return picked.reshape(*rows.shape, *picked.shape[1:])

@@ -1,0 +1,69 @@
+"""What the recipe costs: its time, that of plain BatchNorm tuning, of published recipes and of probes, in turn.
+
+    python benchmarks/recipe_cost.py --data ../shared/data-dev --weights ../shared/weights --output FOLDER
+
+Adds to cost.jsonl in the record of a recipe study: seconds per episode of traffic signs, queries included, for each
+backbone and number of shots. Time depends on the size and number of images, not on what they show. For probes the
+features of all images are there beforehand. Nothing else should run beside it; on a CPU, one thread gives the steadier
+ratios (OMP_NUM_THREADS=1).
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import recipe_plan as plan
+import torch
+from cells import Cell, adapter_of
+from record import machine_of
+
+from fewshot_bn.evaluation import choose_device, evaluate
+from fewshot_bn.host_memory import keep_freed_memory
+
+DATASET, SEED = "gtsrb", 0
+EPISODES = {"cpu": 2, "cuda": 200}  # timed at once
+REPETITIONS = 3
+
+
+def measure(
+    data: Path, weights: Path, device: torch.device, *, shots: Sequence[int], names: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    for cell in (Cell(DATASET, backbone, n_support) for backbone in plan.BACKBONES for n_support in shots):
+        source = cell.source(data, weights, device)
+        episodes = cell.episodes(source, SEED, EPISODES[device.type])
+
+        def seconds(name: str, n: int, source=source, episodes=episodes) -> float:
+            return sum(outcome.seconds for outcome in evaluate(adapter_of(name), source, episodes[:n])) / n
+
+        for name in names:
+            seconds(name, 1)  # warms up
+        for _ in range(REPETITIONS):
+            for name in names:
+                facts = {"backbone": cell.backbone, "shots": cell.n_support, "candidate": name}
+                yield facts | {"device": machine_of(device), "seconds": seconds(name, len(episodes))}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of the development sets")
+    parser.add_argument("--weights", type=Path, required=True, help="folder of the weights")
+    parser.add_argument("--shots", type=int, nargs="+", default=plan.CONFIRMATION.shots)
+    parser.add_argument("--candidates", nargs="+", default=plan.DRAWN, metavar="NAME")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the record of a recipe study")
+    args = parser.parse_args(argv)
+    keep_freed_memory()
+    args.output.mkdir(parents=True, exist_ok=True)
+    device = choose_device(args.device)
+    with (args.output / "cost.jsonl").open("a", encoding="utf-8") as file:
+        for line in measure(args.data, args.weights, device, shots=args.shots, names=args.candidates):
+            print(json.dumps(line), file=file, flush=True)
+            print(json.dumps(line), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
