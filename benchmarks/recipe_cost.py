@@ -11,8 +11,10 @@ ratios (OMP_NUM_THREADS=1).
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import recipe_plan as plan
@@ -25,25 +27,28 @@ from fewshot_bn.host_memory import keep_freed_memory
 
 DATASET, SEED = "gtsrb", 0
 EPISODES = {"cpu": 2, "cuda": 200}  # timed at once
-REPETITIONS = 3
 
 
 def measure(
-    data: Path, weights: Path, device: torch.device, *, shots: Sequence[int], names: Sequence[str]
+    cells: Iterable[Cell], data: Path, weights: Path, device: torch.device, *, names: Sequence[str], repetitions: int
 ) -> Iterator[dict[str, Any]]:
-    for cell in (Cell(DATASET, backbone, n_support) for backbone in plan.BACKBONES for n_support in shots):
+    for cell in cells:
         source = cell.source(data, weights, device)
         episodes = cell.episodes(source, SEED, EPISODES[device.type])
-
-        def seconds(name: str, n: int, source=source, episodes=episodes) -> float:
-            return sum(outcome.seconds for outcome in evaluate(adapter_of(name), source, episodes[:n])) / n
-
-        for name in names:
-            seconds(name, 1)  # warms up
-        for _ in range(REPETITIONS):
+        for _ in range(repetitions):
             for name in names:
                 facts = {"backbone": cell.backbone, "shots": cell.n_support, "candidate": name}
-                yield facts | {"device": machine_of(device), "seconds": seconds(name, len(episodes))}
+                seconds = sum(outcome.seconds for outcome in evaluate(adapter_of(name), source, episodes))
+                yield facts | {"device": machine_of(device), "seconds": seconds / len(episodes)}
+
+
+def medians(folder: Path) -> dict[str, dict[tuple[str, int, str], float]]:
+    """Seconds per episode on each device, by backbone, shots and candidate; empty where nothing was measured."""
+    path, found = folder / "cost.jsonl", defaultdict[str, dict[tuple[str, int, str], list[float]]](dict)
+    for line in map(json.loads, path.read_text(encoding="utf-8").splitlines() if path.exists() else []):
+        key = line["backbone"], line["shots"], line["candidate"]
+        found[line["device"]].setdefault(key, []).append(line["seconds"])
+    return {device: {key: median(seconds) for key, seconds in costs.items()} for device, costs in found.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder of the development sets")
     parser.add_argument("--weights", type=Path, required=True, help="folder of the weights")
     parser.add_argument("--shots", type=int, nargs="+", default=plan.CONFIRMATION.shots)
+    parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--candidates", nargs="+", default=plan.DRAWN, metavar="NAME")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--output", type=Path, required=True, help="folder of the record of a recipe study")
@@ -59,7 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.output.mkdir(parents=True, exist_ok=True)
     device = choose_device(args.device)
     with (args.output / "cost.jsonl").open("a", encoding="utf-8") as file:
-        for line in measure(args.data, args.weights, device, shots=args.shots, names=args.candidates):
+        cells = [Cell(DATASET, backbone, n_support) for backbone in plan.BACKBONES for n_support in args.shots]
+        places = args.data, args.weights, device
+        for line in measure(cells, *places, names=args.candidates, repetitions=args.repetitions):
             print(json.dumps(line), file=file, flush=True)
             print(json.dumps(line), flush=True)
     return 0

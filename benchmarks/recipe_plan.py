@@ -79,10 +79,14 @@ class Stage:
 
 
 SEARCH = Stage("search", DEVELOPMENT, 0, (1, 5), 8)
-FINAL = Stage("final", DEVELOPMENT, 0, (20,), 6)
+FINAL = Stage("final", DEVELOPMENT, 0, (20,), 4)
 CONFIRMATION = Stage("confirmation", DEVELOPMENT, 1, (1, 5, 20), 200)
 TARGET = Stage("targets", TARGETS, 0, (1, 5, 20), 200)
-PUBLISHED_TARGET = Stage("published", TARGETS, 0, (1, 5, 20), 24)  # the first of the same episodes: many times the cost
+PUBLISHED_TARGETS = (  # the first of the same episodes, as the published recipes take many times longer
+    Stage("published-20shot", TARGETS, 0, (20,), 6),
+    Stage("published-5shot", TARGETS, 0, (5,), 12),
+    Stage("published-1shot", TARGETS, 0, (1,), 200),
+)
 
 
 def candidates() -> list[str]:

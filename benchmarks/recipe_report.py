@@ -1,4 +1,4 @@
-"""The tables and the plots of a recipe study: README.md, confirmation.png, targets.png and published.png in its folder.
+"""The tables and the plots of a recipe study: README.md, confirmation.png and targets.png in its folder.
 
     python benchmarks/recipe_report.py FOLDER
 
@@ -6,7 +6,7 @@ Differences are to the best probe of each number of shots, best on the very same
 cells, so chosen with hindsight in favour of the probe. Of a stage that is under way, the numbers of shots that are done
 are reported. Intervals are of the mean over the cells at hand: the cells of a dataset share their episodes, so they are
 averaged episode by episode first; datasets are independent. Significance is that of paired t-tests after Holm's
-correction over all cells of a table.
+correction over all cells of a table. Plots need cost.jsonl (recipe_cost.py); costs are those of its first device.
 Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
 """
 
@@ -23,13 +23,13 @@ import recipe_plan as plan
 from cells import Cell
 from jaxtyping import Float
 from numpy import ndarray
+from recipe_cost import medians
 from recipe_plan import Stage
 from recipe_study import Accuracies, Rows, accuracies, best_probe, file_of, read_rows, rows_of
 
 from fewshot_bn.statistics import Estimate, estimate
 
-PLAIN = "bn-plain"
-DRAWN = ("proto", "lr", "ridge", plan.UNTUNED[-1], PLAIN, *plan.PUBLISHED, "bn")
+Costs = dict[tuple[str, int, str], float]  # seconds per episode by backbone, shots and candidate
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,10 @@ class Findings:
 
     def cost(self, name: str) -> float:
         """In times of the plain recipe, the median of the cells."""
-        if PLAIN not in self.complete:
+        if plan.PLAIN not in self.complete:
             return math.nan
-        return float(np.median([self.seconds(name, cell) / self.seconds(PLAIN, cell) for cell in self.accuracies]))
+        ratios = [self.seconds(name, cell) / self.seconds(plan.PLAIN, cell) for cell in self.accuracies]
+        return float(np.median(ratios))
 
     def total(self, name: str, key: str) -> int:
         return sum(row[key] for rows in self.rows.values() for row in rows_of(rows, name))
@@ -115,7 +116,7 @@ def ranking_table(findings: Findings) -> Iterator[str]:
     """Every complete candidate: mean differences, its worst cell, its cost, and episodes that were not finite."""
     shots = findings.stage.shots
     heads = [f"{k}-shot" for k in shots]
-    yield row(["candidate", "all cells", *heads, "worst cell", f"time, × {PLAIN}", "not finite"])
+    yield row(["candidate", "all cells", *heads, "worst cell", f"time, × {plan.PLAIN}", "not finite"])
     yield row(["---"] * (len(heads) + 5))
     ranked = sorted(findings.complete, key=lambda name: -findings.mean_difference(name, shots).mean)
     for name in ranked:
@@ -157,7 +158,7 @@ def verdict(findings: Findings, name: str) -> str:
     )
 
 
-def report(folder: Path, found: Sequence[Findings]) -> Iterator[str]:
+def report(folder: Path, found: Sequence[Findings], costs: dict[str, Costs]) -> Iterator[str]:
     yield "# The search for the recipe\n"
     yield "```text\n" + (folder / "log.txt").read_text(encoding="utf-8") + "```"
     for findings in found:
@@ -172,34 +173,50 @@ def report(folder: Path, found: Sequence[Findings]) -> Iterator[str]:
             continue
         yield "\n" + verdict(findings, "bn") + "\n"
         yield from cell_table(findings, "bn")
+    for device, here in costs.items():
+        yield f"\n## Cost, in times of `{plan.PLAIN}`: {device}\n"
+        yield from cost_table(here)
 
 
-def draw(findings: Findings, path: Path) -> None:
-    """Accuracy against cost, a panel for each number of shots."""
+def cost_table(costs: Costs) -> Iterator[str]:
+    """Times of an episode in those of plain tuning, which itself is given in seconds."""
+    cells = dict.fromkeys((backbone, shots) for backbone, shots, _ in costs)
+    yield row(["candidate", *(f"{backbone}, {shots}-shot" for backbone, shots in cells)])
+    yield row(["---"] * (len(cells) + 1))
+    for name in dict.fromkeys(name for *_, name in costs):
+        ratios = [costs.get((*cell, name), math.nan) / costs[*cell, plan.PLAIN] for cell in cells]
+        yield row([f"`{name}`", *(f"{ratio:.2g}" for ratio in ratios)])
+    yield row([f"`{plan.PLAIN}`, s", *(f"{costs[*cell, plan.PLAIN]:.2g}" for cell in cells)])
+
+
+def draw(group: Sequence[Findings], costs: Costs, path: Path) -> None:
+    """Mean difference to the best probe against cost, a panel for each number of shots.
+
+    Of findings with the same shots, the first ones where a candidate is complete tell.
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    shots = findings.stage.shots
-    figure, panels = plt.subplots(1, len(shots), figsize=(4 * len(shots), 3.6), layout="constrained")
-    for panel, k in zip(np.atleast_1d(panels), shots, strict=True):
-        of_shots = [cell for cell in findings.accuracies if cell.n_support == k]
-        for name in (name for name in DRAWN if name in findings.complete):
-            accuracy = 100 * float(np.mean([findings.accuracies[cell][name].mean() for cell in of_shots]))
-            seconds = float(np.mean([findings.seconds(name, cell) for cell in of_shots]))
-            place = (max(1e-4, seconds), accuracy)
-            panel.scatter(*place, color="C3" if name == "bn" else "C0" if name in plan.PROBES else "C1")
-            panel.annotate(
-                "probes over views" if name == plan.UNTUNED[-1] else name,
-                place,
-                xytext=(4, 4),
-                textcoords="offset points",
-                fontsize=8,
-            )
+    shots = group[0].stage.shots
+    figure, panels = plt.subplots(1, len(shots), figsize=(4 * len(shots), 3.6), layout="constrained", squeeze=False)
+    for panel, k in zip(panels[0], shots, strict=True):
+        of_shots = [findings for findings in group if k in findings.stage.shots]
+        for name in plan.DRAWN:
+            findings = next((one for one in of_shots if name in one.complete), None)
+            times = [costs[backbone, k, name] for backbone in plan.BACKBONES if (backbone, k, name) in costs]
+            if findings is None or not times:
+                continue
+            found, seconds = findings.mean_difference(name, [k]), float(np.mean(times))
+            colour = "C3" if name == "bn" else "C0" if name in plan.PROBES else "C1"
+            panel.errorbar(seconds, 100 * found.mean, 100 * found.half_width, fmt="o", color=colour, capsize=2)
+            text = "probes over views" if name == plan.UNTUNED[-1] else name
+            panel.annotate(text, (seconds, 100 * found.mean), xytext=(4, 4), textcoords="offset points", fontsize=8)
+        panel.axhline(0, color="grey", linewidth=0.5)
         panel.set(xscale="log", xlabel="seconds per episode", title=f"{k}-shot")
-        panel.margins(0.2)
-    np.atleast_1d(panels)[0].set_ylabel("accuracy, mean over cells, %")
+        panel.margins(0.25)
+    panels[0][0].set_ylabel("difference to the best probe, points")
     figure.savefig(path, dpi=120, metadata={"Software": None})
     plt.close(figure)
 
@@ -208,13 +225,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args(argv).folder
-    drawn = (plan.CONFIRMATION, plan.TARGET, plan.PUBLISHED_TARGET)
-    all_findings = [findings_of(folder, stage) for stage in (plan.SEARCH, plan.FINAL, *drawn)]
-    found = [findings for findings in all_findings if findings.stage.shots]
-    (folder / "README.md").write_text("\n".join([*report(folder, found), ""]), encoding="utf-8")
-    for findings in found:
-        if findings.stage.name in [stage.name for stage in drawn]:
-            draw(findings, folder / f"{findings.stage.name}.png")
+    targets = (plan.TARGET, *plan.PUBLISHED_TARGETS)
+    stages = (plan.SEARCH, plan.FINAL, plan.CONFIRMATION, *targets)
+    found = [findings for stage in stages if (findings := findings_of(folder, stage)).stage.shots]
+    costs = medians(folder)
+    (folder / "README.md").write_text("\n".join([*report(folder, found, costs), ""]), encoding="utf-8")
+    for name, group in (("confirmation", (plan.CONFIRMATION,)), ("targets", targets)):
+        parts = [findings for findings in found if findings.stage.name in [stage.name for stage in group]]
+        if costs and parts:
+            draw(parts, next(iter(costs.values())), folder / f"{name}.png")
     return 0
 
 

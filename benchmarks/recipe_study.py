@@ -195,7 +195,8 @@ def confirm(study: Study) -> None:
 
 def measure_targets(study: Study) -> None:
     study.run(plan.TARGET, (*plan.PROBES, "bn", *plan.UNTUNED))
-    study.run(plan.PUBLISHED_TARGET, (plan.PLAIN, *plan.PUBLISHED))
+    for stage in plan.PUBLISHED_TARGETS:
+        study.run(stage, plan.PUBLISHED)
 
 
 PARTS = {"search": search, "confirm": confirm, "targets": measure_targets}

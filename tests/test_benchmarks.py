@@ -2,12 +2,15 @@
 
 import json
 import math
+import re
+from statistics import median
 
 import cells
 import parity
 import probe_study
 import probes
 import pytest
+import recipe_cost
 import recipe_plan as plan
 import recipe_report
 import recipe_study
@@ -115,11 +118,14 @@ def small_study(monkeypatch):
         "UNTUNED": ("start steps=0",),
         "RECIPES": ("start", "start steps=2", "bn-plain", "start steps=0"),
         "FINALISTS": ("start", "start steps=2"),
+        "DRAWN": ("lr", "bn-plain", "bn23 epochs=1", "bn"),
     }
-    stages = {"SEARCH": (0, 2), "FINAL": (0, 2), "CONFIRMATION": (1, 3), "TARGET": (1, 3), "PUBLISHED_TARGET": (1, 2)}
+    stages = {"SEARCH": (0, 2), "FINAL": (0, 2), "CONFIRMATION": (1, 3), "TARGET": (1, 3)}
     small |= {k: plan.Stage(k.lower(), ("digits",), seed, (1, 2), n) for k, (seed, n) in stages.items()}
+    small["PUBLISHED_TARGETS"] = (plan.Stage("published", ("digits",), 1, (2,), 2),)
     for name, value in small.items():
         monkeypatch.setattr(plan, name, value)
+    monkeypatch.setattr(recipe_cost, "DATASET", "digits")
 
 
 @pytest.mark.parametrize("views", ["none", "centre", "flip,centre"])
@@ -143,9 +149,11 @@ def test_a_probe_over_views_on_features_computed_once(views, n_support):
 
 @needs_shared
 def test_the_recipe_study_goes_on_where_it_stopped_and_is_reported(tmp_path, monkeypatch, small_study):
+    arguments = ["--data", str(SHARED / "data-dev"), "--weights", str(SHARED / "weights"), "--device", "cpu"]
+    arguments += ["--output", str(tmp_path)]
+
     def study(part):
-        arguments = ["--data", str(SHARED / "data-dev"), "--weights", str(SHARED / "weights"), "--device", "cpu"]
-        assert recipe_study.main([part, *arguments, "--output", str(tmp_path)]) == 0
+        assert recipe_study.main([part, *arguments]) == 0
 
     calls = []
     try_out = recipe_study.try_out
@@ -174,11 +182,20 @@ def test_the_recipe_study_goes_on_where_it_stopped_and_is_reported(tmp_path, mon
         study(part)
     assert len(calls) == n_calls
     assert recipe_report.main([str(tmp_path)]) == 0
+    assert not list(tmp_path.glob("*.png"))  # the costs are still unknown
+    assert recipe_cost.main([*arguments, "--shots", "1", "2", "--repetitions", "2"]) == 0
+    seconds = [json.loads(line) for line in (tmp_path / "cost.jsonl").read_text().splitlines()]
+    assert len(seconds) == 2 * 2 * len(plan.DRAWN)
+    assert recipe_report.main([str(tmp_path)]) == 0
     text = (tmp_path / "README.md").read_text()
-    for title in ("Search", "Final", "Confirmation", "Target", "Published_target"):
-        assert f"\n## {title}: digits" in text
+    for title in ("Search: digits", "Final: digits", "Confirmation: digits", "Target: digits", "Published: digits"):
+        assert f"\n## {title}" in text
+    plain = median(line["seconds"] for line in seconds if (line["candidate"], line["shots"]) == ("bn-plain", 2))
+    assert "\n## Cost, in times of `bn-plain`:" in text
+    assert re.search(rf"^\| `bn-plain`, s \| \S+ \| {plain:.2g} \|$", text, re.MULTILINE)
     assert str(tmp_path) not in text
-    assert (tmp_path / "target.png").stat().st_size > 5_000
+    for name in ("confirmation", "targets"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 5_000
 
 
 def test_the_next_best_and_the_intervals_of_the_recipe_study(tmp_path, small_study, monkeypatch):
