@@ -79,13 +79,13 @@ class Stage:
 
 
 SEARCH = Stage("search", DEVELOPMENT, 0, (1, 5), 8)
-FINAL = Stage("final", DEVELOPMENT, 0, (20,), 4)
+FINAL = Stage("final", DEVELOPMENT, 0, (20,), 6)
 CONFIRMATION = Stage("confirmation", DEVELOPMENT, 1, (1, 5, 20), 200)
 TARGET = Stage("targets", TARGETS, 0, (1, 5, 20), 200)
 PUBLISHED_TARGETS = (  # the first of the same episodes, as the published recipes take many times longer
-    Stage("published-20shot", TARGETS, 0, (20,), 6),
-    Stage("published-5shot", TARGETS, 0, (5,), 12),
-    Stage("published-1shot", TARGETS, 0, (1,), 200),
+    Stage("published, 1-shot", TARGETS, 0, (1,), 200),
+    Stage("published, 5-shot", TARGETS, 0, (5,), 12),
+    Stage("published, 20-shot", TARGETS, 0, (20,), 4),
 )
 
 

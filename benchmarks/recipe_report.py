@@ -215,7 +215,7 @@ def draw(group: Sequence[Findings], costs: Costs, path: Path) -> None:
             panel.annotate(text, (seconds, 100 * found.mean), xytext=(4, 4), textcoords="offset points", fontsize=8)
         panel.axhline(0, color="grey", linewidth=0.5)
         panel.set(xscale="log", xlabel="seconds per episode", title=f"{k}-shot")
-        panel.margins(0.25)
+        panel.margins(x=0.35, y=0.25)
     panels[0][0].set_ylabel("difference to the best probe, points")
     figure.savefig(path, dpi=120, metadata={"Software": None})
     plt.close(figure)
