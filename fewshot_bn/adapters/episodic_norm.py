@@ -6,8 +6,8 @@ normalised among themselves. So no episode ever sees another, forward or backwar
 
 On a CPU, BatchNorm goes through torch's own kernels, episode by episode on slices of the batch: one pass forward, one
 for both sums of the backward pass, and nothing is computed for what is frozen. For a single episode that is
-`nn.BatchNorm2d`. On a GPU, where starting a kernel takes as long as a slice, it is arithmetic on the whole batch; on a CPU
-that takes as long with frozen statistics, and 1.2 to 1.6 times as long with those of the batch.
+`nn.BatchNorm2d`. On a GPU, where starting a kernel takes as long as a slice, it is arithmetic on the whole batch. (On a
+CPU that takes as long with frozen statistics, but 1.2 to 1.6 times as long with those of the batch.)
 
 Shapes: gamma, beta, running statistics [e c]; activations [e*n c ...].
 Source: Ioffe and Szegedy 2015, arXiv:1502.03167, algorithms 1 and 2.
