@@ -20,6 +20,7 @@ from typing import Any
 import recipe_plan as plan
 import torch
 from cells import Cell, adapter_of
+from recipe_study import read_rows
 from record import machine_of
 
 from fewshot_bn.evaluation import choose_device, evaluate
@@ -27,6 +28,7 @@ from fewshot_bn.host_memory import keep_freed_memory
 
 DATASET, SEED = "gtsrb", 0
 EPISODES = {"cpu": 2, "cuda": 200}  # timed at once
+Costs = dict[tuple[str, int, str], float]  # seconds per episode by backbone, shots and candidate
 
 
 def measure(
@@ -42,10 +44,10 @@ def measure(
                 yield facts | {"device": machine_of(device), "seconds": seconds / len(episodes)}
 
 
-def medians(folder: Path) -> dict[str, dict[tuple[str, int, str], float]]:
-    """Seconds per episode on each device, by backbone, shots and candidate; empty where nothing was measured."""
-    path, found = folder / "cost.jsonl", defaultdict[str, dict[tuple[str, int, str], list[float]]](dict)
-    for line in map(json.loads, path.read_text(encoding="utf-8").splitlines() if path.exists() else []):
+def medians(folder: Path) -> dict[str, Costs]:
+    """Of each device; empty where nothing was measured."""
+    found = defaultdict[str, dict[tuple[str, int, str], list[float]]](dict)
+    for line in read_rows(folder / "cost.jsonl"):
         key = line["backbone"], line["shots"], line["candidate"]
         found[line["device"]].setdefault(key, []).append(line["seconds"])
     return {device: {key: median(seconds) for key, seconds in costs.items()} for device, costs in found.items()}

@@ -23,13 +23,11 @@ import recipe_plan as plan
 from cells import Cell
 from jaxtyping import Float
 from numpy import ndarray
-from recipe_cost import medians
+from recipe_cost import Costs, medians
 from recipe_plan import Stage
 from recipe_study import Accuracies, Rows, accuracies, best_probe, file_of, read_rows, rows_of
 
 from fewshot_bn.statistics import Estimate, estimate
-
-Costs = dict[tuple[str, int, str], float]  # seconds per episode by backbone, shots and candidate
 
 
 @dataclass(frozen=True)
@@ -199,7 +197,7 @@ def draw(group: Sequence[Findings], costs: Costs, path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    shots = group[0].stage.shots
+    shots = sorted({k for findings in group for k in findings.stage.shots})
     figure, panels = plt.subplots(1, len(shots), figsize=(4 * len(shots), 3.6), layout="constrained", squeeze=False)
     for panel, k in zip(panels[0], shots, strict=True):
         of_shots = [findings for findings in group if k in findings.stage.shots]
@@ -225,15 +223,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args(argv).folder
-    targets = (plan.TARGET, *plan.PUBLISHED_TARGETS)
-    stages = (plan.SEARCH, plan.FINAL, plan.CONFIRMATION, *targets)
-    found = [findings for stage in stages if (findings := findings_of(folder, stage)).stage.shots]
-    costs = medians(folder)
-    (folder / "README.md").write_text("\n".join([*report(folder, found, costs), ""]), encoding="utf-8")
-    for name, group in (("confirmation", (plan.CONFIRMATION,)), ("targets", targets)):
-        parts = [findings for findings in found if findings.stage.name in [stage.name for stage in group]]
-        if costs and parts:
-            draw(parts, next(iter(costs.values())), folder / f"{name}.png")
+
+    def found(*stages: Stage) -> list[Findings]:
+        return [findings for stage in stages if (findings := findings_of(folder, stage)).stage.shots]
+
+    searched, costs = found(plan.SEARCH, plan.FINAL), medians(folder)
+    drawn = {"confirmation": found(plan.CONFIRMATION), "targets": found(plan.TARGET, *plan.PUBLISHED_TARGETS)}
+    lines = report(folder, [*searched, *drawn["confirmation"], *drawn["targets"]], costs)
+    (folder / "README.md").write_text("\n".join([*lines, ""]), encoding="utf-8")
+    for name, group in drawn.items():
+        if costs and group:
+            draw(group, next(iter(costs.values())), folder / f"{name}.png")
     return 0
 
 

@@ -138,7 +138,7 @@ def mend(path: Path) -> None:
 
 
 def read_rows(path: Path) -> Rows:
-    """The lines of a cell, none where there is no file."""
+    """The lines of a file, none where it is not there."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 

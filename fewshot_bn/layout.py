@@ -9,14 +9,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-LAYOUTS = {"cpu": torch.channels_last, "cuda": torch.contiguous_format}
+
+def layout_for(device: torch.device) -> torch.memory_format:
+    return torch.contiguous_format if device.type == "cuda" else torch.channels_last
 
 
 def in_layout(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
     """The same images, copied where they lie otherwise."""
-    return x.contiguous(memory_format=LAYOUTS[x.device.type])
+    return x.contiguous(memory_format=layout_for(x.device))
 
 
 def move(network: nn.Module, device: torch.device | str) -> nn.Module:
     """The network itself, brought to a device, its convolutions in the layout for it."""
-    return network.to(device).to(memory_format=LAYOUTS[torch.device(device).type])
+    return network.to(device).to(memory_format=layout_for(torch.device(device)))
