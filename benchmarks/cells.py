@@ -15,16 +15,17 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from fewshot_bn.adapters import Adapter, Fit, make_adapter, with_settings
-from fewshot_bn.adapters.augmentation import fixed_view, fixed_views
-from fewshot_bn.adapters.norm_tuning import NormTuning
-from fewshot_bn.adapters.readout import read_out
-from fewshot_bn.backbones import Backbone, load_backbone
+from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
+from fewshot_bn.adapters.norm_tuning.readout import read_out
+from fewshot_bn.adapters.norm_tuning.views import fixed_view, fixed_views
+from fewshot_bn.backbones.backbone import Backbone
+from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.datasets import card_of, open_dataset
 from fewshot_bn.episodes import Episodes, EpisodeShape, sample
-from fewshot_bn.evaluation import Source
-from fewshot_bn.features import Features
-from fewshot_bn.images import Images
-from fewshot_bn.paths import cache_root
+from fewshot_bn.files.paths import cache_root
+from fewshot_bn.inputs.features import Features
+from fewshot_bn.inputs.images import Images
+from fewshot_bn.inputs.source import Source
 
 CARDS = Path(__file__).parent.parent / "tests" / "cards"
 WEIGHTS = {

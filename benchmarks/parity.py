@@ -21,12 +21,12 @@ import torch
 from references import plain_tuning, sklearn_lr
 
 from fewshot_bn.adapters import make_adapter
-from fewshot_bn.adapters.norm_tuning import NormTuning
-from fewshot_bn.backbones import load_backbone
+from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
+from fewshot_bn.backbones.load import load_backbone
+from fewshot_bn.config import Request
 from fewshot_bn.datasets import open_dataset
 from fewshot_bn.episodes import EpisodeShape, sample
-from fewshot_bn.images import Images, normalise
-from fewshot_bn.request import Request
+from fewshot_bn.inputs.images import Images, normalise
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:

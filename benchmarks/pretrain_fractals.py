@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from fewshot_bn import torch_chance
-from fewshot_bn.networks import CifarResNet
+from fewshot_bn import rng
+from fewshot_bn.backbones.networks import CifarResNet
 
 ROOT = Path(__file__).resolve().parents[1]
 SIDE_PX = 32
@@ -172,7 +172,7 @@ def draw_batch(
 
 def initialise(net: nn.Module, seed: int) -> None:
     """Kaiming-normal convolutions and a small linear head; BatchNorm starts as the identity."""
-    generator = torch_chance.generator(seed, "init")
+    generator = rng.torch_generator(seed, "init")
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)

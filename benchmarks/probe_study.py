@@ -21,10 +21,11 @@ import torch
 from cells import N_QUERY, N_WAY, Cell, adapter_of
 
 from fewshot_bn import __version__
-from fewshot_bn.calibration import expected_calibration_error
-from fewshot_bn.evaluation import Source, evaluate
+from fewshot_bn.evaluation.loop import evaluate
+from fewshot_bn.evaluation.metrics import expected_calibration_error
 from fewshot_bn.host_memory import keep_freed_memory
-from fewshot_bn.statistics import paired_difference
+from fewshot_bn.inputs.source import Source
+from fewshot_bn.results.statistics import paired_difference
 
 DATASETS = ("gtsrb", "herlev_pap", "plankton", "trashnet", "digits")
 BACKBONES = ("mobilenet_v2_035", "mobilenet_v1_025", "resnet20")

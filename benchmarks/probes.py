@@ -36,12 +36,13 @@ from torch.nn import functional as F
 
 from fewshot_bn import __version__
 from fewshot_bn.adapters import ADAPTERS, make_adapter
-from fewshot_bn.adapters.newton import path, regressions
-from fewshot_bn.adapters.span import span
+from fewshot_bn.adapters.probes.newton import path, regressions
+from fewshot_bn.adapters.probes.span import span
 from fewshot_bn.errors import FewshotError
-from fewshot_bn.evaluation import FEATURE_BYTES, MOST_PROBED, choose_device
+from fewshot_bn.evaluation.linear import LinearEvaluation
+from fewshot_bn.evaluation.memory import FEATURE_BYTES, MOST_PROBED
 from fewshot_bn.host_memory import keep_freed_memory
-from fewshot_bn.many_shot import LinearEvaluation
+from fewshot_bn.runtime import choose_device
 
 N_WAY, N_QUERY = 5, 15
 N_FACTORS = 128

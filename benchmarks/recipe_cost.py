@@ -23,8 +23,9 @@ from cells import Cell, adapter_of
 from recipe_study import read_rows
 from record import machine_of
 
-from fewshot_bn.evaluation import choose_device, evaluate
+from fewshot_bn.evaluation.loop import evaluate
 from fewshot_bn.host_memory import keep_freed_memory
+from fewshot_bn.runtime import choose_device
 
 DATASET, SEED = "gtsrb", 0
 EPISODES = {"cpu": 2, "cuda": 200}  # timed at once

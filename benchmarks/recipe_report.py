@@ -27,7 +27,7 @@ from recipe_cost import Costs, medians
 from recipe_plan import Stage
 from recipe_study import Accuracies, Rows, accuracies, best_probe, file_of, read_rows, rows_of
 
-from fewshot_bn.statistics import Estimate, estimate
+from fewshot_bn.results.statistics import Estimate, estimate
 
 
 @dataclass(frozen=True)

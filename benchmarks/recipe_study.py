@@ -35,8 +35,10 @@ from record import machine_of
 
 from fewshot_bn.adapters import Adapter, settings_of
 from fewshot_bn.episodes import Episodes
-from fewshot_bn.evaluation import Source, choose_device, evaluate
+from fewshot_bn.evaluation.loop import evaluate
 from fewshot_bn.host_memory import keep_freed_memory
+from fewshot_bn.inputs.source import Source
+from fewshot_bn.runtime import choose_device
 
 PORTION = {"cpu": 8, "cuda": 200}  # episodes a line
 Rows = list[dict[str, Any]]  # of a cell

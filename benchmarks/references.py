@@ -17,12 +17,12 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrize import register_parametrization
 from torchvision.transforms.functional import center_crop
 
-from fewshot_bn import chance, torch_chance
-from fewshot_bn.adapters.lr import LogisticRegression
-from fewshot_bn.adapters.norm_layers import choose_layers
-from fewshot_bn.adapters.norm_tuning import NormTuning
-from fewshot_bn.adapters.ridge import Ridge
-from fewshot_bn.backbones import Backbone
+from fewshot_bn import rng
+from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
+from fewshot_bn.adapters.norm_tuning.norm_layers import choose_layers
+from fewshot_bn.adapters.probes.lr import LogisticRegression
+from fewshot_bn.adapters.probes.ridge import Ridge
+from fewshot_bn.backbones.backbone import Backbone
 
 
 def plain_tuning(
@@ -89,7 +89,7 @@ def train_plainly(
     n_steps = settings.steps or settings.epochs * -(-n // size)
     step = epoch = 0
     while step < n_steps:
-        order = torch.arange(n) if size >= n else torch.from_numpy(chance.permutation(n, seed, "batches", epoch))
+        order = torch.arange(n) if size >= n else torch.from_numpy(rng.permutation(n, seed, "batches", epoch))
         pass_loss = 0.0
         for rows in order.to(x_s.device).split(size)[: n_steps - step]:
             for group, lr in zip(optimiser.param_groups, (settings.lr_norm, settings.lr_head), strict=True):
@@ -171,7 +171,7 @@ def plain_head(network: nn.Module, x_s: Tensor, y_s: Tensor, dim: int, *, settin
         head.weight.zero_()
         head.bias.zero_()
         if settings.head == "normal":
-            drawn = torch.randn(n_way, dim, generator=torch_chance.generator(seed, "head"))
+            drawn = torch.randn(n_way, dim, generator=rng.torch_generator(seed, "head"))
             head.weight.copy_(settings.head_std * drawn)
         if settings.head in ("zero", "normal"):
             return head

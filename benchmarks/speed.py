@@ -5,7 +5,7 @@
 Contenders, in turn on 5-way 5-shot episodes of random images, from random weights:
     plain loop      `references.plain_tuning`: a deep copy per episode, autograd over all parameters, contiguous layout
     batches of 4    the same loop with as many epochs as the engine has steps, so as many image-steps; both on 1 episode
-    engine          `NormTuning`, many episodes at once; by default as many as `evaluation.choose_portion` says
+    engine          `NormTuning`, many episodes at once; by default as many as `memory.choose_portion` says
 An image-step is the forward and backward pass of one support image; its time is that of a whole call, queries included,
 divided by its image-steps: constant where growth is linear. "x first" compares it with that of the first row.
 Floor of an image-step, the larger or the sum of two times at the best rates of this run; a cache can beat the second:
@@ -32,11 +32,16 @@ from record import head, machine_of, new_folder
 from references import plain_tuning
 from torch.utils.flop_counter import FlopCounterMode
 
-from fewshot_bn import __version__, datasets, evaluation, features, host_memory, images, pixels
-from fewshot_bn.adapters.norm_layers import input_sizes, shared_copy
-from fewshot_bn.adapters.norm_tuning import NormTuning
-from fewshot_bn.backbones import Backbone, exact_convolutions, load_backbone, with_preprocessing
+from fewshot_bn import __version__, datasets, host_memory, preprocessing
+from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
+from fewshot_bn.adapters.norm_tuning.norm_layers import input_sizes, shared_copy
+from fewshot_bn.backbones.backbone import Backbone, with_preprocessing
+from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.errors import FewshotError
+from fewshot_bn.evaluation.memory import choose_portion
+from fewshot_bn.inputs import features, images
+from fewshot_bn.inputs.source import Source
+from fewshot_bn.runtime import choose_device, exact_convolutions
 
 ROOT = Path(__file__).parent.parent
 CASES = {  # model and image size
@@ -89,13 +94,13 @@ def engine(trial: Trial, name: str) -> Trial:
     torch.cuda.empty_cache()  # what earlier runs left counts as free
     digits = images.Images(datasets.open_dataset("digits"), trial.backbone.preprocessing)  # any dataset would do
     frozen = features.Features(digits, trial.backbone, device=trial.device)
-    source = evaluation.Source(digits, trial.backbone, frozen, trial.device)
-    at_once, n_images = astuple(evaluation.choose_portion(trial.settings, source, trial.n_support, trial.n_query))
+    source = Source(digits, trial.backbone, frozen, trial.device)
+    at_once, n_images = astuple(choose_portion(trial.settings, source, trial.n_support, trial.n_query))
     return replace(trial, name=f"{name}, {at_once} at once", at_once=at_once, images_at_once=n_images)
 
 
 def resized(trial: Trial, side_px: int) -> Trial:
-    geometry = pixels.with_geometry(trial.backbone.preprocessing, None, side_px)
+    geometry = preprocessing.with_geometry(trial.backbone.preprocessing, None, side_px)
     return replace(trial, backbone=with_preprocessing(trial.backbone, geometry))
 
 
@@ -222,7 +227,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     host_memory.keep_freed_memory()
     torch.set_num_threads(args.threads)
     try:
-        device = evaluation.choose_device(args.device)
+        device = choose_device(args.device)
         args.steps = args.steps or DEFAULTS[device.type][1]
         settings = NormTuning(steps=0, epochs=args.steps, precision=args.precision, lr_norm=1e-5, lr_head=1e-5)
         folder = new_folder(args.output, f"speed-{device.type}")

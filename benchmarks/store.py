@@ -40,9 +40,9 @@ from fewshot_bn.datasets import Dataset, open_dataset
 from fewshot_bn.datasets.rows import FileReader
 from fewshot_bn.errors import DataError, FewshotError
 from fewshot_bn.host_memory import keep_freed_memory
-from fewshot_bn.images import Images
-from fewshot_bn.pixels import Preprocessing, with_geometry
-from fewshot_bn.store import Store
+from fewshot_bn.inputs.images import Images
+from fewshot_bn.inputs.store import Store
+from fewshot_bn.preprocessing import Preprocessing, with_geometry
 from fewshot_bn.workers import n_cores
 
 TARGETS = ("eurosat", "cropdisease", "isic", "chestx")

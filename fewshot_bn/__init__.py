@@ -10,22 +10,22 @@ if TYPE_CHECKING:
     from fewshot_bn.adapters import ADAPTERS as ADAPTERS
     from fewshot_bn.adapters import Fit as Fit
     from fewshot_bn.adapters import make_adapter as make_adapter
-    from fewshot_bn.backbones import Backbone as Backbone
-    from fewshot_bn.backbones import load_backbone as load_backbone
+    from fewshot_bn.backbones.backbone import Backbone as Backbone
+    from fewshot_bn.backbones.load import load_backbone as load_backbone
     from fewshot_bn.datasets import Dataset as Dataset
     from fewshot_bn.datasets import open_dataset as open_dataset
     from fewshot_bn.episodes import Episodes as Episodes
     from fewshot_bn.episodes import EpisodeShape as EpisodeShape
     from fewshot_bn.episodes import sample as sample
     from fewshot_bn.errors import FewshotError as FewshotError
-    from fewshot_bn.evaluation import Source as Source
-    from fewshot_bn.evaluation import evaluate as evaluate
-    from fewshot_bn.features import Features as Features
-    from fewshot_bn.images import Images as Images
-    from fewshot_bn.pixels import Preprocessing as Preprocessing
-    from fewshot_bn.results import read_result as read_result
-    from fewshot_bn.statistics import estimate as estimate
-    from fewshot_bn.statistics import paired_difference as paired_difference
+    from fewshot_bn.evaluation.loop import evaluate as evaluate
+    from fewshot_bn.inputs.features import Features as Features
+    from fewshot_bn.inputs.images import Images as Images
+    from fewshot_bn.inputs.source import Source as Source
+    from fewshot_bn.preprocessing import Preprocessing as Preprocessing
+    from fewshot_bn.results.result import read_result as read_result
+    from fewshot_bn.results.statistics import estimate as estimate
+    from fewshot_bn.results.statistics import paired_difference as paired_difference
 
 __version__ = "0.1.0"
 
@@ -33,22 +33,22 @@ _HOME = {
     "ADAPTERS": "adapters",
     "Fit": "adapters",
     "make_adapter": "adapters",
-    "Backbone": "backbones",
-    "load_backbone": "backbones",
+    "Backbone": "backbones.backbone",
+    "load_backbone": "backbones.load",
     "Dataset": "datasets",
     "open_dataset": "datasets",
     "Episodes": "episodes",
     "EpisodeShape": "episodes",
     "sample": "episodes",
     "FewshotError": "errors",
-    "Source": "evaluation",
-    "evaluate": "evaluation",
-    "Features": "features",
-    "Images": "images",
-    "Preprocessing": "pixels",
-    "read_result": "results",
-    "estimate": "statistics",
-    "paired_difference": "statistics",
+    "Source": "inputs.source",
+    "evaluate": "evaluation.loop",
+    "Features": "inputs.features",
+    "Images": "inputs.images",
+    "Preprocessing": "preprocessing",
+    "read_result": "results.result",
+    "estimate": "results.statistics",
+    "paired_difference": "results.statistics",
 }
 
 __all__ = list(_HOME)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fewshot_bn.arguments import Parser, add_data_root, add_episodes, add_geometry, add_model, at_least, run_verb
+from fewshot_bn.cli.options import Parser, add_data_root, add_episodes, add_geometry, add_model, at_least, run_verb
 
 Add = Callable[..., Parser]  # add_parser of subparsers
 FILES = "an image folder, a CSV table (path, label[, group]), a list (name number), an HDF5 or NPZ file"
@@ -100,15 +100,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
-    from fewshot_bn import curation, episode_verbs
+    from fewshot_bn.cli import datasets, episodes
 
     verbs: dict[str, Callable[[argparse.Namespace], int]] = {
-        "list": curation.list_all,
-        "fetch": curation.fetch,
-        "verify": curation.verify,
-        "prepare": curation.prepare,
-        "episodes": episode_verbs.episodes,
-        "show": episode_verbs.show,
+        "list": datasets.list_all,
+        "fetch": datasets.fetch,
+        "verify": datasets.verify,
+        "prepare": datasets.prepare,
+        "episodes": episodes.episodes,
+        "show": episodes.show,
     }
     return verbs[arguments.verb](arguments)
 

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fewshot_bn.arguments import Parser, add_data_root, add_episodes, add_geometry, add_model, at_least, run_verb
+from fewshot_bn.cli.help import EXAMPLES
+from fewshot_bn.cli.options import Parser, add_data_root, add_episodes, add_geometry, add_model, at_least, run_verb
+from fewshot_bn.config import Request
 from fewshot_bn.errors import UsageError
-from fewshot_bn.help_text import EXAMPLES
-from fewshot_bn.request import Request
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -156,9 +156,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     request = parse(argv)
     if request.regime == "many-shot":
-        from fewshot_bn.many_shot_suite import run
+        from fewshot_bn.cli.many_shot import run
     else:
-        from fewshot_bn.suite import run
+        from fewshot_bn.cli.few_shot import run
     run(request)
     return 0
 

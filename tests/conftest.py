@@ -1,7 +1,5 @@
 """Shapes in signatures are checked while tests run; caches go to a folder of the test session."""
 
-import http.server
-import os
 import secrets
 import sys
 from pathlib import Path
@@ -12,21 +10,23 @@ from jaxtyping import install_import_hook
 from PIL import Image
 
 with install_import_hook("fewshot_bn", "beartype.beartype"):
-    import fewshot_bn.suite  # noqa: F401 - imports every module of the package
+    import fewshot_bn.cli.few_shot  # noqa: F401 - imports every module of the package
 
 import torch
-from torch import nn
+from reference.networks import small_backbone
 
-from fewshot_bn.backbones import Backbone, freeze
-from fewshot_bn.pixels import Preprocessing
+from fewshot_bn.backbones.backbone import Backbone
+from fewshot_bn.backbones.networks import CifarResNet
+from fewshot_bn.datasets import open_dataset
+from fewshot_bn.episodes import EpisodeShape, sample
+from fewshot_bn.files.atomic import sha256_of
+from fewshot_bn.inputs.features import Features
+from fewshot_bn.inputs.images import Images
+from fewshot_bn.inputs.source import Source
+from fewshot_bn.preprocessing import Preprocessing
+from fewshot_bn.rng import torch_state
 
-ROOT = Path(__file__).parent.parent
-CARDS = Path(__file__).parent / "cards"
-SHARED = Path(os.environ.get("FEWSHOT_BN_SHARED") or ROOT.parent / "shared")
-
-needs_shared = pytest.mark.skipif(
-    not (SHARED / "data").is_dir(), reason=f"the real images and weights are not in {SHARED}"
-)
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -63,43 +63,34 @@ def image_folder(tmp_path: Path, rng: np.random.Generator) -> Path:
     return root
 
 
-class QuietServer(http.server.ThreadingHTTPServer):
-    """A server on this machine; clients that go away in the middle are part of the tests."""
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        pass
-
-
-class SmallNet(nn.Module):
-    """A network with every kind of layer that matters to the engine: stem, shortcut, in-place ReLU, BatchNorm1d."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(8)
-        self.conv2, self.bn2 = nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
-        self.fc, self.bn3 = nn.Linear(8, 6), nn.BatchNorm1d(6)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = nn.functional.relu(self.bn1(self.conv1(x)), inplace=True)
-        x = nn.functional.relu(x + self.bn2(self.conv2(x)), inplace=True)
-        return self.bn3(self.fc(x.mean((2, 3))))
-
-
-def small_backbone(seed: int = 0, dtype: torch.dtype = torch.float32) -> Backbone:
-    """A `SmallNet` with random weights and random BatchNorm statistics, for images of 8 px."""
-    generator = torch.Generator().manual_seed(seed)
-    network = SmallNet()
-    for name, tensor in network.state_dict().items():
-        if tensor.is_floating_point():
-            tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.4)
-        if name.endswith("running_var") or (name.startswith("bn") and name.endswith("weight")):
-            tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
-    preprocessing = Preprocessing(8, 8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    backbone = freeze(network, "small", "", preprocessing, architecture="SmallNet")
-    backbone.module.to(dtype)
-    return backbone
-
-
 @pytest.fixture
 def backbone() -> Backbone:
     return small_backbone()
+
+
+@pytest.fixture
+def here(image_folder, tmp_path, monkeypatch):
+    """A working directory with an image folder and a card of a small network of random weights."""
+    with torch_state(0, "tiny"):
+        network = CifarResNet(depth=8, width=4, stem_stride=2)
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    (tmp_path / "card.toml").write_text(
+        f'name = "tiny"\ntitle = "Tiny"\nnetwork = "cifar_resnet"\nweights = "weights.pth"\n'
+        f'arguments = {{ depth = 8, width = 4, stem_stride = 2 }}\nsha256 = "{sha256_of(tmp_path / "weights.pth")}"\n'
+        "preprocessing = { resize_px = 16, crop_px = 16 }\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def source(image_folder, backbone):
+    images = Images(open_dataset(str(image_folder)), Preprocessing(8, 8, mean=(0.5,) * 3, std=(0.5,) * 3))
+    features = Features(images, backbone, device=CPU)
+    list(features.compute(np.arange(29)))
+    return Source(images, backbone, features, CPU)
+
+
+@pytest.fixture
+def episodes(source):
+    return sample(source.images.dataset.class_sizes, EpisodeShape(3, 2, 4), seed=0, n_episodes=7)

@@ -11,22 +11,17 @@ import fewshot_bn
 
 PACKAGE = Path(fewshot_bn.__file__).parent
 ORDER = [
-    ["errors", "request", "paths", "files", "statistics", "host_memory", "help_text", "__init__"],
-    ["arguments", "console"],
-    ["chance", "cards", "calibration", "layout", "pixels", "downloads", "workers"],
-    ["torch_chance", "archives", "datasets", "networks", "tracing", "decoding"],
-    ["episodes", "store", "checkpoints"],
-    ["images", "verification", "catalogue", "contact_sheet", "fetching"],
-    ["torchvision_models"],
-    ["backbones"],
-    ["features", "adapters"],
-    ["evaluation", "many_shot"],
-    ["identity"],
-    ["results", "parallel", "provenance"],
-    ["shards", "result_files", "opening"],
-    ["table"],
-    ["suite", "many_shot_suite", "curation"],
-    ["episode_verbs"],
+    ["errors", "events", "settings", "host_memory", "console", "__init__"],
+    ["files", "rng", "config"],
+    ["preprocessing", "workers", "runtime"],
+    ["datasets"],
+    ["episodes", "backbones"],
+    ["inputs"],
+    ["adapters"],
+    ["evaluation"],
+    ["results"],
+    ["reports"],
+    ["cli"],
     ["eval", "data"],
     ["__main__"],
 ]
@@ -85,7 +80,7 @@ def test_the_version_is_that_of_the_installed_package():
     [
         ("fewshot_bn", ["torch", "numpy", "sklearn"]),
         ("fewshot_bn.eval", ["torch", "numpy", "sklearn"]),
-        ("fewshot_bn.suite", ["torchvision", "sklearn", "scipy", "h5py", "PIL", "matplotlib", "learn2learn"]),
+        ("fewshot_bn.cli.few_shot", ["torchvision", "sklearn", "scipy", "h5py", "PIL", "matplotlib", "learn2learn"]),
     ],
 )
 def test_heavy_libraries_are_imported_where_they_are_used(module, heavy):

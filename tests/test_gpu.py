@@ -3,19 +3,20 @@
 import numpy as np
 import pytest
 import torch
-from conftest import small_backbone
-from test_adapters import problem
-from test_eval import answers, here, run  # noqa: F401 - `here` is a fixture
+from reference.commands import answers, run
+from reference.networks import small_backbone
+from reference.problems import adapter_problem as problem
 
 from fewshot_bn.adapters import ADAPTERS, make_adapter
-from fewshot_bn.backbones import exact_convolutions, load_backbone
+from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.datasets import open_dataset
 from fewshot_bn.episodes import EpisodeShape, sample
-from fewshot_bn.evaluation import Source, evaluate
-from fewshot_bn.features import Features
-from fewshot_bn.images import Images
-from fewshot_bn.layout import in_layout, move
-from fewshot_bn.pixels import Preprocessing
+from fewshot_bn.evaluation.loop import evaluate
+from fewshot_bn.inputs.features import Features
+from fewshot_bn.inputs.images import Images
+from fewshot_bn.inputs.source import Source
+from fewshot_bn.preprocessing import Preprocessing
+from fewshot_bn.runtime import exact_convolutions, in_layout, move
 
 pytestmark = [
     pytest.mark.gpu,
@@ -135,7 +136,7 @@ def test_where_memory_runs_out_the_chunk_is_halved_and_the_answer_stays(image_fo
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda,cuda", "all"])
-def test_the_whole_command(here, device):  # noqa: F811
+def test_the_whole_command(here, device):
     for name, folder in (("cpu", "cpu"), (device, "cuda")):
         assert run("--mode", "proto", "bn", "--device", name, "--output", folder) == 0
     on_cpu, on_gpu = answers(here / "cpu"), answers(here / "cuda")

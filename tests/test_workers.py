@@ -66,5 +66,5 @@ def test_stopping_early_leaves_nothing_running(processes):
 
 
 def test_the_work_of_processes_needs_no_torch():
-    code = "import sys, fewshot_bn.store, fewshot_bn.datasets; print('torch' in sys.modules)"
+    code = "import sys, fewshot_bn.inputs.store, fewshot_bn.datasets; print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"

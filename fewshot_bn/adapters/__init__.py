@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from fewshot_bn.adapters.contract import Adapter, Fit, Probe, Tuner
-from fewshot_bn.adapters.cosine import CosineHead
-from fewshot_bn.adapters.knn import NearestNeighbours
-from fewshot_bn.adapters.lda import LinearDiscriminant
-from fewshot_bn.adapters.lr import LogisticRegression
-from fewshot_bn.adapters.norm_tuning import NormTuning
-from fewshot_bn.adapters.proto import Prototypes
-from fewshot_bn.adapters.ridge import Ridge
-from fewshot_bn.adapters.svm import SupportVectorMachine
+from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
+from fewshot_bn.adapters.probes.cosine import CosineHead
+from fewshot_bn.adapters.probes.knn import NearestNeighbours
+from fewshot_bn.adapters.probes.lda import LinearDiscriminant
+from fewshot_bn.adapters.probes.lr import LogisticRegression
+from fewshot_bn.adapters.probes.proto import Prototypes
+from fewshot_bn.adapters.probes.ridge import Ridge
+from fewshot_bn.adapters.probes.svm import SupportVectorMachine
 from fewshot_bn.errors import UsageError, unknown
 
 __all__ = ["ADAPTERS", "Adapter", "Fit", "Probe", "Tuner", "make_adapter", "settings_of", "with_settings"]

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from fewshot_bn.backbones import Backbone
+from fewshot_bn.backbones.backbone import Backbone
 from fewshot_bn.errors import DataError, UsageError
 
 LARGEST = torch.finfo(torch.float32).max

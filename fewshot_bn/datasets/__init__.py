@@ -8,17 +8,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from fewshot_bn import paths
 from fewshot_bn.datasets import arrays
 from fewshot_bn.datasets.arrays import open_arrays
 from fewshot_bn.datasets.card import DatasetCard, read_dataset_card, shipped_cards
 from fewshot_bn.datasets.csv_table import open_csv, open_table
-from fewshot_bn.datasets.dataset import Dataset, Finding, digest
+from fewshot_bn.datasets.dataset import Dataset, Finding
 from fewshot_bn.datasets.digits import open_digits
 from fewshot_bn.datasets.folder import class_folders, open_class_folders, open_folder
 from fewshot_bn.datasets.name_list import open_list
 from fewshot_bn.datasets.torchvision_sets import has_tree, open_torchvision
 from fewshot_bn.errors import DataError, UsageError, some, unknown
+from fewshot_bn.files import paths
+from fewshot_bn.files.atomic import digest
 
 __all__ = [
     "Dataset",

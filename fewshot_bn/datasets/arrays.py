@@ -22,9 +22,10 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 from numpy import ndarray
 
-from fewshot_bn.datasets.dataset import Dataset, digest
+from fewshot_bn.datasets.dataset import Dataset
 from fewshot_bn.datasets.rows import SPLITS
 from fewshot_bn.errors import DataError, some
+from fewshot_bn.files.atomic import digest
 
 SUFFIXES = (".npz", ".h5", ".hdf5")
 KEYS = {"images": ("images", "x", "X", "data"), "labels": ("labels", "y", "Y", "targets"), "groups": ("groups",)}

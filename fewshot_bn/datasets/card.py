@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from fewshot_bn import paths
-from fewshot_bn.cards import read_card
 from fewshot_bn.datasets.dataset import Metric
-from fewshot_bn.downloads import Download
 from fewshot_bn.errors import DataError
+from fewshot_bn.files import paths
+from fewshot_bn.files.cards import read_card
+from fewshot_bn.files.downloads import Download
 
 
 @dataclass(frozen=True, slots=True)

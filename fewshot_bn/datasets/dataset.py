@@ -1,6 +1,5 @@
 """A dataset as every other part sees it: rows in canonical order, and a way to read the encoded image of a row."""
 
-import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -62,13 +61,3 @@ class Dataset:
     def class_sizes(self) -> list[int]:
         sizes: list[int] = np.bincount(self.labels, minlength=len(self.class_names)).tolist()
         return sizes
-
-
-def digest(parts: Iterable[object]) -> str:
-    """SHA-256 over the parts, each preceded by its length, so that no two lists of parts look alike."""
-    sha = hashlib.sha256()
-    for part in parts:
-        encoded = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogateescape")
-        sha.update(len(encoded).to_bytes(8, "little"))
-        sha.update(encoded)
-    return sha.hexdigest()

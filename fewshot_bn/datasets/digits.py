@@ -8,8 +8,9 @@ import io
 import numpy as np
 
 from fewshot_bn.datasets.card import DatasetCard
-from fewshot_bn.datasets.dataset import Dataset, digest
+from fewshot_bn.datasets.dataset import Dataset
 from fewshot_bn.errors import DataError
+from fewshot_bn.files.atomic import digest
 
 
 def open_digits(card: DatasetCard) -> Dataset:

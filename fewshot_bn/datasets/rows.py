@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fewshot_bn.datasets.dataset import Dataset, Finding, digest
+from fewshot_bn.datasets.dataset import Dataset, Finding
 from fewshot_bn.errors import DataError, some
+from fewshot_bn.files.atomic import digest
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 SPLITS = {"train": 0, "val": 1, "test": 2}

@@ -18,10 +18,11 @@ from numpy import ndarray
 
 from fewshot_bn.datasets.arrays import encode
 from fewshot_bn.datasets.card import DatasetCard
-from fewshot_bn.datasets.dataset import Dataset, Finding, digest
+from fewshot_bn.datasets.dataset import Dataset, Finding
 from fewshot_bn.datasets.rows import SPLITS, Row, assemble, kept_classes
 from fewshot_bn.datasets.torchvision_known import KNOWN, Known
 from fewshot_bn.errors import DataError, some, unknown
+from fewshot_bn.files.atomic import digest
 
 DAMAGED = (RuntimeError, OSError, LookupError, ValueError, TypeError, EOFError, zlib.error, struct.error)
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from fewshot_bn import chance
+from fewshot_bn import rng
 from fewshot_bn.episodes.episode import Episodes, EpisodeShape
 from fewshot_bn.episodes.sampling import check_fit
 from fewshot_bn.errors import DataError
@@ -38,8 +38,8 @@ def sample_by_group(
     first_row = np.concatenate([[0], np.cumsum(class_sizes)])
     classes, support, query = [], [], []
     for e in range(n_episodes):
-        classes.append(chance.permutation(len(class_sizes), seed, "classes", e)[: shape.n_way])
-        orders = [first_row[k] + chance.permutation(class_sizes[k], seed, "images", e, k) for k in classes[-1].tolist()]
+        classes.append(rng.permutation(len(class_sizes), seed, "classes", e)[: shape.n_way])
+        orders = [first_row[k] + rng.permutation(class_sizes[k], seed, "images", e, k) for k in classes[-1].tolist()]
         episode = _Episode([order.tolist() for order in orders], groups)
         try:
             query.append(episode.take(QUERY, shape.n_query))

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from fewshot_bn import chance
+from fewshot_bn import rng
 from fewshot_bn.episodes.episode import Episodes, EpisodeShape
 from fewshot_bn.errors import DataError
 
@@ -39,7 +39,7 @@ def sample_disjoint(
 
     Raises `DataError` where fewer exist.
     """
-    chance.check_seed(seed)
+    rng.check_seed(seed)
     most = n_disjoint(class_sizes, shape)
     if most < max(1, n_episodes or 1):
         raise DataError(
@@ -52,7 +52,7 @@ def sample_disjoint(
     rows = np.empty((most, shape.n_way, per_class), np.int64)
     for k, size in enumerate(class_sizes):
         used = classes == k
-        order = first_row[k] + chance.permutation(size, seed, "disjoint images", k)
+        order = first_row[k] + rng.permutation(size, seed, "disjoint images", k)
         rows[used] = order[: int(used.sum()) * per_class].reshape(-1, per_class)
     return Episodes(classes, rows[..., : shape.n_support], rows[..., shape.n_support :])[: n_episodes or most]
 
@@ -66,7 +66,7 @@ def _classes(room: Int64[ndarray, "k"], n_way: int, n_episodes: int, seed: int) 
     classes = np.empty((n_episodes, n_way), np.int64)
     for e in range(n_episodes):
         left = n_episodes - e
-        order = chance.permutation(len(room), seed, "disjoint classes", e)
+        order = rng.permutation(len(room), seed, "disjoint classes", e)
         order = order[room[order] > 0]
         full = room[order] >= left  # has room in every episode that is left, and loses some when it is passed over
         spare = int(np.minimum(room, left).sum()) - n_way * left
@@ -75,5 +75,5 @@ def _classes(room: Int64[ndarray, "k"], n_way: int, n_episodes: int, seed: int) 
         rest = order[~np.isin(order, first)]
         classes[e] = np.concatenate([first, rest])[:n_way]
         room = room - np.isin(np.arange(len(room)), classes[e])
-    in_random_order: Int64[ndarray, "e way"] = classes[chance.permutation(n_episodes, seed, "disjoint order")]
+    in_random_order: Int64[ndarray, "e way"] = classes[rng.permutation(n_episodes, seed, "disjoint order")]
     return in_random_order

@@ -17,11 +17,11 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from fewshot_bn import paths
 from fewshot_bn.episodes.episode import Episodes
 from fewshot_bn.episodes.lists import ROLES, EpisodeList, Image, ListedEpisode
 from fewshot_bn.errors import DataError, UsageError
-from fewshot_bn.files import replace_file
+from fewshot_bn.files import paths
+from fewshot_bn.files.atomic import replace_file
 
 FORMAT = "fewshot_bn episodes 1"
 COLUMNS = ("episode", "way", "class", "role", "place", "file")

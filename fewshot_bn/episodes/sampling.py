@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fewshot_bn import chance
+from fewshot_bn import rng
 from fewshot_bn.episodes.episode import Episodes, EpisodeShape
 from fewshot_bn.errors import DataError, UsageError
 
@@ -42,9 +42,9 @@ def sample(
     support = np.empty((n_episodes, n_way, n_support), np.int64)
     query = np.empty((n_episodes, n_way, n_query), np.int64)
     for e in range(n_episodes):
-        classes[e] = chance.permutation(len(class_sizes), seed, "classes", start + e)[:n_way]
+        classes[e] = rng.permutation(len(class_sizes), seed, "classes", start + e)[:n_way]
         for way, k in enumerate(classes[e].tolist()):
-            order = first_row[k] + chance.permutation(class_sizes[k], seed, "images", start + e, k)
+            order = first_row[k] + rng.permutation(class_sizes[k], seed, "images", start + e, k)
             support[e, way] = order[:n_support]
             query[e, way] = order[: -n_query - 1 : -1]
     return Episodes(classes, support, query)
@@ -54,7 +54,7 @@ def check_fit(
     class_sizes: Sequence[int], shape: EpisodeShape, *, seed: int, n_episodes: int, class_names: Sequence[str]
 ) -> None:
     """Raise what `sample` raises."""
-    chance.check_seed(seed)
+    rng.check_seed(seed)
     if not 1 <= n_episodes <= MAX_EPISODES:
         raise UsageError(f"n_episodes is {n_episodes}; it must be between 1 and {MAX_EPISODES:,}")
     if shape.n_way > len(class_sizes):

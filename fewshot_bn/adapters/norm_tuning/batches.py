@@ -1,0 +1,87 @@
+"""What a training step sees of the support sets: all of them, or a random part, as they are or as random views.
+
+Passes over a support set are made of batches without repetition, the last of which may be smaller; each pass has an
+order of its own, from the seed of the episode.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from fewshot_bn import rng
+from fewshot_bn.adapters.norm_tuning.episodic_network import EpisodicNetwork, Stem
+from fewshot_bn.adapters.norm_tuning.views import augment
+from fewshot_bn.preprocessing import Preprocessing
+from fewshot_bn.runtime import in_layout
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Images as the network's stem gives them, labels, their share of the support set, and whether they end a pass."""
+
+    stem: Stem
+    y: Int64[Tensor, "e b"]
+    share: float
+    ends_pass: bool
+
+    def parts(self, size: int) -> "Iterator[Batch]":
+        """The batch in parts of at most `size` images an episode."""
+        for start in range(0, self.y.shape[1], size):
+            part = slice(start, start + size)
+            yield replace(self, stem=tuple(value[:, part] for value in self.stem), y=self.y[:, part])
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """The support sets of some episodes and how they are fed to the network."""
+
+    network: EpisodicNetwork
+    x: Float[Tensor, "e n 3 h w"]
+    stem: Stem
+    y: Int64[Tensor, "e n"]
+    seeds: Sequence[int]
+    batch_size: int
+    views: tuple[str, ...]
+    preprocessing: Preprocessing
+
+    def batches(self) -> Iterator[Batch]:
+        """Batches without end."""
+        n = self.y.shape[1]
+        for step, (rows, ends_pass) in enumerate(self._rows()):
+            y = self.y.gather(1, rows)
+            if self.views:
+                x = augment(
+                    _pick(self.x, rows), self.views, seeds=self.seeds, step=step, preprocessing=self.preprocessing
+                )
+                values = self.network.stem(x)
+            else:
+                values = self.stem if rows.shape[1] == n else tuple(_pick(value, rows) for value in self.stem)
+            yield Batch(values, y, rows.shape[1] / n, ends_pass)
+
+    def _rows(self) -> Iterator[tuple[Int64[Tensor, "e b"], bool]]:
+        """Which images make a batch, by position in the support set."""
+        n_episodes, n = self.y.shape
+        size = min(self.batch_size or n, n)
+        order = torch.arange(n, device=self.y.device).expand(n_episodes, -1)
+        epoch = 0
+        while True:
+            if size < n:
+                shuffled = [rng.permutation(n, seed, "batches", epoch) for seed in self.seeds]
+                order = torch.from_numpy(np.stack(shuffled)).to(self.y.device)
+            for start in range(0, n, size):
+                yield order[:, start : start + size], start + size >= n
+            epoch += 1
+
+
+def _pick(values: Float[Tensor, "e n *size"], rows: Int64[Tensor, "e b"]) -> Float[Tensor, "e b *size"]:
+    """Rows of each episode, images in the layout for the device."""
+    n = values.shape[1]
+    flat = (rows + torch.arange(len(rows), device=rows.device)[:, None] * n).flatten()
+    picked = values.flatten(0, 1)[flat]
+    if picked.ndim == 4:
+        picked = in_layout(picked)
+    return picked.reshape(*rows.shape, *picked.shape[1:])

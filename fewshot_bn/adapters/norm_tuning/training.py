@@ -1,0 +1,104 @@
+"""The training of the scales, the shifts and the heads of some episodes: gradient steps on their support sets.
+
+Shapes: support labels y [e n]; features [e b d].
+Source: the schedule: Loshchilov and Hutter 2017, arXiv:1608.03983, eq. 5 without restarts.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+from torch.nn import functional as F
+
+from fewshot_bn.adapters.norm_tuning.affines import Affines
+from fewshot_bn.adapters.norm_tuning.batches import Batch, Support
+from fewshot_bn.adapters.norm_tuning.episodic_network import EpisodicNetwork
+from fewshot_bn.adapters.norm_tuning.heads import Head, seen
+from fewshot_bn.adapters.norm_tuning.settings import TuningSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """Network, affines and heads are trained in place; `images_at_once` of an episode are in memory together."""
+
+    settings: TuningSettings
+    network: EpisodicNetwork
+    affines: Affines
+    head: Head
+    images_at_once: int
+
+    def run(self, support: Support, n_steps: int) -> Int64[Tensor, "e"]:
+        """The steps that each episode took."""
+        optimiser, schedule = self._optimiser(n_steps)
+        going = torch.ones(len(support.y), dtype=torch.bool, device=support.y.device)
+        steps = torch.zeros(len(support.y), dtype=torch.int64, device=support.y.device)
+        pass_loss = self.head.bias.new_zeros(len(support.y))
+        stop_loss = self.settings.stop_loss
+        changing = (*self.affines.values, self.head.weight, self.head.bias, *self.network.running)
+        for batch in itertools.islice(support.batches(), n_steps):
+            kept = [tensor.clone() for tensor in changing] if stop_loss else []
+            optimiser.zero_grad()
+            losses = self._backward(batch)
+            optimiser.step()
+            schedule.step()
+            steps += going
+            if stop_loss:
+                _put_back(changing, kept, where=~going)
+                pass_loss += losses * batch.share
+                if batch.ends_pass:
+                    going &= ~(pass_loss <= stop_loss)
+                    pass_loss.zero_()
+                    if not bool(going.any()):
+                        break
+        return steps
+
+    def _backward(self, batch: Batch) -> Float[Tensor, "e"]:
+        """Add the gradients of the mean loss of each episode; those losses."""
+        frozen = self.settings.statistics == "frozen"
+        total = self.head.bias.new_zeros(len(batch.y))
+        for part in batch.parts(self.images_at_once) if frozen else [batch]:
+            self.affines.apply()
+            z = self.network.features(part.stem, "running" if frozen else "batch, tracked")
+            losses = F.cross_entropy(
+                self.head(seen(z, self.settings.scaling)).flatten(0, 1),
+                part.y.flatten(),
+                reduction="none",
+                label_smoothing=self.settings.label_smoothing,
+            )
+            losses = losses.reshape(part.y.shape).sum(1) / batch.y.shape[1]
+            losses.sum().backward()
+            total += losses.detach()
+        return total
+
+    def _optimiser(self, n_steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
+        settings = self.settings
+        groups = [
+            {"params": self.affines.values, "lr": settings.lr_norm},
+            {"params": [self.head.weight, self.head.bias], "lr": settings.lr_head},
+        ]
+        optimiser: torch.optim.Optimizer
+        if settings.optimiser == "adam":
+            optimiser = torch.optim.Adam(groups, betas=(settings.momentum, 0.999), weight_decay=settings.weight_decay)
+        else:
+            optimiser = torch.optim.SGD(
+                groups,
+                momentum=settings.momentum,
+                dampening=settings.dampening,
+                weight_decay=settings.weight_decay,
+            )
+
+        def factor(step: int) -> float:
+            return (1 + math.cos(math.pi * step / max(1, n_steps))) / 2 if settings.schedule == "cosine" else 1.0
+
+        return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+
+
+def _put_back(tensors: Sequence[Tensor], kept: Sequence[Tensor], *, where: Bool[Tensor, "e"]) -> None:
+    """Undo what happened to the episodes that have stopped."""
+    with torch.no_grad():
+        for tensor, before in zip(tensors, kept, strict=True):
+            tensor[where] = before[where]

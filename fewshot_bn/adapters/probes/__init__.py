@@ -1,0 +1,1 @@
+"""Probes: classifiers on frozen features, solved for many episodes at once."""

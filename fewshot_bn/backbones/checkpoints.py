@@ -1,0 +1,114 @@
+"""Read weights that others saved: safely, strictly, and with an explicit list of what may be dropped or lacking.
+
+Security: safetensors, or torch files with `weights_only=True`; nothing is ever unpickled beyond tensors.
+"""
+
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fewshot_bn.errors import ModelError, some
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRules:
+    """How the keys of a checkpoint become the keys of a network.
+
+    `unwrap` is the entry that holds the tensors ("a.b" for an entry of an entry); `prefix` is taken off every key, and
+    keys without it are an error unless dropped; `drop` are patterns of (original) keys to leave out, such as heads;
+    `may_lack` are patterns of network keys that need not be there.
+    """
+
+    unwrap: str = ""
+    prefix: str = ""
+    drop: tuple[str, ...] = ()
+    may_lack: tuple[str, ...] = ("*.num_batches_tracked",)
+
+
+def read_checkpoint(path: Path) -> Mapping[str, Any]:
+    """Everything in the file, on the CPU. Raises `ModelError` where it is unreadable or would run code."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as problem:
+        raise ModelError(
+            f"{path}: not read, because it holds more than tensors and plain values (loading it could run code) or is "
+            "damaged; save its state_dict alone, as safetensors or with torch.save"
+        ) from problem
+    except Exception as problem:  # torch and safetensors raise many kinds; all of them mean an unreadable file
+        reason = " ".join(str(problem).split())[:200]
+        raise ModelError(f"{path}: these weights cannot be read: {reason or type(problem).__name__}") from problem
+    if not isinstance(content, Mapping):
+        raise ModelError(f"{path}: holds a {type(content).__name__}, a dictionary of tensors is needed")
+    _check_names(content, str(path))
+    return content
+
+
+def _check_names(content: Mapping[Any, Any], where: str) -> None:
+    strange = [key for key in content if not isinstance(key, str)]
+    if strange:
+        raise ModelError(f"{where}: keys that are no names: {some(strange)}")
+
+
+def tensors_of(content: Mapping[str, Any], rules: KeyRules, where: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint under the names of the network."""
+    for part in filter(None, rules.unwrap.split(".")):
+        if part not in content or not isinstance(content[part], Mapping):
+            raise ModelError(f"{where}: no entry {part!r} that holds tensors; its entries are {some(list(content))}")
+        content = content[part]
+    _check_names(content, where)
+    kept = {k: v for k, v in content.items() if not any(fnmatchcase(k, pattern) for pattern in rules.drop)}
+    others = [k for k, v in kept.items() if not isinstance(v, Tensor)]
+    if others:
+        raise ModelError(
+            f"{where}: entries that are no tensors: {some(others)}; name the entry of the weights (unwrap)"
+        )
+    strange = [k for k in kept if not k.startswith(rules.prefix)]
+    if strange:
+        raise ModelError(f"{where}: keys without the prefix {rules.prefix!r} that are not dropped: {some(strange)}")
+    return {k.removeprefix(rules.prefix): v for k, v in kept.items()}
+
+
+def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], may_lack: Sequence[str], where: str) -> None:
+    """Copy `tensors` into `network`. Raises `ModelError` that shows the first keys that do not fit."""
+    own = network.state_dict()
+    missing = [k for k in own if k not in tensors and not any(fnmatchcase(k, pattern) for pattern in may_lack)]
+    unexpected = [k for k in tensors if k not in own]
+    shapes = [
+        f"{k} is {tuple(tensors[k].shape)} instead of {tuple(v.shape)}"
+        for k, v in own.items()
+        if k in tensors and tensors[k].shape != v.shape
+    ]
+    kinds = [f"{k} is {v.dtype}, {v.layout}" for k, v in tensors.items() if k in own and not _fits(v, own[k])]
+    plain = {k: v for k, v in tensors.items() if k in own and _fits(v, own[k])}
+    faults = {
+        "missing": missing,
+        "unexpected": unexpected,
+        "of another shape": shapes,
+        "of another kind": kinds,
+        "not finite": [k for k, v in plain.items() if not bool(v.isfinite().all())],
+        "negative": [k for k, v in plain.items() if k.endswith("running_var") and bool((v < 0).any())],
+    }
+    found = [f"{len(keys)} {fault} ({some(keys)})" for fault, keys in faults.items() if keys]
+    if found:
+        raise ModelError(f"{where}: these weights do not fit the network: {'; '.join(found)}")
+    own.update(tensors)  # keeps the versions of layers, which some networks ask for
+    network.load_state_dict(own)
+
+
+def _fits(value: Tensor, own: Tensor) -> bool:
+    """Plain numbers of the same kind: 16, 32 or 64 bits for weights, whole numbers for counters."""
+    if value.layout != torch.strided or value.is_meta or value.is_quantized:
+        return False
+    if own.is_floating_point():
+        return value.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    return value.dtype == own.dtype

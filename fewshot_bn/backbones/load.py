@@ -1,0 +1,138 @@
+"""Backbones: a frozen network that maps normalised images to features, with the preprocessing it was trained with.
+
+A backbone is named by a shipped card, by the path of a user's card, or as a torchvision model (`resnet50`,
+`torchvision:resnet50`). `weights` replaces its weights: a file, the name of official weights, or `random`.
+"""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from fewshot_bn import rng
+from fewshot_bn.backbones import torchvision
+from fewshot_bn.backbones.backbone import Backbone, freeze
+from fewshot_bn.backbones.card import ModelCard, shipped_models
+from fewshot_bn.backbones.checkpoints import KeyRules, load_strictly, read_checkpoint, tensors_of
+from fewshot_bn.backbones.networks import NETWORKS
+from fewshot_bn.config import DEFAULT_MODEL
+from fewshot_bn.errors import ModelError, UsageError, unknown
+from fewshot_bn.files.atomic import sha256_of
+from fewshot_bn.files.cards import read_card
+from fewshot_bn.runtime import move
+
+RANDOM = "random"
+TORCHVISION = "torchvision:"
+
+
+def load_backbone(
+    model: str = DEFAULT_MODEL,
+    *,
+    weights: str | None = None,
+    device: torch.device | str = "cpu",
+    strict: bool = False,
+) -> Backbone:
+    """Build the backbone `model` on `device`, frozen and in eval mode.
+
+    Raises `UsageError` for an unknown model and `ModelError` for weights that are absent, unsafe or do not fit. With
+    `strict`, weights other than those a card pins are an error instead of a notice.
+    """
+    path = shipped_models().get(model, Path(model))
+    if path.suffix == ".toml":
+        backbone = replace(
+            _from_card(read_card(path, ModelCard, ModelError), path.parent, weights), card=sha256_of(path)
+        )
+    else:
+        backbone = _from_torchvision(model.removeprefix(TORCHVISION), weights)
+    if strict and backbone.notices:
+        raise ModelError(f"{backbone.notices[0]}; --strict takes only exactly what the card says")
+    move(backbone.module, device)
+    return backbone
+
+
+def _from_card(card: ModelCard, folder: Path, weights: str | None) -> Backbone:
+    network = _build(card)
+    notices: tuple[str, ...] = ()
+    if weights == RANDOM:
+        _randomise(network)
+    else:
+        file = Path(weights) if weights else folder / card.weights
+        if not file.is_file():
+            where = f" (from {card.source})" if card.source else ""
+            raise ModelError(f"{card.name}: no weights file {file}; get it{where} or name it with --weights")
+        sha256 = sha256_of(file)
+        if sha256 != card.sha256.lower():
+            found = f"{card.name}: {file} has SHA-256 {sha256[:12]}…, the card pins {card.sha256[:12]}…"
+            if weights is None:
+                raise ModelError(f"{found}: damaged or changed; get it again")
+            notices = (f"{found}: these are other weights than the card's",)
+        _load(network, file, card.keys)
+    architecture = f"{card.network} {card.arguments} {card.norm_eps}"
+    backbone = freeze(network, card.name, weights or card.weights, card.preprocessing, architecture=architecture)
+    return replace(backbone, notices=notices)
+
+
+def _from_torchvision(name: str, weights: str | None) -> Backbone:
+    known = torchvision.torchvision_names()
+    if name not in known and Path(name).is_file():
+        raise UsageError(
+            f"--model {name} is no card (.toml); name a network or a card, and these weights with --weights"
+        )
+    if name not in known:
+        raise UsageError(f"{unknown('model', name, [*shipped_models(), *known])}, or give the path of a card (.toml)")
+    network, head = torchvision.build_headless(name)
+    preprocessing = torchvision.official_preprocessing(name)
+    if weights == RANDOM:
+        _randomise(network)
+    elif weights and (Path(weights).is_file() or Path(weights).suffix or len(Path(weights).parts) > 1):
+        _load(network, Path(weights), KeyRules(drop=(f"{head}.*",)))
+    else:
+        weights, tensors, preprocessing = torchvision.official_weights(name, weights)
+        rules = KeyRules(drop=(f"{head}.*",))
+        load_strictly(network, tensors_of(tensors, rules, name), rules.may_lack, where=f"{name} {weights}")
+        if hasattr(network, "transform_input"):  # GoogLeNet and Inception, ported from another normalisation
+            network.transform_input = True  # type: ignore[assignment]
+    return freeze(network, name, weights, preprocessing, architecture=TORCHVISION + name)
+
+
+def _build(card: ModelCard) -> nn.Module:
+    if card.network.startswith(TORCHVISION):
+        network, _ = torchvision.build_headless(card.network.removeprefix(TORCHVISION), card.arguments)
+    elif card.network in NETWORKS:
+        try:
+            with rng.torch_state(0, "random weights"):
+                network = NETWORKS[card.network](**card.arguments)
+        except (TypeError, ValueError, ArithmeticError, RuntimeError) as problem:
+            raise ModelError(
+                f"{card.name}: {card.network} cannot be built with {card.arguments}: {problem}"
+            ) from problem
+    else:
+        raise ModelError(f"{card.name}: {unknown('network', card.network, NETWORKS)}, or {TORCHVISION}<name>")
+    if card.norm_eps is not None:
+        if not 0 < card.norm_eps < math.inf:
+            raise ModelError(f"{card.name}: norm_eps is {card.norm_eps}; it must be a finite number above 0")
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps = card.norm_eps
+    return network
+
+
+def _load(network: nn.Module, file: Path, rules: KeyRules) -> None:
+    tensors = tensors_of(read_checkpoint(file), rules, where=str(file))
+    load_strictly(network, tensors, rules.may_lack, where=str(file))
+
+
+def _randomise(network: nn.Module) -> None:
+    """A fixed random initialisation, the control of every pretraining: He normal weights, neutral norm layers.
+
+    Source: He et al. 2015, arXiv:1502.01852, section 2.2.
+    """
+    generator = rng.torch_generator(0, "random weights")
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+            module.weight.data.mul_(math.sqrt(getattr(module, "groups", 1)))  # fan_out is counted as without groups
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

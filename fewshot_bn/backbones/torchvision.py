@@ -1,0 +1,83 @@
+"""Torchvision's classification networks as feature extractors, with their official weights.
+
+The last linear layer of a classification network is its head; without it the network gives its features.
+"""
+
+import re
+from collections.abc import Mapping
+from http.client import HTTPException
+from typing import Any
+
+from torch import Tensor, nn
+
+from fewshot_bn import rng
+from fewshot_bn.errors import ModelError, UsageError, unknown
+from fewshot_bn.preprocessing import Preprocessing
+
+
+def torchvision_names() -> list[str]:
+    from torchvision import models
+
+    names: list[str] = models.list_models(module=models)
+    return names
+
+
+def build_headless(name: str, arguments: Mapping[str, Any] | None = None) -> tuple[nn.Module, str]:
+    """The network `name` without its last linear layer, and the name of that layer. Weights are a fixed draw."""
+    from torchvision import models
+
+    if name not in torchvision_names():
+        raise unknown("torchvision network", name, torchvision_names())
+    quiet = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    try:
+        with rng.torch_state(0, "random weights"):
+            network: nn.Module = models.get_model(name, weights=None, **quiet, **(arguments or {}))
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as problem:
+        raise ModelError(f"{name}: cannot be built with {dict(arguments or {})}: {problem}") from problem
+    linear = [layer for layer, module in network.named_modules() if type(module) is nn.Linear]
+    if not linear:
+        raise ModelError(f"{name}: has no linear layer to take off, so its features are not defined here")
+    network.set_submodule(linear[-1], nn.Identity())
+    return network, linear[-1]
+
+
+def official_weights(name: str, weights: str | None) -> tuple[str, dict[str, Tensor], Preprocessing]:
+    """The official weights called `weights` (default: IMAGENET1K_V1, the ones of the published tables).
+
+    They are downloaded once by torch.hub, which checks the hash in the file's name.
+    """
+    from torchvision import models
+
+    choices = {member.name: member for member in models.get_model_weights(name)}
+    if weights is None:
+        weights = "IMAGENET1K_V1" if "IMAGENET1K_V1" in choices else next(iter(choices))
+    if weights not in choices:
+        raise UsageError(f"{unknown(f'weights of {name}', weights, [*choices, 'random'])}, or give the path of a file")
+    member = choices[weights]
+    try:
+        state = member.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError, HTTPException) as problem:
+        raise ModelError(
+            f"{name}: the weights {weights} could not be downloaded from {member.url} ({problem}); download that file "
+            "by hand and give its path with --weights"
+        ) from problem
+    if name.startswith("densenet"):  # these files are older than the names of the layers
+        state = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)", r"\1\2", key): value for key, value in state.items()}
+    return weights, dict(state), official_preprocessing(name, weights)
+
+
+def official_preprocessing(name: str, weights: str | None = None) -> Preprocessing:
+    """The preprocessing that torchvision documents for the network's weights (by default its first)."""
+    from torchvision import models
+
+    choices = {member.name: member for member in models.get_model_weights(name)}
+    member = choices[weights] if weights else next(iter(choices.values()))
+    transform = member.transforms()
+    return Preprocessing(
+        resize_px=transform.resize_size[0],
+        crop_px=transform.crop_size[0],
+        keep_aspect=True,
+        interpolation=transform.interpolation.value,
+        mean=tuple(transform.mean),
+        std=tuple(transform.std),
+    )

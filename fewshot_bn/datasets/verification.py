@@ -1,0 +1,106 @@
+"""Is a dataset what it should be? Every image is read whole, and everything that is wrong is in one report."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from fewshot_bn.datasets import Dataset, DatasetCard, Finding, differences
+from fewshot_bn.preprocessing import decoded, reason_of, unreadable
+from fewshot_bn.workers import map_rows
+
+
+class Examined(NamedTuple):
+    """The digest of an image's file, and why it cannot be read (nothing where it can)."""
+
+    row: int
+    sha256: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is wrong with a dataset, and what else a person should know of it; a `Finding` has cases."""
+
+    wrong: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """Reads rows with `read` and decodes them."""
+
+    read: Callable[[int], bytes]
+
+    def __call__(self, rows: list[int]) -> list[Examined]:
+        return [self._examined(row) for row in rows]
+
+    def _examined(self, row: int) -> Examined:
+        sha256 = reason = ""
+        try:
+            encoded = self.read(row)
+            sha256 = hashlib.sha256(encoded).hexdigest()
+            if encoded:
+                decoded(encoded)
+            else:
+                reason = "empty (0 bytes)"
+        except unreadable() as problem:
+            reason = reason_of(problem)
+        return Examined(row, sha256, reason)
+
+
+def examine(dataset: Dataset, *, n_workers: int | None = None) -> Iterator[list[Examined]]:
+    """Read every image; yields what was found, a few at a time, in any order."""
+    rows = np.arange(len(dataset))
+    for _, examined in map_rows(Examination(dataset.read), rows, n_workers, in_memory=dataset.in_memory):
+        yield examined
+
+
+def report(dataset: Dataset, card: DatasetCard | None, examined: Iterable[Examined]) -> Report:
+    """All that `examine` and the opening of the dataset have found.
+
+    A group with images of several classes is wrong, unless the card says that groups span classes.
+    """
+    off_card = tuple(differences(card, dataset)) if card else ()
+    by_row = sorted(examined)
+    wrong = [*dataset.problems, *off_card]
+    notes = [text for text in dataset.notices if text not in off_card]
+    bad = [f"{dataset.ids[row]}: {reason}" for row, _, reason in by_row if reason]
+    wrong += _finding(bad, "image cannot be read", "images cannot be read")
+    same = "the same byte for byte"
+    wrong += _finding(_copies(dataset, by_row), f"set of images is {same}", f"sets of images are {same}")
+    group, several = (card.group if card else "") or "group", "images of several classes"
+    where = notes if card and card.groups_span_classes else wrong
+    where += _finding(_straddling(dataset), f"{group} has {several}", f"{group}s have {several}")
+    return Report(tuple(wrong), tuple(notes))
+
+
+def _finding(cases: Sequence[str], one: str, several: str) -> list[Finding]:
+    """A finding where there are cases; `one` and `several` follow their number in its title."""
+    return [Finding(f"{len(cases):,} {one if len(cases) == 1 else several}", tuple(cases))] if cases else []
+
+
+def _copies(dataset: Dataset, examined: Iterable[Examined]) -> list[str]:
+    rows_of = defaultdict(list)
+    for row, sha256, reason in examined:
+        if not reason:
+            rows_of[sha256].append(row)
+    return [" = ".join(_with_class(dataset, row) for row in rows) for rows in rows_of.values() if len(rows) > 1]
+
+
+def _with_class(dataset: Dataset, row: int) -> str:
+    return f"{dataset.ids[row]} ({dataset.class_names[dataset.labels[row]]})"
+
+
+def _straddling(dataset: Dataset) -> list[str]:
+    classes_of: dict[str, set[int]] = defaultdict(set)
+    for group, label in zip(dataset.groups or (), dataset.labels.tolist(), strict=False):
+        classes_of[group].add(label)
+    return [
+        f"{group}: {', '.join(dataset.class_names[k] for k in sorted(labels))}"
+        for group, labels in sorted(classes_of.items())
+        if len(labels) > 1
+    ]

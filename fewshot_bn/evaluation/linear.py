@@ -1,0 +1,131 @@
+"""Many-shot linear evaluation: logistic regression on all training features, C chosen on validation images.
+
+The protocol: fit for each of 45 values of C on the training images, take the one that is best on the validation
+images by the metric of the dataset, fit again on both with it, and report the test images. All fits are those of
+newton.py, the values of C one path of warm starts.
+
+Shapes: z [n d], y [n], logits [n way]. Units: fractions.
+Source: Kornblith et al. 2019, "Do better ImageNet models transfer better?", arXiv:1805.08974, appendix A.5.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn import functional as F
+
+from fewshot_bn.adapters.contract import check_positive
+from fewshot_bn.adapters.probes.newton import path, regressions, solve
+from fewshot_bn.adapters.probes.scaling import Scaling
+from fewshot_bn.adapters.probes.span import span
+from fewshot_bn.errors import UsageError
+
+MOST_VALUES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class LinearEvaluation:
+    """`n_values` of C from `C_min` to `C_max` in equal ratios; the metric that chooses is that of the dataset's card.
+
+    `tolerance` bounds the error of a score.
+    """
+
+    n_values: int = 45
+    C_min: float = 1e-5
+    C_max: float = 1e6
+    scaling: Scaling = "raw"
+    metric: Literal["card", "top-1", "mean-per-class", "map"] = "card"
+    tolerance: float = 1e-3
+    max_steps: int = 200
+
+    def __post_init__(self) -> None:
+        check_positive(n_values=self.n_values, C_min=self.C_min, C_max=self.C_max, tolerance=self.tolerance)
+        check_positive(max_steps=self.max_steps)
+        if self.n_values > MOST_VALUES:
+            raise UsageError(f"n_values is {self.n_values}; it must be at most {MOST_VALUES:,}")
+        if self.C_min > self.C_max or (self.n_values == 1 and self.C_min < self.C_max):
+            raise UsageError(
+                f"{self.n_values} values of C from {self.C_min} to {self.C_max} are no grid; C_min must be below "
+                "C_max, and both equal for a single value"
+            )
+
+    @property
+    def grid(self) -> list[float]:
+        values: list[float] = np.geomspace(self.C_min, self.C_max, self.n_values).tolist()
+        return values
+
+    def sweep(self, z: "Samples", val: "Samples") -> Iterator[tuple[float, Float[Tensor, "n way"], bool]]:
+        """Each C, the scores of the validation images under it, and whether its fit reached the tolerance."""
+        space = span(z.z[None], self.scaling)
+        x_val = space.coordinates(z.z[None], val.z[None], scaling=self.scaling)[0]
+        problem = regressions(space, z.y[None], z.n_way)
+        for C, (_, solution) in zip(
+            self.grid, path(problem, self.grid, tolerance=self.tolerance, max_steps=self.max_steps), strict=True
+        ):
+            theta = solution.theta[0, 0]
+            yield C, (theta[:, :-1] @ x_val + theta[:, -1:]).mT, bool(solution.converged)
+
+    def fit(self, z: "Samples", test: "Samples", C: float) -> tuple[Float[Tensor, "n way"], bool]:
+        """The scores of the test images under the fit to `z`, and whether it reached the tolerance."""
+        space = span(z.z[None], self.scaling)
+        problem = regressions(space, z.y[None], z.n_way).weighted(C)
+        solution = solve(problem, tolerance=self.tolerance, max_steps=self.max_steps)
+        theta = solution.theta[:, 0]
+        scores = space.scores(theta[..., :-1], theta[..., -1], z.z[None], test.z[None], scaling=self.scaling)
+        return scores[0], bool(solution.converged)
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Features and labels of some images."""
+
+    z: Float[Tensor, "n d"]
+    y: Int64[Tensor, "n"]
+    n_way: int
+
+    def __add__(self, other: "Samples") -> "Samples":
+        return Samples(torch.cat([self.z, other.z]), torch.cat([self.y, other.y]), self.n_way)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Fractions, by metric; half widths of 95 % intervals, where there are any."""
+
+    values: dict[str, float]
+    half_widths: dict[str, float]
+
+
+def score(logits: Float[Tensor, "n way"], y: Int64[Tensor, "n"]) -> Score:
+    """Top-1 accuracy, the mean of the accuracies of the classes, and mean average precision of the probabilities.
+
+    Classes of which `y` has no image are left out of the means. Half widths are normal approximations, and missing
+    where a single image says nothing of the spread.
+    """
+    from sklearn.metrics import average_precision_score
+
+    right, labels = (logits.argmax(-1) == y).double().cpu().numpy(), y.cpu().numpy()
+    odds = log_odds(logits).cpu().numpy()
+    present = np.unique(labels)
+    per_class = [right[labels == k] for k in present]
+    recalls = [part.mean() for part in per_class]
+    precisions = [average_precision_score(labels == k, odds[:, k]) for k in present]
+    half_widths = {"top-1": right.var() / (len(right) - 1)} if len(right) > 1 else {}
+    if all(len(part) > 1 for part in per_class):
+        half_widths["mean-per-class"] = sum(part.var() / (len(part) - 1) for part in per_class) / len(present) ** 2
+    return Score(
+        {"top-1": float(right.mean()), "mean-per-class": float(np.mean(recalls)), "map": float(np.mean(precisions))},
+        {metric: 1.96 * float(np.sqrt(variance)) for metric, variance in half_widths.items()},
+    )
+
+
+def log_odds(logits: Float[Tensor, "n way"]) -> Float[Tensor, "n way"]:
+    """They order images as the probabilities of a class do, also where those are all 1 within rounding."""
+    logits = logits.double()
+    first = F.one_hot(logits.argmax(1), logits.shape[1]).bool()
+    without_first = logits.masked_fill(first, -torch.inf).logsumexp(1, keepdim=True)
+    whole = logits.logsumexp(1, keepdim=True)
+    return logits - torch.where(first, without_first, whole + torch.log1p(-(logits - whole).exp()))

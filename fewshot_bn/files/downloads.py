@@ -1,0 +1,194 @@
+"""Downloads: files fetched by http(s), gone on with where they stopped, checked before they get their name.
+
+While it arrives a file is called `<file>.part`; it is renamed once its checksum is the one its card states, so that a
+file that is there is whole. One process downloads a file at a time; the others wait for it.
+
+Units: sizes are in bytes; a total of 0 is not known.
+Source: range requests and their answers 200, 206 and 416: RFC 9110, section 14.
+"""
+
+import functools
+import hashlib
+import http.client
+import os
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
+
+import filelock
+
+from fewshot_bn.errors import DataError
+from fewshot_bn.files.atomic import check_free
+
+BLOCK_BYTES = 2**18
+TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """One file of a card: where it is, what it is called here, how it is known to be the right one.
+
+    `unpack` is the folder under the data root in which an archive is unpacked, `folder` the one in which a file that is
+    no archive belongs.
+    Raises `DataError` where these facts cannot be right.
+    """
+
+    url: str
+    file: str
+    n_bytes: int = 0
+    md5: str = ""
+    sha256: str = ""
+    unpack: str = ""
+    folder: str = ""
+
+    def __post_init__(self) -> None:
+        where = f"the download {self.file!r}"
+        if not re.fullmatch(r"[^./\\:\0-\x1f][^/\\:\0-\x1f]*", self.file):
+            raise DataError(f"{where}: a plain file name is needed, without slashes and without a dot in front")
+        if not re.fullmatch(r"https?://[!-~]+", self.url):
+            raise DataError(f"{where}: its url is {self.url!r}; one of http:// or https:// without spaces is needed")
+        if not re.fullmatch(r"[0-9a-f]{32}/|/[0-9a-f]{64}", f"{self.md5}/{self.sha256}"):
+            found = f"md5 is {self.md5!r} and sha256 {self.sha256!r}"
+            raise DataError(f"{where}: {found}; one of them is needed, as 32 or 64 digits 0-9a-f")
+        for name in ("unpack", "folder"):
+            text: str = getattr(self, name)
+            folder = PurePosixPath(text)
+            if folder.is_absolute() or ".." in folder.parts or re.search(r"[\\:\0]", text):
+                raise DataError(f"{where}: {name} is {text!r}; a folder under the data root is needed")
+
+    @property
+    def algorithm(self) -> str:
+        return "md5" if self.md5 else "sha256"
+
+    @property
+    def checksum(self) -> str:
+        return self.md5 or self.sha256
+
+
+def download(what: Download, folder: Path) -> Iterator[tuple[int, int]]:
+    """Fetch `what` into `folder` while iterated over; yields the bytes so far and the total.
+
+    A file that is there is only checked. Raises `DataError` where that is another file, the network or the disk fails,
+    or what arrives is not what the card states. What had arrived before an interruption is not fetched again.
+    """
+    target = folder / what.file
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder / f".{what.file}.lock"):
+            if target.exists():
+                yield _checked(what, target)
+            else:
+                yield from _fetch(what, target)
+    except OSError as problem:  # of the disk: those of the network have been told where they happen
+        raise DataError(
+            f"{folder}: {what.file} cannot be read or written here: {problem.strerror}; mend that and run the same "
+            "command again, it goes on from what has arrived"
+        ) from problem
+
+
+def part_of(target: Path) -> Path:
+    """The file that holds what has arrived of `target`."""
+    return target.with_name(f"{target.name}.part")
+
+
+def _hash(what: Download, path: Path) -> Any:
+    """The hash object of all that the file holds; it can be added to."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, functools.partial(hashlib.new, what.algorithm, usedforsecurity=False))
+
+
+def _checked(what: Download, path: Path) -> tuple[int, int]:
+    if (found := _hash(what, path).hexdigest()) != what.checksum:
+        raise DataError(f"{path}: its {what.algorithm} is {found}, {what.checksum} is needed; move it away")
+    return path.stat().st_size, path.stat().st_size
+
+
+def _fetch(what: Download, target: Path) -> Iterator[tuple[int, int]]:
+    part = part_of(target)
+    response = _ask(what, target, part.stat().st_size if part.exists() else 0)
+    if response is None and _hash(what, part).hexdigest() != what.checksum:
+        response = _ask(what, target, 0)
+    if response is not None:
+        with response:
+            yield from _receive(what, response, part)
+    with part.open("r+b") as file:
+        os.fsync(file.fileno())
+    part.replace(target)
+
+
+def _ask(what: Download, target: Path, start: int) -> http.client.HTTPResponse | None:
+    """The answer that goes on from byte `start` or begins anew; None: the server has nothing from `start` on."""
+    headers = {"User-Agent": "fewshot_bn"} | ({"Range": f"bytes={start}-"} if start else {})
+    by_hand = f"try again, or fetch it by hand and put it at {target}"
+    response: Any
+    try:
+        request = urllib.request.Request(what.url, headers=headers)  # noqa: S310 - a Download is http(s)
+        response = urllib.request.build_opener(_OnlyHttp).open(request, timeout=TIMEOUT_S)
+    except urllib.error.HTTPError as answer:
+        response = answer
+    except (OSError, http.client.HTTPException, ValueError) as problem:  # ValueError: a malformed address
+        raise DataError(f"{what.url}: cannot be fetched: {_reason(problem)}; {by_hand}") from problem
+    if response.status == 200 or (start and _extent(response)[0] == start):
+        return cast("http.client.HTTPResponse", response)
+    response.close()
+    if start and response.status in (206, 416):
+        return None
+    raise DataError(f"{what.url}: the server answers {response.status} {_reason(response)}; {by_hand}")
+
+
+class _OnlyHttp(urllib.request.BaseHandler):
+    """Refuses the one other kind of address to which urllib lets itself be redirected."""
+
+    def ftp_request(self, request: urllib.request.Request) -> urllib.request.Request:
+        raise urllib.error.URLError(f"it redirects to {request.full_url}, which is not http(s)")
+
+
+def _reason(problem: object) -> str:
+    """Why a request failed, in one line."""
+    return " ".join(str(getattr(problem, "reason", problem)).split()) or type(problem).__name__
+
+
+def _extent(response: Any) -> tuple[int, int]:
+    """The first byte of an answer and the size of the whole file."""
+    if response.status == 200:
+        return 0, response.length or 0
+    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+    return (int(found[1]), int(found[2].replace("*", "0"))) if found else (0, 0)
+
+
+def _receive(what: Download, response: http.client.HTTPResponse, part: Path) -> Iterator[tuple[int, int]]:
+    """Write the answer behind what `part` holds, or over it, and check the whole."""
+    done, total = _extent(response)
+    total = total or what.n_bytes
+    changed = f"what is there has changed: find the right file and put it at {part.with_suffix('')}"
+    if what.n_bytes and total != what.n_bytes:
+        raise DataError(f"{what.url}: has {total:,} bytes, {what.n_bytes:,} are needed; {changed}")
+    with part.open("ab" if done else "wb") as file:
+        check_free(part.parent, total - done)
+        digest = _hash(what, part)
+        yield done, total
+        while block := _read(what, response, done, total):
+            file.write(block)
+            digest.update(block)
+            done += len(block)
+            yield done, total
+    if (found := digest.hexdigest()) != what.checksum:
+        part.unlink()
+        where = f"{what.url}: its {what.algorithm} is {found}, {what.checksum} is needed"
+        raise DataError(f"{where}; the same command begins anew; where that ends the same way, {changed}")
+
+
+def _read(what: Download, response: http.client.HTTPResponse, done: int, total: int) -> bytes:
+    try:
+        block = response.read(BLOCK_BYTES)
+        if block or done >= total:
+            return block
+        why = "the connection was closed"
+    except (OSError, http.client.HTTPException) as problem:
+        why = _reason(problem)
+    of = f"of {total:,} " if total else ""
+    raise DataError(f"{what.url}: {done:,} {of}bytes arrived ({why}); the same command goes on from there")

@@ -1,0 +1,134 @@
+"""Frozen features: each image goes through a backbone once, in all runs, and its features are kept on disk.
+
+The cache is a folder for each (backbone, dataset as it lies on this disk, preprocessing, kind of device). It holds
+parts, HDF5 files of rows and their features. A part is written under another name and then renamed, so a killed run,
+a full disk or two runs at once leave whole parts or none. Where two parts hold the same row, the first by name counts.
+
+Features of a row do not depend on what it is batched with: every batch is filled up to one fixed size.
+"""
+
+import contextlib
+import io
+import uuid
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64
+from numpy import ndarray
+from torch import Tensor
+
+import fewshot_bn
+from fewshot_bn.backbones.backbone import Backbone
+from fewshot_bn.errors import DataError
+from fewshot_bn.files.atomic import digest
+from fewshot_bn.inputs.images import Images, normalise
+
+FORMAT = 2
+BATCH = 64
+ROWS_PER_PART = 256
+
+
+class Features:
+    """The features of a dataset under a backbone, computed where they are not yet known."""
+
+    def __init__(self, images: Images, backbone: Backbone, *, device: torch.device, cache: Path | None = None) -> None:
+        self._images, self._backbone, self._device = images, backbone, device
+        software = [fewshot_bn.__version__, torch.__version__, version("pillow")]
+        what = [backbone.fingerprint, images.dataset.stamp, images.preprocessing, device.type]
+        key = digest([FORMAT, *software, *what])
+        self._folder = cache / "features" / key[:32] if cache else None
+        self._place = np.full(len(images.dataset), -1, np.int64)
+        self._known = np.empty((0, backbone.dim), np.float32)
+        self._read = False
+        self.notices: list[str] = []
+
+    def missing(self, rows: Int64[ndarray, "n"]) -> Int64[ndarray, "m"]:
+        """Those of `rows` that no run has computed yet. Raises `DataError` where the cache is damaged."""
+        if self._folder and not self._read:
+            for path in sorted(self._folder.glob("*.h5")):
+                self._add(*_read_part(path, len(self._place), self._backbone.dim))
+            self._read = True
+        return np.unique(rows[self._place[rows] < 0])
+
+    def compute(self, rows: Int64[ndarray, "n"]) -> Iterator[int]:
+        """Make the features of `rows` known; yields the number of images done after each batch.
+
+        Raises `DataError` where an image cannot be read or its features are not finite.
+        """
+        missing = self.missing(rows)
+        for start in range(0, len(missing), ROWS_PER_PART):
+            part = missing[start : start + ROWS_PER_PART]
+            z = np.empty((len(part), self._backbone.dim), np.float32)
+            for first in range(0, len(part), BATCH):
+                batch = part[first : first + BATCH]
+                z[first : first + len(batch)] = self._forward(batch)
+                yield len(batch)
+            self._write_part(part, z)
+            self._add(part, z)
+
+    def gather(self, rows: Int64[ndarray, "*shape"]) -> Float[Tensor, "*shape d"]:
+        """Features of rows that are known, on the device."""
+        return torch.from_numpy(self._known[self._place[rows]]).to(self._device)
+
+    def _forward(self, rows: Int64[ndarray, "n"]) -> Float32[ndarray, "n d"]:
+        pixels = self._images.gather(rows)
+        filling = pixels.new_zeros(BATCH - len(rows), *pixels.shape[1:])
+        x = normalise(torch.cat([pixels, filling]), self._images.preprocessing, self._device)
+        z: Float32[ndarray, "n d"] = self._backbone.features(x)[: len(rows)].float().cpu().numpy()
+        bad = rows[~np.isfinite(z).all(1)]
+        if len(bad):
+            dataset = self._images.dataset
+            raise DataError(
+                f"{dataset.name}: the features of image {dataset.ids[bad[0]]!r} (row {bad[0]}) under "
+                f"{self._backbone.name} are not finite"
+            )
+        return z
+
+    def _add(self, rows: Int64[ndarray, "n"], z: Float32[ndarray, "n d"]) -> None:
+        new = self._place[rows] < 0
+        self._place[rows[new]] = len(self._known) + np.arange(int(new.sum()))
+        self._known = np.concatenate([self._known, z[new]])
+
+    def _write_part(self, rows: Int64[ndarray, "n"], z: Float32[ndarray, "n d"]) -> None:
+        if self._folder is None:
+            return
+        path = self._folder / f"{rows[0]:09d}-{uuid.uuid4().hex}.h5"
+        half_made = path.with_suffix(".tmp")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            half_made.write_bytes(_encode_part(rows, z))
+            half_made.replace(path)
+        except OSError as problem:
+            with contextlib.suppress(OSError):
+                half_made.unlink(missing_ok=True)
+            self.notices.append(f"features are not kept for later runs: {self._folder}: {problem.strerror}")
+            self._folder = None
+
+
+def _encode_part(rows: Int64[ndarray, "n"], z: Float32[ndarray, "n d"]) -> bytes:
+    """A part as an HDF5 file in memory: a full disk must not meet the HDF5 library, which crashes on it."""
+    import h5py
+
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        file["rows"], file["z"] = rows, z
+        file.attrs["sha256"] = digest([rows.tobytes(), z.tobytes()])
+    return memory.getvalue()
+
+
+def _read_part(path: Path, n_rows: int, dim: int) -> tuple[Int64[ndarray, "n"], Float32[ndarray, "n d"]]:
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            rows, z = np.array(file["rows"][:], np.int64), np.array(file["z"][:], np.float32)
+            sha256 = file.attrs["sha256"]
+    except (OSError, KeyError, TypeError, ValueError) as problem:
+        raise DataError(f"{path}: this part of the feature cache is damaged ({problem}); delete it") from problem
+    fits = rows.ndim == 1 and z.shape == (len(rows), dim) and bool(((rows >= 0) & (rows < n_rows)).all())
+    if not fits or sha256 != digest([rows.tobytes(), z.tobytes()]):
+        raise DataError(f"{path}: this part of the feature cache is damaged (wrong checksum or shape); delete it")
+    return rows, z

@@ -1,0 +1,113 @@
+"""Shards of a run for job arrays: shard i of k holds the episodes i, i + k, i + 2k, … of the list, counted from 1.
+
+So each shard is an endless list of its own that can be continued, and however far each has come, together they hold a
+first part of the whole list.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fewshot_bn.errors import ResultError, UsageError
+from fewshot_bn.results.key import Identity, file_name
+from fewshot_bn.results.result import Result, Run, read_to_go_on
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Shard `index` of `count`, from 1."""
+
+    index: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+    @property
+    def part(self) -> slice:
+        """Its episodes within the whole list."""
+        return slice(self.index - 1, None, self.count)
+
+
+def parse_shard(text: str) -> Shard:
+    """`i/k` with i from 1 to k."""
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise UsageError(f"--shard is {text!r}; it must be i/k with i from 1 to k, e.g. 1/8 … 8/8")
+    return Shard(int(match[1]), int(match[2]))
+
+
+def of_shard(identity: Identity, shard: Shard) -> Identity:
+    """The identity of a shard of the result."""
+    return {**identity, "shard": str(shard)}
+
+
+def find_shards(folder: Path, identity: Identity) -> list[Result]:
+    """The results of the shards of `identity` that lie in `folder`, of whatever number of shards has come furthest.
+
+    Raises `ResultError` for a file that is not what its name says.
+    """
+    stem = Path(file_name(identity)).stem
+    sets: dict[int, list[Result]] = {}
+    for path in sorted(folder.glob(f"{stem}_shard*of*.json")):
+        result = read_to_go_on(path)
+        if "shard" not in result.identity or path.name != file_name(result.identity):
+            raise ResultError(f"{path}: is not the shard that its name says; move it away")
+        shard = parse_shard(str(result.identity["shard"]))
+        if result.identity != of_shard(identity, shard):
+            raise ResultError(f"{path}: holds a shard of another result; move it away")
+        sets.setdefault(shard.count, []).append(result)
+    return max(sets.values(), key=lambda results: len(merged(results)), default=[])
+
+
+def lagging(shards: Sequence[Result]) -> list[str]:
+    """Which shards keep what others hold from being merged, in words."""
+    count, lengths = _lengths(shards)
+    last = max((length - 1) * count + i for i, length in enumerate(lengths))
+    return [
+        f"{i + 1}/{count} has {length} episodes" if length else f"{i + 1}/{count} is missing"
+        for i, length in enumerate(lengths)
+        if length * count + i < last
+    ]
+
+
+def merged(shards: Sequence[Result]) -> Result:
+    """The first part of the whole list, as far as the shards hold it without a gap; its fingerprint is left open."""
+    by_index = {parse_shard(result.identity["shard"]).index: result for result in shards}
+    count, lengths = _lengths(shards)
+    n = min(length * count + i for i, length in enumerate(lengths))
+    order = [(by_index[e % count + 1], e // count) for e in range(n)]
+    whole = {key: value for key, value in shards[0].identity.items() if key != "shard"}
+    return Result(
+        identity=whole,
+        correct=tuple(result.correct[place] for result, place in order),
+        converged=tuple(result.converged[place] for result, place in order),
+        steps=tuple(result.steps[place] for result, place in order),
+        measures={
+            name: tuple(result.measures[name][place] for result, place in order)
+            for name in max(shards, key=len).measures
+        },
+        runs=_joined([(by_index[i], len(range(i - 1, n, count))) for i in sorted(by_index)]),
+    )
+
+
+def _lengths(shards: Sequence[Result]) -> tuple[int, list[int]]:
+    """How many shards there are, and how many episodes each holds."""
+    count = parse_shard(shards[0].identity["shard"]).count
+    lengths = dict.fromkeys(range(1, count + 1), 0)
+    lengths.update({parse_shard(result.identity["shard"]).index: len(result) for result in shards})
+    return count, list(lengths.values())
+
+
+def _joined(parts: Sequence[tuple[Result, int]]) -> tuple[Run, ...]:
+    """The runs that made the first episodes of each shard, one after another, with their share of the time."""
+    joined: list[Run] = []
+    for result, n in parts:
+        for run in result.runs:
+            kept = min(run.stop, n) - run.start
+            if kept > 0:
+                start = joined[-1].stop if joined else 0
+                seconds = run.seconds * kept / (run.stop - run.start)
+                joined.append(replace(run, start=start, stop=start + kept, seconds=seconds))
+    return tuple(joined)

@@ -1,0 +1,70 @@
+"""The only source of randomness: stateless, a pure function of (seed, path).
+
+A path says what is being drawn, e.g. ("images", episode, class): each path has a stream of its own, so nothing
+depends on how many draws came before it, in which order, in which process or on which device.
+
+Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3" (Philox). The raw 64-bit words of a bit
+generator are the same on every platform and numpy version; numpy's distributions are not, so none is used here.
+
+For torch there are generators, and the state of its global one; numbers alone need no torch.
+"""
+
+import contextlib
+import zlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Int64, UInt64
+from numpy import ndarray
+
+from fewshot_bn.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+MAX_SEED = 2**63 - 1
+
+
+def check_seed(seed: int) -> None:
+    if not 0 <= seed <= MAX_SEED:
+        raise UsageError(f"seed is {seed}; it must be between 0 and {MAX_SEED}")
+
+
+def words(n: int, seed: int, *path: str | int) -> UInt64[ndarray, "n"]:
+    """`n` random 64-bit words of the stream (seed, path)."""
+    check_seed(seed)
+    spawn_key = tuple(zlib.crc32(part.encode()) if isinstance(part, str) else part for part in path)
+    sequence = np.random.SeedSequence(seed, spawn_key=spawn_key)
+    raw: UInt64[ndarray, "n"] = np.random.Philox(sequence).random_raw(n)
+    return raw
+
+
+def permutation(n: int, seed: int, *path: str | int) -> Int64[ndarray, "n"]:
+    """A uniformly random order of 0..n-1: the order of n random words, each made unique by its own position."""
+    n_low_bits = np.uint64(max(n - 1, 1).bit_length())
+    low = (np.uint64(1) << n_low_bits) - np.uint64(1)
+    keys = (words(n, seed, *path) & ~low) | np.arange(n, dtype=np.uint64)
+    keys.sort()  # no ties, so every sorting algorithm gives this order
+    return (keys & low).astype(np.int64)
+
+
+def torch_generator(seed: int, *path: str | int) -> "torch.Generator":
+    """A CPU generator at the start of the stream (seed, path), for torch's own initialisers."""
+    import torch
+
+    generator = torch.Generator()
+    return generator.manual_seed(int(words(1, seed, *path)[0] >> np.uint64(1)))
+
+
+@contextlib.contextmanager
+def torch_state(seed: int, *path: str | int) -> Iterator[None]:
+    """Within it, torch's global CPU generator is at the start of the stream (seed, path); afterwards as before.
+
+    For constructors of networks, which take no generator.
+    """
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.set_state(torch_generator(seed, *path).get_state())
+        yield

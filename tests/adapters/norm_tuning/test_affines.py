@@ -1,0 +1,56 @@
+"""What is trained of the norm layers, in absolute and in relative units."""
+
+import math
+
+import pytest
+import torch
+from reference.networks import small_backbone
+
+from fewshot_bn.adapters.norm_tuning.affines import Affines
+from fewshot_bn.adapters.norm_tuning.episodic_network import EpisodicNetwork
+from fewshot_bn.adapters.norm_tuning.norm_layers import affine_layers
+
+
+@pytest.fixture
+def network():
+    backbone = small_backbone(dtype=torch.float64)
+    return EpisodicNetwork(backbone, list(affine_layers(backbone.module, "batch")), 2)
+
+
+@pytest.mark.parametrize("units", ["absolute", "relative"])
+def test_they_start_as_they_are(network, units):
+    gamma, beta = network.gamma.clone(), network.beta.clone()
+    Affines(network, "both", units).apply()
+    assert torch.equal(network.gamma, gamma)
+    assert torch.equal(network.beta, beta)
+
+
+@pytest.mark.parametrize("which", ["both", "scale", "shift"])
+def test_the_first_step_of_adam_has_the_length_of_the_rate(network, which):
+    """In units of the pretrained scales, whatever the number of channels."""
+    gamma, beta = network.gamma.clone(), network.beta.clone()
+    affines = Affines(network, which, "relative")
+    optimiser = torch.optim.Adam(affines.values, lr=0.7)
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(2, *gamma.shape, generator=generator, dtype=torch.float64)
+    with torch.enable_grad():
+        affines.apply()
+        (weights[0] * network.gamma + weights[1] * network.beta).sum().backward()
+    optimiser.step()
+    affines.apply()
+    moved = torch.cat([(network.gamma - gamma) / gamma.abs(), (network.beta - beta) / gamma.abs()], 1)
+    assert moved.norm(dim=1).tolist() == pytest.approx([0.7, 0.7], rel=1e-4)
+    assert torch.equal(network.gamma, gamma) == (which == "shift")
+    assert torch.equal(network.beta, beta) == (which == "scale")
+
+
+def test_weight_decay_in_relative_units_pulls_to_the_pretrained_network(network):
+    gamma = network.gamma.clone()
+    affines = Affines(network, "scale", "relative")
+    optimiser = torch.optim.SGD(affines.values, lr=1.0, weight_decay=0.5)
+    with torch.no_grad():
+        affines.values[0].fill_(8.0)
+    affines.values[0].grad = torch.zeros_like(affines.values[0])
+    optimiser.step()
+    affines.apply()
+    assert torch.allclose(network.gamma, gamma + gamma.abs() * 4 / math.sqrt(gamma.shape[1]))

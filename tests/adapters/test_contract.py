@@ -1,0 +1,161 @@
+"""One contract for every adapter in `ADAPTERS`; the answers themselves are tested in files of their own."""
+
+import dataclasses
+
+import pytest
+import torch
+from reference.problems import N_WAY
+from reference.problems import adapter_problem as problem
+
+from fewshot_bn.adapters import ADAPTERS, make_adapter, settings_of
+from fewshot_bn.errors import DataError, FewshotError, UsageError
+
+
+def reorder(arguments, episodes, support=slice(None)):
+    *backbone, x_s, y_s, x_q = arguments
+    return (*backbone, x_s[episodes][:, support], y_s[episodes][:, support], x_q[episodes])
+
+
+@pytest.fixture(params=ADAPTERS)
+def name(request):
+    return request.param
+
+
+def test_settings_are_a_frozen_dataclass_with_defaults(name):
+    adapter = make_adapter(name)
+    assert adapter.__dataclass_params__.frozen
+    assert set(settings_of(adapter)) == {field.name for field in dataclasses.fields(adapter)}
+
+
+def test_the_fit_has_its_shape_and_beats_chance(name):
+    fit = make_adapter(name)(*problem(name))
+    assert fit.logits.shape == (4, 15, N_WAY)
+    assert fit.converged.tolist() == [True] * 4
+    y_q = torch.arange(N_WAY).repeat_interleave(5)
+    assert (fit.logits.argmax(-1) == y_q).float().mean() > 0.5
+
+
+def test_same_arguments_same_answer_and_arguments_untouched(name):
+    arguments = problem(name)
+    before = [a.clone() for a in arguments if isinstance(a, torch.Tensor)]
+    first, second = make_adapter(name)(*arguments), make_adapter(name)(*arguments)
+    assert torch.equal(first.logits, second.logits)
+    assert all(map(torch.equal, before, [a for a in arguments if isinstance(a, torch.Tensor)]))
+
+
+def test_the_global_generator_is_left_alone(name):
+    arguments, before = problem(name), torch.get_rng_state()
+    make_adapter(name)(*arguments)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_permuting_episodes_permutes_answers(name):
+    arguments, order = problem(name), torch.tensor([2, 0, 3, 1])
+    expected = make_adapter(name)(*arguments).logits[order]
+    assert torch.allclose(make_adapter(name)(*reorder(arguments, order)).logits, expected, atol=1e-5)
+
+
+def test_episodes_are_independent(name):
+    arguments = problem(name)
+    together = make_adapter(name)(*arguments).logits
+    for e in range(4):
+        alone = make_adapter(name)(*reorder(arguments, slice(e, e + 1))).logits
+        assert torch.allclose(alone[0], together[e], atol=1e-5)
+
+
+def test_the_order_of_support_images_does_not_matter(name):
+    if getattr(make_adapter(name), "batch_size", 0) in range(1, 6):
+        pytest.skip("its batches are drawn by position in the support set")
+    arguments, order = problem(name), torch.tensor([3, 0, 5, 1, 4, 2])
+    expected = make_adapter(name)(*arguments).logits
+    assert torch.allclose(make_adapter(name)(*reorder(arguments, slice(None), order)).logits, expected, atol=1e-4)
+
+
+def test_each_query_is_classified_on_its_own(name):
+    """No adapter is transductive by default: another set of queries does not change the answer for one of them."""
+    *others, x_q = problem(name)
+    adapter = make_adapter(name)
+    assert not adapter.transductive
+    expected = adapter(*others, x_q).logits[:, :2]
+    assert torch.allclose(adapter(*others, x_q[:, :2].contiguous()).logits, expected, atol=1e-5)
+
+
+def test_a_transductive_adapter_says_so():
+    *others, x_q = problem("bn")
+    adapter = make_adapter("bn", {"statistics": "transductive"})
+    assert adapter.transductive
+    alone = adapter(*others, x_q[:, :2].contiguous()).logits
+    assert not torch.allclose(alone, adapter(*others, x_q).logits[:, :2], atol=1e-3)
+
+
+@pytest.mark.parametrize("labels", [[3, 3, 4, 4, 5, 5], [0, 0, 0, 0, 2, 2], [0, 0, 0, 0, 0, 0], [-1, -1, 0, 0, 1, 1]])
+def test_labels_that_are_not_0_to_way_are_an_error(name, labels):
+    *others, x_s, _, x_q = problem(name, n_episodes=1)
+    with pytest.raises(DataError, match="support labels must be"):
+        make_adapter(name)(*others, x_s, torch.tensor([labels]), x_q)
+
+
+def test_an_unknown_mode_names_the_closest():
+    with pytest.raises(
+        UsageError, match=r"unknown mode 'prot' \(did you mean 'proto'\?\); there are \d+, such as: proto"
+    ):
+        make_adapter("prot")
+
+
+def test_settings_are_parsed_from_text():
+    adapter = make_adapter("bn", {"steps": "7", "lr_head": "1e-1"})
+    assert (adapter.steps, adapter.lr_head, adapter.momentum) == (7, 0.1, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("mode", "settings", "steps_and_epochs"),
+    [
+        ("bn", {}, (0, 10)),
+        ("bn", {"steps": "7"}, (7, 0)),
+        ("bn", {"epochs": "2"}, (0, 2)),
+        ("bn", {"steps": "0"}, (0, 0)),
+        ("bn-plain", {"epochs": "2"}, (0, 2)),
+        ("bn23", {"steps": "7", "epochs": "0"}, (7, 0)),
+    ],
+)
+def test_of_steps_and_epochs_the_one_that_is_named_counts(mode, settings, steps_and_epochs):
+    adapter = make_adapter(mode, settings)
+    assert (adapter.steps, adapter.epochs) == steps_and_epochs
+
+
+@pytest.mark.parametrize(
+    ("mode", "settings", "message"),
+    [
+        ("bn", {"step": "7"}, r"unknown setting of bn 'step' \(did you mean 'steps'\?\)"),
+        ("bn", {"steps": "7.5"}, "bn.steps is '7.5'; it must be a whole number"),
+        ("bn-plain", {"steps": "0"}, "bn-plain: steps and epochs are 0, so head=zero would never learn anything"),
+        ("bn", {"steps": "7", "epochs": "2"}, "bn: steps is 7 and epochs is 2; only one of them can be above 0"),
+        ("bn", {"lr_head": "-1"}, "bn: lr_head is -1.0; it must be a finite number of 0 or more"),
+        ("bn", {"lr_norm": "nan"}, "bn: lr_norm is nan"),
+        ("bn", {"momentum": "1"}, "bn: momentum is 1.0; it must be at least 0 and below 1"),
+        ("lr", {"C": "many"}, "lr.C is 'many'; it must be a number"),
+        ("lr", {"C": "0"}, "lr: C is 0.0; it must be a finite number above 0"),
+        ("lr", {"C": "inf"}, "lr: C is inf"),
+        ("proto", {"C": "1"}, "unknown setting of proto 'C'; choose from: scaling"),
+        ("proto", {"takes": "images"}, "unknown setting of proto 'takes'"),
+        ("lr", {"scaling": "l3"}, r"unknown value of lr.scaling 'l3' \(did you mean 'l2'\?\); choose from: raw, l2, "),
+        ("ridge", {"alpha": "-1"}, "ridge: alpha is -1.0; it must be a finite number of 0 or more"),
+        ("lda", {"shrinkage": "2"}, "lda: shrinkage is 2.0; it must be at least 0 and at most 1"),
+        ("knn", {"k": "0"}, "knn: k is 0; it must be a finite number above 0"),
+        ("knn", {"metric": "cos"}, r"unknown value of knn.metric 'cos' \(did you mean 'cosine'\?\)"),
+        ("svm", {"C": "0"}, "svm: C is 0.0; it must be a finite number above 0"),
+        ("cosine", {"epochs": "0"}, "cosine: epochs is 0; it must be a finite number above 0"),
+        ("cosine", {"momentum": "0"}, "cosine: dampening is 0.9 and momentum is 0; dampening needs a momentum above 0"),
+    ],
+)
+def test_wrong_settings(mode, settings, message):
+    with pytest.raises(FewshotError, match=message):
+        make_adapter(mode, settings)
+
+
+def test_features_that_are_not_finite_are_an_error():
+    z_s, y_s, z_q = problem("proto")
+    z_s[1, 4, 0] = float("nan")
+    for mode in ("proto", "lr", "ridge", "lda", "knn", "svm", "cosine"):
+        with pytest.raises(DataError, match="support image 4 in episode 1 of this batch are not finite"):
+            make_adapter(mode)(z_s, y_s, z_q)

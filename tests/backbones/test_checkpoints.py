@@ -1,0 +1,140 @@
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from fewshot_bn.backbones.checkpoints import KeyRules, load_strictly, read_checkpoint, tensors_of
+from fewshot_bn.errors import ModelError
+
+
+@pytest.fixture
+def network():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+
+def wrapped(network):
+    state = {f"module.{key}": value for key, value in network.state_dict().items()}
+    return {"epoch": 3, "model": {"state_dict": {**state, "module.fc.weight": torch.zeros(2, 4)}}}
+
+
+RULES = KeyRules(unwrap="model.state_dict", prefix="module.", drop=("module.fc.*",))
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_weights_come_back_as_they_were_saved(network, tmp_path, suffix):
+    path = tmp_path / f"weights{suffix}"
+    state = {
+        key: torch.rand_like(value) if value.is_floating_point() else value
+        for key, value in network.state_dict().items()
+    }
+    (save_file if suffix == ".safetensors" else torch.save)(state, path)
+    load_strictly(network, tensors_of(read_checkpoint(path), KeyRules(), "here"), (), "here")
+    assert all(torch.equal(network.state_dict()[key], state[key]) for key in state)
+
+
+def test_wrappers_prefixes_and_heads_are_taken_off_as_the_rules_say(network):
+    tensors = tensors_of(wrapped(network), RULES, "here")
+    assert tensors.keys() == network.state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        (KeyRules(unwrap="state_dict"), "no entry 'state_dict' that holds tensors; its entries are epoch, model"),
+        (KeyRules(), "entries that are no tensors: epoch, model"),
+        (KeyRules("model.state_dict", "net.", ("module.fc.*",)), "keys without the prefix 'net.' .* module.0.weight"),
+    ],
+)
+def test_rules_that_do_not_fit_the_file(network, rules, message):
+    with pytest.raises(ModelError, match=message):
+        tensors_of(wrapped(network), rules, "here")
+
+
+def test_keys_that_do_not_fit_are_shown(network):
+    tensors = dict(network.state_dict())
+    del tensors["0.bias"]
+    tensors["head.weight"] = torch.zeros(1)
+    tensors["0.weight"] = torch.zeros(5, 3, 3, 3)
+    tensors["1.weight"] = torch.full((4,), float("nan"))
+    with pytest.raises(ModelError) as caught:
+        load_strictly(network, tensors, KeyRules().may_lack, "here")
+    assert str(caught.value) == (
+        "here: these weights do not fit the network: 1 missing (0.bias); 1 unexpected (head.weight); "
+        "1 of another shape (0.weight is (5, 3, 3, 3) instead of (4, 3, 3, 3)); 1 not finite (1.weight)"
+    )
+
+
+def test_counters_may_lack_but_nothing_else(network):
+    tensors = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    load_strictly(network, tensors, KeyRules().may_lack, "here")
+    with pytest.raises(ModelError, match=r"1 missing \(1.num_batches_tracked\)"):
+        load_strictly(network, tensors, (), "here")
+
+
+class Evil:
+    def __reduce__(self):
+        return (open, ("evil-was-here", "w"))
+
+
+def test_code_in_a_checkpoint_is_never_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, save in (
+        ("zip.pth", torch.save),
+        ("old.pkl", lambda thing, path: path.write_bytes(pickle.dumps(thing, protocol=2))),
+    ):
+        save({"a": Evil()}, tmp_path / name)
+        with pytest.raises(ModelError, match="not read, because it holds more than tensors"):
+            read_checkpoint(tmp_path / name)
+    assert not (tmp_path / "evil-was-here").exists()
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
+def test_files_that_are_no_weights(tmp_path, name):
+    path = tmp_path / name
+    with pytest.raises(ModelError, match="cannot be read"):
+        read_checkpoint(path)
+    path.write_bytes(b"\x80 this is not a checkpoint")
+    with pytest.raises(ModelError, match="cannot be read|not read"):
+        read_checkpoint(path)
+
+
+def test_a_truncated_checkpoint(tmp_path, network):
+    path = tmp_path / "weights.pth"
+    torch.save(network.state_dict(), path)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(ModelError, match="cannot be read|not read"):
+        read_checkpoint(path)
+
+
+def test_a_file_that_holds_no_dictionary(tmp_path):
+    torch.save(torch.zeros(3), tmp_path / "weights.pth")
+    with pytest.raises(ModelError, match="holds a Tensor, a dictionary of tensors is needed"):
+        read_checkpoint(tmp_path / "weights.pth")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (torch.zeros(4, dtype=torch.int8), r"1 of another kind \(1.weight is torch.int8"),
+        (torch.zeros(4, dtype=torch.complex64), r"1 of another kind \(1.weight is torch.complex64"),
+        (torch.zeros(4).to_sparse(), r"1 of another kind \(1.weight is torch.float32, torch.sparse_coo"),
+    ],
+)
+def test_tensors_of_another_kind_are_not_cast(network, value, message):
+    with pytest.raises(ModelError, match=message):
+        load_strictly(network, {**network.state_dict(), "1.weight": value}, (), "here")
+
+
+def test_a_negative_variance_is_named(network):
+    with pytest.raises(ModelError, match=r"1 negative \(1.running_var\)"):
+        load_strictly(network, {**network.state_dict(), "1.running_var": -torch.ones(4)}, (), "here")
+
+
+def test_keys_that_are_no_names(tmp_path):
+    torch.save({3: torch.zeros(1)}, tmp_path / "weights.pth")
+    with pytest.raises(ModelError, match="keys that are no names: 3"):
+        read_checkpoint(tmp_path / "weights.pth")
+    with pytest.raises(ModelError, match="keys that are no names: 3"):
+        tensors_of({"a": {3: torch.zeros(1)}}, KeyRules(unwrap="a"), "here")

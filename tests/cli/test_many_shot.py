@@ -1,0 +1,154 @@
+"""The command under --regime many-shot, in this process."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from fewshot_bn.cli import many_shot
+from fewshot_bn.cli.many_shot import read_many_shot
+from fewshot_bn.datasets import open_dataset
+from fewshot_bn.datasets.splits import split_of
+from fewshot_bn.eval import main
+
+
+def run(*arguments):
+    return main(["--dataset", "shapes", "--model", "card.toml", "--regime", "many-shot", *arguments])
+
+
+def test_the_table_says_what_the_file_says(here, capsys):
+    assert run() == 0
+    printed = capsys.readouterr()
+    assert "many-shot: 17 training, 6 validation and 6 test images, drawn with seed 0" in printed.err
+    (path,) = (here / "results").glob("*.json")
+    assert f"result: {path.relative_to(here)}" in printed.out
+    assert re.fullmatch(r"shapes_tiny_lr_many-shot_seed0_[0-9a-f]{8}\.json", path.name)
+    result = read_many_shot(path)
+    assert (result.metric, len(result.path), len(result.predictions)) == ("top-1", 45, 6)
+    dataset = open_dataset("shapes")
+    labels = dataset.labels[split_of(dataset, 0).test]
+    assert np.mean(labels == result.predictions) == result.test["top-1"]
+    assert f"top-1           {100 * result.test['top-1']:.2f} ± " in printed.out
+    assert f"C = {result.C:.3g} by top-1" in printed.out
+    assert result.path[[point["C"] for point in result.path].index(result.C)]["top-1"] == max(
+        point["top-1"] for point in result.path
+    )
+
+
+def test_a_complete_result_is_not_computed_again(here, capsys, monkeypatch):
+    assert run() == 0
+    first = capsys.readouterr().out
+    monkeypatch.setattr(many_shot, "_evaluate", None)
+    assert run() == 0
+    assert capsys.readouterr().out == first
+
+
+def test_two_runs_give_one_answer_and_another_seed_another_split(here):
+    for folder in ("a", "b"):
+        assert run("--output", folder, "--no-feature-cache") == 0
+    assert run("--output", "c", "--seed", "1") == 0
+    a, b, c = (read_many_shot(next((here / folder).glob("*.json"))) for folder in "abc")
+    assert (a.path, a.predictions, a.identity) == (b.path, b.predictions, b.identity)
+    assert a.identity["split"]["fingerprint"] != c.identity["split"]["fingerprint"]
+
+
+def test_the_metric_of_the_card_chooses_and_comes_first(here, capsys):
+    card = 'name = "mine"\ntitle = "Mine"\nlayout = "folder"\nfolders = ["shapes"]\nmetric = "mean-per-class"\n'
+    facts = 'licence = "x"\nsource = "x"\ncitation = "x"\nget = "x"\n[classes]\n"a, b" = 12\nc = 9\n"d e" = 8\n'
+    (here / "mine.toml").write_text(card + facts)
+    assert run("--dataset", "mine.toml", "--data-root", ".") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "by mean per class on the validation images" in lines[0]
+    assert lines[1].startswith("  mean per class")
+    assert run("--set", "lr.metric=map") == 0
+    assert "by mAP on" in capsys.readouterr().out
+
+
+def test_a_choice_at_the_edge_of_the_grid_is_said(here, capsys):
+    assert run("--set", "lr.n_values=2", "lr.C_max=1e-4") == 0
+    assert re.search(
+        r"C is the (minimum|maximum) of its grid: widen it with --set lr.C_(min|max)=", capsys.readouterr().out
+    )
+
+
+def test_fits_that_do_not_converge_are_counted(here, capsys):
+    assert run("--set", "lr.max_steps=1", "lr.tolerance=1e-12") == 0
+    assert re.search(r"\d+ of 46 fits did not converge", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("names", [("train", "test"), ("train", "val", "test")])
+def test_folders_of_splits_are_the_split(here, capsys, names):
+    for name in names:
+        shutil.copytree(here / "shapes", here / "parted" / name)
+    assert main(["--dataset", "parted", "--model", "card.toml", "--regime", "many-shot", "--quiet"]) == 0
+    (path,) = (here / "results").glob("*.json")
+    split = read_many_shot(path).identity["split"]
+    n_val = 29 if "val" in names else 6
+    assert (split["train"], split["val"], split["test"]) == (58 - n_val - (29 if n_val == 6 else 0), n_val, 29)
+    assert split["official"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--mode", "bn", "proto"], "--mode belongs to few-shot episodes; --regime many-shot evaluates mode lr alone"),
+        (["--mode", "bn"], "--mode belongs to few-shot episodes"),
+        (["--device", "cpu,cpu"], "--device cpu,cpu names several; --regime many-shot runs on one"),
+        (["--n-support", "1"], "--n-support belongs to few-shot episodes"),
+        (["--shard", "1/2"], "--shard belongs to few-shot episodes"),
+        (["--set", "bn.steps=3"], r"unknown mode of --regime many-shot 'bn'.*choose from: lr"),
+        (["--set", "lr.C=3"], r"unknown setting of lr 'C'; choose from: n_values, C_min"),
+        (["--set", "lr.metric=top1"], r"unknown value of lr.metric 'top1' \(did you mean 'top-1'\?\)"),
+        (["--set", "lr.n_values=0"], "lr: n_values is 0"),
+        (["--regime", "many"], "argument --regime: invalid choice: 'many'"),
+        (["--output", "card.toml"], "the output folder card.toml cannot be written"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_status_2(here, capsys, arguments, message):
+    assert run(*arguments) == 2
+    printed = capsys.readouterr()
+    assert len(printed.err.splitlines()) == 1
+    assert re.search(message, printed.err)
+    assert printed.out == ""
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda text: text[:100], "cannot be read as a many-shot result"),
+        (lambda text: text.replace('"many-shot 1"', '"many-shot 9"'), "is of another format than many-shot 1"),
+        (lambda text: text.replace('"predictions"', '"other"'), "cannot be read as a many-shot result"),
+        (lambda text: re.sub(r'"path": .*', '"path": [],', text), "its parts do not fit together"),
+        (lambda text: re.sub(r'"path": .*', '"path": [{}],', text), "cannot be read as a many-shot result"),
+        (lambda text: re.sub(r'"C": [^,]*,\n', '"C": null,\n', text), "its parts do not fit together"),
+        (lambda text: text.replace('"metric": "top-1"', '"metric": "foo"'), "its parts do not fit together"),
+        (
+            lambda text: re.sub(r'"test": {"top-1": [^,]*', '"test": {"top-1": NaN', text),
+            "its parts do not fit together",
+        ),
+        (lambda text: re.sub(r'"predictions": .*', '"predictions": [],', text), "its parts do not fit together"),
+        (
+            lambda text: text.replace('"max_steps": 200', '"max_steps": 9'),
+            "other settings .adapter.settings.max_steps is 9",
+        ),
+    ],
+)
+def test_a_damaged_file_is_an_error_and_stays(here, capsys, damage, message):
+    assert run("--quiet") == 0
+    (path,) = (here / "results").glob("*.json")
+    path.write_text(damage(path.read_text()))
+    before = path.read_text()
+    capsys.readouterr()
+    assert run("--quiet") == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert path.read_text() == before
+
+
+def test_the_file_is_plain_json(here):
+    assert run("--quiet") == 0
+    (path,) = (here / "results").glob("*.json")
+    content = json.loads(path.read_text())
+    assert content["run"]["seconds"] > 0
+    assert set(content["test"]) == {"top-1", "mean-per-class", "map"}

@@ -1,0 +1,244 @@
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from reference.places import SHARED, needs_shared
+
+from fewshot_bn.datasets import open_dataset, read_dataset_card, shipped_cards
+from fewshot_bn.errors import DataError, UsageError
+
+CARD = """
+name = "pets"
+title = "Pets"
+layout = "folder"
+folders = ["Pets/images", "Pets"]
+licence = "none"
+source = "nowhere"
+citation = "nobody"
+get = "draw them."
+[classes]
+"dog, big" = 2
+cat = 3
+"""
+
+
+def make_tree(root: Path, sizes: dict[str, int]) -> None:
+    for name, n in sizes.items():
+        (root / name).mkdir(parents=True)
+        for i in range(n):
+            Image.new("RGB", (4, 4), (i, 0, 0)).save(root / name / f"{i}.png")
+
+
+@pytest.fixture
+def card(tmp_path):
+    path = tmp_path / "pets.toml"
+    path.write_text(CARD)
+    return path
+
+
+def test_a_folder_is_a_dataset_in_canonical_order(image_folder):
+    dataset = open_dataset(str(image_folder))
+    assert dataset.class_names == ("a, b", "c", "d e")
+    assert dataset.class_sizes == [12, 9, 8]
+    assert dataset.labels.tolist() == sorted(dataset.labels.tolist())
+    for k in range(3):
+        ids = [name for name, label in zip(dataset.ids, dataset.labels, strict=True) if label == k]
+        assert ids == sorted(ids)
+    assert dataset.ids[13] == "c/1.png"
+    assert dataset.read(13) == (image_folder / "c" / "1.png").read_bytes()
+
+
+def test_images_may_lie_deeper_and_other_files_are_noticed(image_folder):
+    (image_folder / "c" / "more" / "deep").mkdir(parents=True)
+    Image.new("L", (4, 4)).save(image_folder / "c" / "more" / "deep" / "x.JPG", "JPEG")
+    (image_folder / "c" / "notes.txt").write_text("hello")
+    (image_folder / "c" / ".hidden.png").write_text("hello")
+    dataset = open_dataset(str(image_folder))
+    assert "c/more/deep/x.JPG" in dataset.ids
+    assert dataset.class_sizes == [12, 10, 8]
+    assert dataset.notices == ("shapes: 1 files that are no images were left out",)
+
+
+def test_links_that_lead_in_circles_are_not_followed(image_folder):
+    (image_folder / "c" / "loop").symlink_to(image_folder / "c")
+    assert open_dataset(str(image_folder)).class_sizes == [12, 9, 8]
+
+
+def test_a_broken_link_is_named(image_folder):
+    (image_folder / "c" / "gone.png").symlink_to(image_folder / "nowhere.png")
+    with pytest.raises(DataError, match=r"gone.png: this folder or file cannot be read: No such file"):
+        open_dataset(str(image_folder))
+
+
+def test_the_fingerprint_tells_what_was_found(image_folder):
+    before = open_dataset(str(image_folder))
+    os.utime(image_folder / "c" / "0.png", (1, 1))
+    touched = open_dataset(str(image_folder))
+    assert (touched.fingerprint, touched.stamp != before.stamp) == (before.fingerprint, True)
+    (image_folder / "c" / "0.png").rename(image_folder / "c" / "zero.png")
+    assert open_dataset(str(image_folder)).fingerprint != before.fingerprint
+
+
+def test_an_empty_class_folder_is_named(image_folder):
+    (image_folder / "empty").mkdir()
+    with pytest.raises(DataError, match="the class folder 'empty' .* holds no image"):
+        open_dataset(str(image_folder))
+
+
+def test_empty_files_are_named_together(image_folder):
+    for name in ("0.png", "1.png", "2.png", "3.png"):
+        (image_folder / "c" / name).write_bytes(b"")
+    with pytest.raises(DataError, match=r"c/0.png, c/1.png, c/2.png and 1 more in .*: empty \(0 bytes\)"):
+        open_dataset(str(image_folder))
+
+
+def test_a_folder_without_class_folders(tmp_path):
+    with pytest.raises(DataError, match="0 class folders found, at least 2 are needed"):
+        open_dataset(str(tmp_path))
+
+
+def test_an_unknown_name_lists_what_is_known():
+    with pytest.raises(UsageError, match=r"unknown dataset 'eurosta' \(did you mean 'eurosat'\?\)"):
+        open_dataset("eurosta")
+
+
+def test_a_dataset_that_is_absent_says_where_it_was_looked_for_and_what_to_do(tmp_path):
+    with pytest.raises(DataError) as caught:
+        open_dataset("eurosat", root=tmp_path)
+    message = str(caught.value)
+    for part in (f"{tmp_path}/EuroSAT/2750", "Expected tree", "How to get it", "--data-root", "embedded digits"):
+        assert part in message
+
+
+@pytest.mark.parametrize("folder", ["Pets/images", "Pets"])
+def test_a_card_of_ones_own(card, tmp_path, folder):
+    make_tree(tmp_path / "data" / folder, {"cat": 3, "dog, big": 2})
+    dataset = open_dataset(str(card), root=tmp_path / "data")
+    assert (dataset.name, dataset.class_names, dataset.class_sizes) == ("pets", ("dog, big", "cat"), [2, 3])
+    assert (dataset.notices, dataset.n_on_card) == ((), 5)
+
+
+@pytest.mark.parametrize(
+    ("found", "notice"),
+    [
+        ({"cat": 3, "dog, big": 1}, r"pets: a subset: 4 of 5 images \(dog, big 1 of 2\)"),
+        ({"cat": 4, "dog, big": 1}, r"pets: differs from its card: 5 of 5 images \(dog, big 1 of 2, cat 4 of 3\)"),
+        ({"cat": 3, "dog, big": 2, "bird": 2}, "pets: folders that are no class of the card were left out: bird"),
+    ],
+)
+def test_what_differs_from_the_card_is_noticed_and_with_strict_an_error(card, tmp_path, found, notice):
+    make_tree(tmp_path / "Pets", found)
+    dataset = open_dataset(str(card), root=tmp_path)
+    assert len(dataset.notices) == 1
+    with pytest.raises(DataError, match=notice):
+        open_dataset(str(card), root=tmp_path, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('licence = "none"\n', "", "the field 'licence' is missing"),
+        ('licence = "none"', "licence = 3", "licence: 3 is not of type str"),
+        (
+            'licence = "none"',
+            'licence = "none"\nlicense = "x"',
+            r"unknown field 'license' \(did you mean 'licence'\?\)",
+        ),
+        ("cat = 3", 'cat = "3"', "classes.cat: '3' is not of type int"),
+        ('layout = "folder"', 'layout = "csvs"', "layout: unknown value 'csvs'"),
+        ('layout = "folder"', 'layout = "csv"', "the field 'csv' belongs to layout 'csv', and has to be there"),
+        ('licence = "none"', 'licence = "none"\nn_images = 6', "n_images is 6, but its classes make 5"),
+        ("cat = 3", "cat 3", "not valid TOML"),
+        ("cat = 3", "cat = -3", "at least 2 classes, each of at least 1 image"),
+        ('folders = ["Pets/images", "Pets"]', "", "names its folders"),
+        ('layout = "folder"', 'layout = "digits"', "the digits have 10 classes, this card 2"),
+    ],
+)
+def test_wrong_cards(card, old, new, message):
+    card.write_text(CARD.replace(old, new))
+    with pytest.raises(DataError, match=message):
+        open_dataset(str(card))
+
+
+def test_digits_are_exactly_what_their_card_says():
+    dataset = open_dataset("digits", strict=True)
+    assert (len(dataset), dataset.n_on_card, dataset.notices) == (1797, 1797, ())
+    assert (
+        dict(zip(dataset.class_names, dataset.class_sizes, strict=True))
+        == read_dataset_card(shipped_cards()["digits"]).classes
+    )
+
+
+@needs_shared
+def test_the_real_eurosat_subset():
+    dataset = open_dataset("eurosat", root=SHARED / "data")
+    assert dataset.class_sizes == [100] * 10
+    assert dataset.class_names[0] == "AnnualCrop"
+    assert dataset.ids[0].startswith("AnnualCrop/AnnualCrop_")
+    assert dataset.notices[0].startswith("eurosat: a subset: 1,000 of 27,000 images")
+    np.testing.assert_array_equal(dataset.labels, np.repeat(np.arange(10), 100))
+    with pytest.raises(DataError, match="a subset"):
+        open_dataset("eurosat", root=SHARED / "data", strict=True)
+
+
+@needs_shared
+def test_a_real_folder_with_commas_and_spaces_in_class_names():
+    dataset = open_dataset(str(SHARED / "data" / "CropDiseases" / "dataset" / "train"))
+    assert dataset.class_names[0] == "Pepper,_bell___Bacterial_spot"
+    assert dataset.class_sizes == [35] * 15
+
+
+@pytest.fixture
+def parted(image_folder):
+    root = image_folder.parent / "parted"
+    for name in ("train", "val", "test"):
+        shutil.copytree(image_folder, root / name)
+    return root
+
+
+def test_folders_of_splits_are_pooled_in_canonical_order_and_say_which(parted):
+    dataset = open_dataset(str(parted))
+    assert dataset.class_names == ("a, b", "c", "d e")
+    assert dataset.class_sizes == [36, 27, 24]
+    assert list(dataset.ids) == sorted(dataset.ids, key=lambda i: (i.split("/")[1], i))
+    expected = [{"train": 0, "val": 1, "test": 2}[name.split("/")[0]] for name in dataset.ids]
+    assert dataset.splits.tolist() == expected
+    assert dataset.read(0) == (parted / dataset.ids[0]).read_bytes()
+
+
+def test_a_split_may_lack_a_class_but_the_training_images_may_not(parted):
+    shutil.rmtree(parted / "test" / "c")
+    assert open_dataset(str(parted)).class_sizes == [36, 18, 24]
+    shutil.rmtree(parted / "train" / "c")
+    with pytest.raises(DataError, match="the class folder 'c' in .*train holds no image"):
+        open_dataset(str(parted))
+
+
+def test_train_or_test_alone_is_an_error(parted):
+    shutil.rmtree(parted / "train")
+    with pytest.raises(DataError, match="holds test, val; of train, val and test, only val may be missing"):
+        open_dataset(str(parted))
+    shutil.rmtree(parted / "val")
+    with pytest.raises(DataError, match="holds test; "):
+        open_dataset(str(parted))
+
+
+def test_other_folders_beside_train_and_test_are_an_error(parted):
+    (parted / "val").rename(parted / "validation")
+    with pytest.raises(DataError, match="holds train and test, but also validation; call the folder of validation"):
+        open_dataset(str(parted))
+
+
+def test_the_folder_of_an_ordinary_dataset_has_no_splits(image_folder):
+    assert open_dataset(str(image_folder)).splits is None
+    shutil.copytree(image_folder / "c", image_folder / "test")  # a class of that name among others
+    assert open_dataset(str(image_folder)).class_names == ("a, b", "c", "d e", "test")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a/" + "x" * 300, "x" * 300 + ".toml", "a\0b"])
+def test_a_name_that_no_file_can_have_is_unknown(name):
+    with pytest.raises((UsageError, DataError), match="unknown dataset|there is no image folder"):
+        open_dataset(name)

@@ -1,0 +1,173 @@
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from fewshot_bn.adapters import Fit, make_adapter
+from fewshot_bn.adapters.norm_tuning.episodic_network import EpisodicNetwork
+from fewshot_bn.errors import DeviceError, UsageError
+from fewshot_bn.evaluation.loop import evaluate
+from fewshot_bn.evaluation.memory import choose_portion
+from fewshot_bn.inputs.images import Images, normalise
+from fewshot_bn.runtime import choose_device
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("mode", ["proto", "lr", "bn"])
+def test_correct_counts_equal_a_loop_over_episodes(source, episodes, mode):
+    adapter = make_adapter(mode)
+    outcomes = list(evaluate(adapter, source, episodes, chunk=3))
+    assert [len(outcome.correct) for outcome in outcomes] == [3, 3, 1]
+    found = np.concatenate([outcome.correct for outcome in outcomes])
+    for e in range(7):
+        x_s, x_q = (
+            normalise(source.images.gather(rows[e].ravel()), source.images.preprocessing, CPU)[None]
+            for rows in (episodes.support, episodes.query)
+        )
+        y_s, y_q = torch.tensor([[0, 0, 1, 1, 2, 2]]), torch.tensor([0] * 4 + [1] * 4 + [2] * 4)
+        if adapter.takes == "features":
+            fit = adapter(source.backbone.features(x_s[0])[None], y_s, source.backbone.features(x_q[0])[None])
+        else:
+            fit = adapter(source.backbone, x_s, y_s, x_q)
+        assert int((fit.logits[0].argmax(-1) == y_q).sum()) == found[e]
+    assert found.mean() > 12 / 3  # the colours can be told apart
+
+
+@pytest.mark.parametrize("mode", ["proto", "lr", "bn"])
+def test_the_chunk_does_not_change_the_answer(source, episodes, mode):
+    answers = [
+        np.concatenate([outcome.correct for outcome in evaluate(make_adapter(mode), source, episodes, chunk=chunk)])
+        for chunk in (1, 2, 7, None)
+    ]
+    assert all((answer == answers[0]).all() for answer in answers)
+
+
+def test_an_episode_that_is_not_finite_counts_as_wrong_and_is_reported(source, episodes):
+    @dataclass(frozen=True)
+    class Diverges:
+        takes: ClassVar[str] = "features"
+        transductive: ClassVar[bool] = False
+
+        def __call__(self, z_s, y_s, z_q):
+            logits = torch.nn.functional.one_hot(torch.arange(12) // 4).double().expand(len(z_s), -1, -1).clone()
+            logits[1, 5, 2] = float("nan")
+            said = torch.full((7,), torch.nan)
+            return Fit(logits, torch.full((7,), 3), torch.ones(7, dtype=torch.bool), {"said": said})
+
+    (outcome,) = evaluate(Diverges(), source, episodes)
+    assert outcome.correct == (12, 0, 12, 12, 12, 12, 12)
+    assert outcome.converged == (True, False, True, True, True, True, True)
+    assert outcome.steps == (3,) * 7
+    assert outcome.measures["said"] == (None,) * 7  # JSON has no NaN
+    assert outcome.measures["nll"][1] == pytest.approx(np.log(3), rel=1e-5)
+    assert sum(outcome.measures["gaps"][1]) == pytest.approx(4 - 12 / 3, abs=1e-5)
+
+
+def test_what_an_adapter_says_of_an_episode_is_kept(source, episodes):
+    outcome, *_ = evaluate(make_adapter("lr-c1", {"C": "0.3"}), source, episodes)
+    assert outcome.measures["C"] == (0.3,) * 7
+    assert all(0 <= value < 1e-2 for value in outcome.measures["gradient_norm"])
+
+
+def test_devices():
+    assert choose_device("cpu") == CPU
+    assert choose_device("auto").type in ("cpu", "cuda")
+    for name in ("gpu", "meta", "cuda:x"):
+        with pytest.raises(UsageError, match=f"unknown device '{name}'"):
+            choose_device(name)
+    with pytest.raises(DeviceError, match="device 'cuda:99' is not there"):
+        choose_device("cuda:99")
+
+
+def test_the_default_chunk_shrinks_with_the_image_and_the_episode(source):
+    bn = make_adapter("bn")
+    sizes = []
+    for side in (16, 32, 96, 224):
+        geometry = replace(source.images.preprocessing, resize_px=side, crop_px=side)
+        backbone = replace(source.backbone, preprocessing=geometry)
+        larger = replace(source, images=Images(source.images.dataset, geometry), backbone=backbone)
+        sizes.append(choose_portion(bn, larger, 25, 75).episodes)
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] == 64 > sizes[-1] >= 1
+    whole = choose_portion(make_adapter("bn", {"batch_size": "0"}), larger, 100_000, 75)
+    assert whole.episodes == 1
+    assert 13 < whole.images < 100_000
+    assert choose_portion(bn, larger, 25, 75).images == 13
+
+
+def test_the_default_chunk_of_a_probe_shrinks_with_the_episode_and_the_features(source):
+    lr = make_adapter("lr")
+    wider = replace(source, backbone=replace(source.backbone, dim=2048))
+    sizes = [choose_portion(lr, wider, n, 75).episodes for n in (25, 250, 25_000, 10**7)]
+    assert sizes == [81, 25, 1, 1]
+    assert choose_portion(lr, source, 25, 75).episodes == 128
+
+
+@dataclass(frozen=True)
+class NeedsRoom:
+    """Runs out of memory with more than `room` episodes at once."""
+
+    takes: ClassVar[str] = "features"
+    transductive: ClassVar[bool] = False
+    room: int = 2
+    message: str = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."
+
+    def __call__(self, z_s, y_s, z_q):
+        if len(z_s) > self.room:
+            raise RuntimeError(self.message)
+        return make_adapter("proto")(z_s, y_s, z_q)
+
+
+def test_where_memory_runs_out_the_chunk_is_halved_and_the_answer_stays(source, episodes, caplog):
+    outcomes = list(evaluate(NeedsRoom(), source, episodes, chunk=7))
+    assert [len(outcome.correct) for outcome in outcomes] == [1] * 7  # 7, 3, 1
+    assert "cpu: out of memory with 7 episodes at once; going on with half" in caplog.text
+    expected = [n for outcome in evaluate(make_adapter("proto"), source, episodes) for n in outcome.correct]
+    assert [outcome.correct[0] for outcome in outcomes] == expected
+
+
+def test_where_a_single_episode_is_too_large_its_images_are_halved(source, episodes, caplog, monkeypatch):
+    bn = make_adapter("bn")
+    expected = [n for outcome in evaluate(bn, source, episodes) for n in outcome.correct]
+    sizes, kept = [], EpisodicNetwork.features
+
+    def features(self, stem, statistics="running"):
+        sizes.append(stem[0].shape[:2].numel())
+        if sizes[-1] > 2:
+            raise torch.OutOfMemoryError
+        return kept(self, stem, statistics)
+
+    monkeypatch.setattr(EpisodicNetwork, "kept_bytes", lambda *_: 1000)
+    monkeypatch.setattr(EpisodicNetwork, "features", features)
+    assert [n for outcome in evaluate(bn, source, episodes) for n in outcome.correct] == expected
+    assert [line.split(": ")[-1] for line in caplog.text.splitlines()] == [
+        f"out of memory with {what} at once; going on with half"
+        for what in ("7 episodes", "3 episodes", "6 images", "3 images")
+    ]
+
+
+def test_a_single_episode_that_does_not_fit_is_an_error(source, episodes):
+    with pytest.raises(DeviceError, match="cpu: out of memory with a single episode; take smaller images"):
+        list(evaluate(NeedsRoom(room=0), source, episodes))
+
+
+def test_host_memory_that_runs_out_halves_the_chunk_too(source, episodes, monkeypatch, caplog):
+    gather = Images.gather
+
+    def full(self, rows, device):
+        if len(rows) > 20:
+            raise MemoryError
+        return gather(self, rows, device)
+
+    expected = [n for outcome in evaluate(make_adapter("bn"), source, episodes) for n in outcome.correct]
+    monkeypatch.setattr(Images, "gather", full)
+    assert [n for outcome in evaluate(make_adapter("bn"), source, episodes) for n in outcome.correct] == expected
+    assert "going on with half" in caplog.text
+
+
+def test_other_failures_are_not_taken_for_lack_of_memory(source, episodes):
+    with pytest.raises(RuntimeError, match="something else"):
+        list(evaluate(NeedsRoom(room=0, message="something else"), source, episodes))

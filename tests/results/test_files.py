@@ -1,0 +1,173 @@
+import errno
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from fewshot_bn.episodes import EpisodeShape, sample
+from fewshot_bn.errors import ResultError
+from fewshot_bn.evaluation.loop import Outcome
+from fewshot_bn.results.files import check_folder, open_result
+from fewshot_bn.results.key import file_name
+from fewshot_bn.results.result import Result, Run, read_result
+
+IDENTITY = {
+    "fewshot_bn": "0",
+    "dataset": {"name": "my data"},
+    "backbone": {"name": "net"},
+    "adapter": {"name": "bn", "settings": {"steps": 50}},
+    "shape": {"n_way": 5, "n_support": 1, "n_query": 2},
+    "seed": 3,
+}
+RUN = Run(0, 2, 1.5, "cpu", {"torch": "1"})
+
+
+def never(text):
+    raise AssertionError(text)
+
+
+def first(n):
+    return sample([9] * 6, EpisodeShape(5, 1, 2), seed=3, n_episodes=n)
+
+
+def extended(file, correct):
+    n = len(file.result) + len(correct)
+    fingerprint = first(n).fingerprint
+    measures = {"nll": (0.5,) * len(correct), "gaps": ((0.1, -0.2),) * len(correct)}
+    measures["predicted"] = ((0,) * 10,) * len(correct)
+    outcome = Outcome(tuple(correct), (True,) * len(correct), (50,) * len(correct), 1.0, measures)
+    result = file.result.extended(outcome, episodes=fingerprint)
+    start = file._earlier[-1].stop if file._earlier else 0
+    file.write(result, replace(RUN, start=start, stop=n))
+
+
+def write(folder, correct=(7, 3)):
+    with open_result(folder, IDENTITY, first, never) as file:
+        extended(file, correct)
+    return file.path
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    result = read_result(write(tmp_path))
+    assert (result.identity, result.correct, result.converged, result.steps) == (
+        IDENTITY,
+        (7, 3),
+        (True, True),
+        (50, 50),
+    )
+    assert result.accuracies == [0.7, 0.3]
+    assert result.seconds_per_episode == 0.75
+    assert result.nll == 0.5
+    assert result.calibration_error == pytest.approx((0.2 + 0.4) / 20)
+    assert json.loads(next(tmp_path.glob("*.json")).read_text())["summary"]["accuracy"] == pytest.approx(0.5)
+
+
+def test_a_result_is_continued_and_keeps_who_ran_what(tmp_path):
+    write(tmp_path)
+    with open_result(tmp_path, IDENTITY, first, never) as file:
+        assert len(file.result) == 2
+        extended(file, [10])
+        extended(file, [1])
+    result = read_result(file.path)
+    assert (result.correct, len(result.runs)) == ((7, 3, 10, 1), 2)
+    assert result[:3].correct == (7, 3, 10)
+    predicted = ([0] * 10,) * 3
+    assert result[:3].measures == {"nll": (0.5,) * 3, "gaps": ([0.1, -0.2],) * 3, "predicted": predicted}
+
+
+def test_the_name_reads_well_and_differs_between_settings():
+    name = file_name(IDENTITY)
+    assert name.startswith("my-data_net_bn_5way_1shot_2query_seed3_")
+    other = {**IDENTITY, "adapter": {"name": "bn", "settings": {"steps": 51}}}
+    assert file_name(other) != name
+
+
+def test_a_single_episode_has_no_interval_in_the_file(tmp_path):
+    path = write(tmp_path, correct=[4])
+    assert json.loads(path.read_text())["summary"]["ci95_half_width"] is None
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda text: text[: len(text) // 2], "half-written or damaged"),
+        (lambda text: "[]", "not a result file"),
+        (lambda text: text.replace('"n_way": 5', '"n_way": "5"'), "not a result file, or a damaged one"),
+        (lambda text: text.replace("[true, true]", "[true, 3]"), "do not fit together|not a result file"),
+        (lambda text: text.replace('"seconds": 1.5', '"seconds": NaN'), "do not fit together"),
+        (lambda text: text.replace('"seconds": 1.5', '"seconds": "1"'), "not a result file, or a damaged one"),
+        (lambda text: text.replace('"stop": 2', '"stop": 3'), "do not fit together"),
+        (lambda text: text.replace('"correct"', '"wrong"'), "not a result file, or a damaged one"),
+        (lambda text: text.replace('"correct": [7, 3]', '"correct": [7]'), "do not fit together"),
+        (lambda text: text.replace('"correct": [7, 3]', '"correct": [7, 11]'), "do not fit together"),
+        (
+            lambda text: text.replace('"format": 3', '"format": 99'),
+            "is of format 99, this version reads formats 1 to 3",
+        ),
+        (lambda text: text.replace('"nll": [0.5, 0.5]', '"nll": [0.5]'), "do not fit together"),
+        (lambda text: text.replace('"nll": [0.5, 0.5]', '"nll": [0.5, NaN]'), "do not fit together"),
+        (lambda text: text.replace('"nll": [0.5, 0.5]', '"nll": [0.5, "x"]'), "not a result file, or a damaged one"),
+        (
+            lambda text: text.replace('"format": 3', '"format": 1').replace('"measures"', '"unknown"'),
+            "is of an older format, which cannot be continued",
+        ),
+        (
+            lambda text: text.replace('"steps": 50', '"steps": 40'),
+            "other settings .adapter.settings.steps is 40 there and 50",
+        ),
+        (lambda text: text.replace('"episodes": "', '"episodes": "0'), "its episodes are not those"),
+    ],
+)
+def test_a_file_that_is_damaged_or_of_something_else_is_left_alone(tmp_path, damage, message):
+    path = write(tmp_path)
+    changed = damage(path.read_text())
+    path.write_text(changed)
+    with pytest.raises(ResultError, match=message), open_result(tmp_path, IDENTITY, first, never):
+        pass
+    assert path.read_text() == changed
+
+
+def test_a_second_run_on_the_same_file_waits_for_the_first_and_sees_its_episodes(tmp_path):
+    waited = threading.Event()
+
+    def second():
+        with open_result(tmp_path, IDENTITY, first, lambda text: waited.set()) as file:
+            return len(file.result)
+
+    with ThreadPoolExecutor() as pool:
+        with open_result(tmp_path, IDENTITY, first, never) as file:
+            length = pool.submit(second)
+            assert waited.wait(10)
+            extended(file, [3, 4])
+        assert length.result(10) == 2
+
+
+def test_a_full_disk_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+    path = write(tmp_path)
+    before = path.read_text()
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with open_result(tmp_path, IDENTITY, first, never) as file:
+        monkeypatch.setattr("os.fsync", full)
+        with pytest.raises(
+            ResultError, match="cannot be written: No space left on device; what it held before is still"
+        ):
+            extended(file, [1])
+    assert path.read_text() == before
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResultError, match="the output folder .*file cannot be written"):
+        check_folder(tmp_path / "file")
+    check_folder(tmp_path / "new" / "folder")
+    assert not list((tmp_path / "new" / "folder").iterdir())
+
+
+def test_empty_results_have_no_accuracies():
+    assert Result(IDENTITY).accuracies == []
