@@ -5,7 +5,7 @@ Options, help texts and the tables of the documentation are made from them, so e
 
 import dataclasses
 from collections.abc import Callable, Collection
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 Value = TypeVar("Value")
 
@@ -19,4 +19,4 @@ def setting(
     something else of the field, such as an option of the command line.
     """
     metadata = {"text": text, "source": source, "choices": choices, **more}
-    return cast("Value", dataclasses.field(default=default, metadata=metadata))
+    return dataclasses.field(default=default, metadata=metadata)
