@@ -1,5 +1,10 @@
-"""Shapes in signatures are checked while tests run; caches go to a folder of the test session."""
+"""Shapes in signatures are checked while tests run; caches go to a folder of the test session.
 
+The scripts in benchmarks/ are a package here without the root of the repository on the path, so that what is tested is
+the package that is installed.
+"""
+
+import importlib.util
 import secrets
 import sys
 from pathlib import Path
@@ -14,6 +19,7 @@ with install_import_hook("fewshot_bn", "beartype.beartype"):
 
 import torch
 from reference.networks import small_backbone
+from reference.places import ROOT
 
 from fewshot_bn.backbones.backbone import Backbone
 from fewshot_bn.backbones.networks import CifarResNet
@@ -27,6 +33,9 @@ from fewshot_bn.preprocessing import Preprocessing
 from fewshot_bn.rng import torch_state
 
 CPU = torch.device("cpu")
+
+spec = importlib.util.spec_from_file_location("benchmarks", ROOT / "benchmarks" / "__init__.py")
+sys.modules["benchmarks"] = importlib.util.module_from_spec(spec)
 
 
 @pytest.fixture(autouse=True)
