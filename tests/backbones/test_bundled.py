@@ -3,9 +3,9 @@
 import hashlib
 import tomllib
 
-import pretrain_fractals
 import pytest
 
+from benchmarks import pretrain_fractals
 from fewshot_bn.backbones.card import shipped_models
 from fewshot_bn.backbones.checkpoints import read_checkpoint
 from fewshot_bn.config import DEFAULT_MODEL

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from references import sklearn_lr
 
+from benchmarks.references import sklearn_lr
 from fewshot_bn.adapters import make_adapter
 from fewshot_bn.adapters.probes.lr import GRID, LogisticRegression, deal
 from fewshot_bn.errors import UsageError

@@ -1,6 +1,6 @@
 """How far the batched adapters are from the plain loops on real images, and how much faster.
 
-    python benchmarks/parity.py --n-episodes 8 [--dataset NAME --data-root FOLDER --model CARD --weights FILE]
+    python -m benchmarks.timing.parity --n-episodes 8 [--dataset NAME --data-root FOLDER --model CARD --weights FILE]
 
 `lr-c1`: class probabilities against scikit-learn in float64. `bn`: scores against the plain loop in float64, relative
 to the largest score; in float32 the plain loop's own distance is the yardstick, since training magnifies rounding
@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from references import plain_tuning, sklearn_lr
 
+from benchmarks.references import plain_tuning, sklearn_lr
 from fewshot_bn.adapters import make_adapter
 from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
 from fewshot_bn.backbones.load import load_backbone

@@ -1,6 +1,6 @@
 """How fast and how exact the probes are: all episodes at once against the loop of scikit-learn, in one run.
 
-    python benchmarks/probes.py [--n-episodes 600] [--shots 5 20 50] [--device cuda]
+    python -m benchmarks.timing.probes [--n-episodes 600] [--shots 5 20 50] [--device cuda]
 
 Features are drawn to resemble those of a ResNet after its last ReLU: not negative, with a spectrum that falls off as a
 power, and classes that overlap. Contenders, in turn, on the same 5-way episodes with 15 queries per class:
@@ -27,13 +27,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from record import head, machine_of, new_folder
 from sklearn.linear_model import LogisticRegression as Theirs
-from speed import timed
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.timing.record import head, machine_of, new_folder
+from benchmarks.timing.speed import timed
 from fewshot_bn import __version__
 from fewshot_bn.adapters import ADAPTERS, make_adapter
 from fewshot_bn.adapters.probes.newton import path, regressions
@@ -215,7 +215,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{torch.__version__}, fewshot_bn {__version__}. D = {args.dim}; medians of {args.repetitions} repetitions, "
         "all are in `probes.jsonl`."
     )
-    parts = [head("Speed and exactness of the probes", "probes.py", words, args.output, facts=facts, doc=__doc__)]
+    parts = [head("Speed and exactness of the probes", "probes", words, args.output, facts=facts, doc=__doc__)]
     for n_support in args.shots:
         rows, facts = measure(n_support, args, device)
         parts.append(text_of(rows, facts, args.n_episodes))

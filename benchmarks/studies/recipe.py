@@ -1,9 +1,9 @@
 """The search for the default recipe of norm tuning on the development sets, its confirmation, and then the targets.
 
-    python benchmarks/recipe_study.py search --data ../shared/data-dev --weights ../shared/weights --output FOLDER
-    python benchmarks/recipe_study.py confirm --data ../shared/data-dev --weights ../shared/weights --output FOLDER
-    python benchmarks/recipe_study.py targets --data ../shared/data --weights ../shared/weights --output FOLDER
-    python benchmarks/recipe_report.py FOLDER
+    python -m benchmarks.studies.recipe search --data ../shared/data-dev --weights ../shared/weights --output FOLDER
+    python -m benchmarks.studies.recipe confirm --data ../shared/data-dev --weights ../shared/weights --output FOLDER
+    python -m benchmarks.studies.recipe targets --data ../shared/data --weights ../shared/weights --output FOLDER
+    python -m benchmarks.studies.report FOLDER
 
 Every candidate is paired with the probes on the same episodes. `search` tries all recipes on a few episodes of the
 cells with 1 and 5 shots, and the finalists with 20; the default of `bn` is then set by hand. `confirm` measures that
@@ -27,12 +27,12 @@ from typing import Any
 
 import filelock
 import numpy as np
-import recipe_plan as plan
 import torch
-from cells import N_QUERY, N_WAY, Cell, FrozenViews, adapter_of, is_frozen
-from recipe_plan import Stage
-from record import machine_of
 
+from benchmarks.studies import plan
+from benchmarks.studies.cells import N_QUERY, N_WAY, Cell, FrozenViews, adapter_of, is_frozen
+from benchmarks.studies.plan import Stage
+from benchmarks.timing.record import machine_of
 from fewshot_bn.adapters import Adapter, settings_of
 from fewshot_bn.episodes import Episodes
 from fewshot_bn.evaluation.loop import evaluate

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from cells import Cell, adapter_of
+from benchmarks.studies.cells import Cell, adapter_of
 
 DEVELOPMENT = ("gtsrb", "herlev_pap", "plankton", "trashnet", "digits")
 TARGETS = ("eurosat", "cropdisease", "isic")

@@ -1,6 +1,6 @@
 """How fast images come out of files and out of the store, and how much memory that takes, in one run.
 
-    python benchmarks/store.py [--data-root ../shared/data] [--n-images 4000]
+    python -m benchmarks.timing.store [--data-root ../shared/data] [--n-images 4000]
 
 Parts:
     building   images per second of a store, against a bare loop in as many processes, in turn: open with PIL, convert
@@ -31,10 +31,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
-from record import head, machine_of, new_folder
-from trees import generated
 
+from benchmarks.timing.record import head, machine_of, new_folder
+from benchmarks.timing.trees import bare, bare_with_array, generated
 from fewshot_bn import __version__
 from fewshot_bn.datasets import Dataset, open_dataset
 from fewshot_bn.datasets.rows import FileReader
@@ -53,8 +52,8 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from fewshot_bn.datasets import open_dataset
-from fewshot_bn.pixels import Preprocessing
-from fewshot_bn.store import Store
+from fewshot_bn.inputs.store import Store
+from fewshot_bn.preprocessing import Preprocessing
 if __name__ == "__main__":
     dataset = open_dataset(sys.argv[1])
     store = Store(dataset, Preprocessing(int(sys.argv[3]), int(sys.argv[3])), Path(sys.argv[2]))
@@ -66,8 +65,8 @@ BUILD = """
 import pickle, sys, time
 from pathlib import Path
 import numpy as np
-from fewshot_bn.pixels import Preprocessing, with_geometry
-from fewshot_bn.store import Store
+from fewshot_bn.inputs.store import Store
+from fewshot_bn.preprocessing import Preprocessing, with_geometry
 if __name__ == "__main__":
     dataset = pickle.loads(Path(sys.argv[1]).read_bytes())
     store = Store(dataset, with_geometry(Preprocessing(), "cdfsl", None), Path(sys.argv[2]))
@@ -110,19 +109,6 @@ def datasets(args: argparse.Namespace, folder: Path) -> Iterator[Dataset]:
     for kind, side_px, n in (("JPEG", 256, args.n_images), ("PNG", 1024, max(args.n_images // 20, 2))):
         place = folder / f"generated_{side_px}px_{kind.lower()}"
         yield open_dataset(str(generated(place, n, side_px, kind)))
-
-
-def bare(paths: Sequence[Path]) -> int:
-    for path in paths:
-        Image.open(path).convert("RGB").resize((257, 257), Image.Resampling.BILINEAR).crop((16, 16, 240, 240))
-    return len(paths)
-
-
-def bare_with_array(paths: Sequence[Path]) -> int:
-    for path in paths:
-        image = Image.open(path).convert("RGB").resize((257, 257), Image.Resampling.BILINEAR)
-        np.asarray(image.crop((16, 16, 240, 240)))
-    return len(paths)
 
 
 def in_processes(work: Callable[[Sequence[Path]], int], dataset: Dataset, n_workers: int) -> float:
@@ -231,7 +217,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{machine_of(torch.device('cpu'))}; Python {sys.version.split()[0]}, fewshot_bn {__version__}. Medians of "
             f"{args.repetitions} repetitions; all are in `store.jsonl`."
         )
-        text = head("The store of decoded images", "store.py", words, args.output, facts=facts, doc=__doc__)
+        text = head("The store of decoded images", "store", words, args.output, facts=facts, doc=__doc__)
         for part in args.parts:
             with tempfile.TemporaryDirectory() as folder:
                 rows = list(measures[part](args, Path(folder)))

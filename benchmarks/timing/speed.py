@@ -1,6 +1,6 @@
 """How fast BatchNorm tuning is: the engine against the loops that everyone writes, and against a counted floor.
 
-    python benchmarks/speed.py [--case resnet18@64 ...] [--growth]
+    python -m benchmarks.timing.speed [--case resnet18@64 ...] [--growth]
 
 Contenders, in turn on 5-way 5-shot episodes of random images, from random weights:
     plain loop      `references.plain_tuning`: a deep copy per episode, autograd over all parameters, contiguous layout
@@ -28,10 +28,10 @@ from statistics import median
 from typing import Any
 
 import torch
-from record import head, machine_of, new_folder
-from references import plain_tuning
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.references import plain_tuning
+from benchmarks.timing.record import head, machine_of, new_folder
 from fewshot_bn import __version__, datasets, host_memory, preprocessing
 from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
 from fewshot_bn.adapters.norm_tuning.norm_layers import input_sizes, shared_copy
@@ -43,7 +43,7 @@ from fewshot_bn.inputs import features, images
 from fewshot_bn.inputs.source import Source
 from fewshot_bn.runtime import choose_device, exact_convolutions
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CASES = {  # model and image size
     "fractal_resnet8@32": ("fractal_resnet8", 32),
     "resnet20@32": (str(ROOT / "tests" / "cards" / "resnet20.toml"), 32),
@@ -188,7 +188,7 @@ def headline(args: argparse.Namespace, words: Sequence[str], device: torch.devic
         f"fewshot_bn {__version__}. {args.steps} steps in {args.precision}, queries per class: {args.n_query}; 600 "
         f"episodes are extrapolated. Medians of {args.repetitions} repetitions; all are in `speed.jsonl`."
     )
-    return head("Speed of BatchNorm tuning", "speed.py", words, args.output, facts=facts, doc=__doc__)
+    return head("Speed of BatchNorm tuning", "speed", words, args.output, facts=facts, doc=__doc__)
 
 
 def save(folder: Path, title: str, rows: Sequence[dict[str, Any]]) -> None:

@@ -1,6 +1,10 @@
-"""Trees of generated images: smoothed noise, which compresses about as photographs do."""
+"""Trees of generated images, smoothed noise, which compresses about as photographs do; and bare loops that read images.
+
+It starts without torch, as the processes of the loops do.
+"""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +24,25 @@ def photograph(seed: int, side_px: int) -> Image.Image:
 def generated(folder: Path, n_images: int, side_px: int, kind: str) -> Path:
     """A tree of two classes of `n_images` files, of which the first differ."""
     files = []
-    for seed in range(N_DIFFERENT):
+    for seed in range(min(N_DIFFERENT, n_images)):
         file = io.BytesIO()
         photograph(seed, side_px).save(file, kind)
         files.append(file.getvalue())
     for k in range(n_images):
         place = folder / f"class{k % 2}"
         place.mkdir(parents=True, exist_ok=True)
-        (place / f"{k:06d}.{kind.lower()}").write_bytes(files[k % N_DIFFERENT])
+        (place / f"{k:06d}.{kind.lower()}").write_bytes(files[k % len(files)])
     return folder
+
+
+def bare(paths: Sequence[Path]) -> int:
+    for path in paths:
+        Image.open(path).convert("RGB").resize((257, 257), Image.Resampling.BILINEAR).crop((16, 16, 240, 240))
+    return len(paths)
+
+
+def bare_with_array(paths: Sequence[Path]) -> int:
+    for path in paths:
+        image = Image.open(path).convert("RGB").resize((257, 257), Image.Resampling.BILINEAR)
+        np.asarray(image.crop((16, 16, 240, 240)))
+    return len(paths)

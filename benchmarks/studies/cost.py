@@ -1,6 +1,6 @@
 """What the recipe costs: its time, that of plain BatchNorm tuning, of published recipes and of probes, in turn.
 
-    python benchmarks/recipe_cost.py --data ../shared/data-dev --weights ../shared/weights --output FOLDER
+    python -m benchmarks.studies.cost --data ../shared/data-dev --weights ../shared/weights --output FOLDER
 
 Adds to cost.jsonl in the record of a recipe study: seconds per episode of traffic signs, queries included, for each
 backbone and number of shots. Time depends on the size and number of images, not on what they show. For probes the
@@ -17,12 +17,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import recipe_plan as plan
 import torch
-from cells import Cell, adapter_of
-from recipe_study import read_rows
-from record import machine_of
 
+from benchmarks.studies import plan
+from benchmarks.studies.cells import Cell, adapter_of
+from benchmarks.studies.recipe import read_rows
+from benchmarks.timing.record import machine_of
 from fewshot_bn.evaluation.loop import evaluate
 from fewshot_bn.host_memory import keep_freed_memory
 from fewshot_bn.runtime import choose_device

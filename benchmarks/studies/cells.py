@@ -27,7 +27,7 @@ from fewshot_bn.inputs.features import Features
 from fewshot_bn.inputs.images import Images
 from fewshot_bn.inputs.source import Source
 
-CARDS = Path(__file__).parent.parent / "tests" / "cards"
+CARDS = Path(__file__).parents[2] / "tests" / "cards"
 WEIGHTS = {
     "mobilenet_v2_035": "mobilenet_v2_035_imagenet_features.pth",
     "mobilenet_v1_025": "mobilenetV1X0.25_pretrain.original.pth.tar",

@@ -1,6 +1,6 @@
 """Which probe is the best opponent: candidates compared on development data, on the same episodes.
 
-    python benchmarks/probe_study.py --data ../shared/data-dev --weights ../shared/weights
+    python -m benchmarks.studies.probes --data ../shared/data-dev --weights ../shared/weights
 
 Every candidate on every cell (dataset, backbone, number of shots), 5-way, 15 queries. No target dataset is looked at.
 The folder of the record gets study.jsonl, a line for each candidate and cell with the correct queries of every episode,
@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from cells import N_QUERY, N_WAY, Cell, adapter_of
 
+from benchmarks.studies.cells import N_QUERY, N_WAY, Cell, adapter_of
 from fewshot_bn import __version__
 from fewshot_bn.evaluation.loop import evaluate
 from fewshot_bn.evaluation.metrics import expected_calibration_error
@@ -123,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     with path.open("a") as file:
                         file.write(json.dumps(rows[-1]) + "\n")
                 print(f"{dataset}, {backbone}, {n_support}-shot: done", flush=True)
-    command = " ".join(["python benchmarks/probe_study.py", *(sys.argv[1:] if argv is None else argv)])
+    command = " ".join(["python -m benchmarks.studies.probes", *(sys.argv[1:] if argv is None else argv)])
     command = command.replace(str(args.output), "FOLDER")
     head = f"# Probes on the development sets\n\n`{command}`, {time.strftime('%Y-%m-%d')}, fewshot_bn {__version__}"
     (args.output / "README.md").write_text("\n".join([head, *tables(rows), ""]), encoding="utf-8")

@@ -1,12 +1,12 @@
 """The tables and the plots of a recipe study: README.md, confirmation.png and targets.png in its folder.
 
-    python benchmarks/recipe_report.py FOLDER
+    python -m benchmarks.studies.report FOLDER
 
 Differences are to the best probe of each number of shots, best on the very same episodes and on the average of the
 cells, so chosen with hindsight in favour of the probe. Of a stage that is under way, the numbers of shots that are done
 are reported. Intervals are of the mean over the cells at hand: the cells of a dataset share their episodes, so they are
 averaged episode by episode first; datasets are independent. Significance is that of paired t-tests after Holm's
-correction over all cells of a table. Plots need cost.jsonl (recipe_cost.py); costs are those of its first device.
+correction over all cells of a table. Plots need cost.jsonl (cost.py); costs are those of its first device.
 Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
 """
 
@@ -19,14 +19,14 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import recipe_plan as plan
-from cells import Cell
 from jaxtyping import Float
 from numpy import ndarray
-from recipe_cost import Costs, medians
-from recipe_plan import Stage
-from recipe_study import Accuracies, Rows, accuracies, best_probe, file_of, read_rows, rows_of
 
+from benchmarks.studies import plan
+from benchmarks.studies.cells import Cell
+from benchmarks.studies.cost import Costs, medians
+from benchmarks.studies.plan import Stage
+from benchmarks.studies.recipe import Accuracies, Rows, accuracies, best_probe, file_of, read_rows, rows_of
 from fewshot_bn.results.statistics import Estimate, estimate
 
 

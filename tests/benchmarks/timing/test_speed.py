@@ -3,14 +3,14 @@
 import json
 
 import pytest
-import speed
 import torch
 from reference.networks import small_backbone
 from torch import nn
 
+from benchmarks.timing import speed
 from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
 from fewshot_bn.backbones.backbone import freeze
-from fewshot_bn.evaluation import loop
+from fewshot_bn.evaluation import memory
 from fewshot_bn.preprocessing import Preprocessing
 
 TINY = ["--case", "fractal_resnet8@32", "--device", "cpu", "--steps", "2", "--repetitions", "1"]
@@ -31,7 +31,7 @@ def backbone_of(*layers, side_px=8):
 @pytest.fixture
 def two_at_once(monkeypatch):
     """The engine's default is two episodes at once, which keeps this quick."""
-    monkeypatch.setitem(loop.MOST_EPISODES, "cpu", 2)
+    monkeypatch.setitem(memory.MOST_EPISODES, "cpu", 2)
 
 
 def test_the_record(tmp_path, capsys, two_at_once):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 
 
 def new_folder(output: Path | None, name: str) -> Path:
@@ -19,7 +19,7 @@ def new_folder(output: Path | None, name: str) -> Path:
 
 def head(title: str, script: str, words: Sequence[str], output: Path | None, *, facts: str, doc: str | None) -> str:
     """What a record begins with; `facts` are of the machine and the run, `doc` says what the script does."""
-    command = " ".join(["python", f"benchmarks/{script}", *words]).replace(str(output), "FOLDER")
+    command = " ".join(["python -m", f"benchmarks.timing.{script}", *words]).replace(str(output), "FOLDER")
     date = time.strftime("%Y-%m-%d")
     return f"# {title}, {date}\n\n    {command}\n\n{facts} The script:\n\n```text\n{doc}```\n"
 
