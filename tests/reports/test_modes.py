@@ -129,7 +129,6 @@ def test_tables_have_rows_of_the_same_length():
 
 
 def test_tables_hold_defaults_and_sources():
-    assert "| `as" not in modes.mode_table(modes.PROBES)
     assert rows_of(modes.mode_table(["ridge"]))[-1] == ["`ridge`", TITLES["ridge"], "`alpha=0` `scaling=l2`"]
     assert rows_of(modes.mode_table(["gn"]))[-1][-1] == "as `bn` with `norm=group`"
     settings = {row[0]: row[1:] for row in rows_of(modes.tuning_settings_table())}
