@@ -67,7 +67,7 @@ def run(request: Request) -> None:
     results, files = [], []
     for job in jobs:
         first = partial(_first, job, dataset, plan)
-        with open_result(request.output, job.identity, first, say) as file:
+        with open_result(request.output, job.identity, first) as file:
             _take_shards(file, job, first, say)
             _complete(file, job, sources, request, say=say)
         results.append(file.result[: len(job.episodes)])

@@ -14,7 +14,7 @@ from typing import Any
 
 from fewshot_bn.episodes import Episodes
 from fewshot_bn.errors import ResultError
-from fewshot_bn.files.atomic import alone, replace_file
+from fewshot_bn.files.atomic import locked, replace_file
 from fewshot_bn.results.key import Identity, check_same, file_name
 from fewshot_bn.results.result import FORMAT, Result, Run, read_to_go_on
 from fewshot_bn.results.statistics import estimate
@@ -53,16 +53,14 @@ class ResultFile:
 
 
 @contextlib.contextmanager
-def open_result(
-    folder: Path, identity: Identity, first: Callable[[int], Episodes], say: Callable[[str], None]
-) -> Iterator[ResultFile]:
+def open_result(folder: Path, identity: Identity, first: Callable[[int], Episodes]) -> Iterator[ResultFile]:
     """The result file of `identity` in `folder`, new or continued; `first(n)` are its first n episodes.
 
-    While another run writes it, this one says so and waits. Raises `ResultError` where the file is damaged or speaks
+    While another run writes it, this one logs that and waits. Raises `ResultError` where the file is damaged or speaks
     of something else.
     """
     path = folder / file_name(identity)
-    lock = alone(folder / f".{path.name}.lock", lambda: say(f"note: another run is writing {path}; waiting for it"))
+    lock = locked(folder / f".{path.name}.lock", f"another run is writing {path}; waiting for it")
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(lock)

@@ -1,6 +1,6 @@
 import errno
 import json
-import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -24,10 +24,6 @@ IDENTITY = {
 RUN = Run(0, 2, 1.5, "cpu", {"torch": "1"})
 
 
-def never(text):
-    raise AssertionError(text)
-
-
 def first(n):
     return sample([9] * 6, EpisodeShape(5, 1, 2), seed=3, n_episodes=n)
 
@@ -44,7 +40,7 @@ def extended(file, correct):
 
 
 def write(folder, correct=(7, 3)):
-    with open_result(folder, IDENTITY, first, never) as file:
+    with open_result(folder, IDENTITY, first) as file:
         extended(file, correct)
     return file.path
 
@@ -66,7 +62,7 @@ def test_what_is_written_is_read_back(tmp_path):
 
 def test_a_result_is_continued_and_keeps_who_ran_what(tmp_path):
     write(tmp_path)
-    with open_result(tmp_path, IDENTITY, first, never) as file:
+    with open_result(tmp_path, IDENTITY, first) as file:
         assert len(file.result) == 2
         extended(file, [10])
         extended(file, [1])
@@ -124,22 +120,23 @@ def test_a_file_that_is_damaged_or_of_something_else_is_left_alone(tmp_path, dam
     path = write(tmp_path)
     changed = damage(path.read_text())
     path.write_text(changed)
-    with pytest.raises(ResultError, match=message), open_result(tmp_path, IDENTITY, first, never):
+    with pytest.raises(ResultError, match=message), open_result(tmp_path, IDENTITY, first):
         pass
     assert path.read_text() == changed
 
 
-def test_a_second_run_on_the_same_file_waits_for_the_first_and_sees_its_episodes(tmp_path):
-    waited = threading.Event()
-
+def test_a_second_run_on_the_same_file_waits_for_the_first_and_sees_its_episodes(tmp_path, caplog):
     def second():
-        with open_result(tmp_path, IDENTITY, first, lambda text: waited.set()) as file:
+        with open_result(tmp_path, IDENTITY, first) as file:
             return len(file.result)
 
     with ThreadPoolExecutor() as pool:
-        with open_result(tmp_path, IDENTITY, first, never) as file:
+        with open_result(tmp_path, IDENTITY, first) as file:
             length = pool.submit(second)
-            assert waited.wait(10)
+            deadline = time.monotonic() + 10
+            while not caplog.messages and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert caplog.messages == [f"another run is writing {file.path}; waiting for it"]
             extended(file, [3, 4])
         assert length.result(10) == 2
 
@@ -151,7 +148,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with open_result(tmp_path, IDENTITY, first, never) as file:
+    with open_result(tmp_path, IDENTITY, first) as file:
         monkeypatch.setattr("os.fsync", full)
         with pytest.raises(
             ResultError, match="cannot be written: No space left on device; what it held before is still"
