@@ -1,6 +1,7 @@
-"""Mean, confidence interval and paired difference of per-episode accuracies.
+"""Mean, confidence interval and paired difference of per-episode accuracies, and tests of such differences.
 
-Units: accuracies are fractions. Source: Student 1908; the paired design: Lafargue et al. 2024, TMLR, section 4.
+Units: accuracies are fractions. Source: Student 1908; the paired design: Lafargue et al. 2024, TMLR, section 4; many
+tests: Holm 1979, "A simple sequentially rejective multiple test procedure".
 """
 
 import math
@@ -38,3 +39,26 @@ def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> Est
     if len(values) != len(baseline):
         raise ValueError(f"{len(values)} and {len(baseline)} values cannot be paired")
     return estimate(np.subtract(values, baseline).tolist())
+
+
+def average(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean of independent estimates, each counting the same."""
+    half_width = math.sqrt(sum(estimate.half_width**2 for estimate in estimates)) / len(estimates)
+    mean = float(np.mean([estimate.mean for estimate in estimates]))
+    return Estimate(mean, half_width, sum(estimate.n for estimate in estimates))
+
+
+def paired_p_value(values: Sequence[float], baseline: Sequence[float]) -> float:
+    """Two-sided, of a paired t-test that the mean difference is zero; 1 if all differences are."""
+    from scipy.stats import ttest_rel
+
+    return 1.0 if np.array_equal(values, baseline) else float(ttest_rel(values, baseline).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number, in the order given."""
+    order = np.argsort(p_values, kind="stable")
+    scaled = np.array(p_values)[order] * np.arange(len(p_values), 0, -1)
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.minimum(1, np.maximum.accumulate(scaled))
+    return [float(p) for p in corrected]
