@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from benchmarks.studies.cells import Cell, carry_out, experiment, parser
+from benchmarks.studies.experiments import carry_out, experiment, parser
 from benchmarks.studies.record import Run
 from fewshot_bn import __version__
 from fewshot_bn.host_memory import keep_freed_memory
@@ -79,11 +79,9 @@ def summary(name: str, runs: Cells, reference: Cells) -> tuple[float, str]:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser(__doc__).parse_args(argv)
     keep_freed_memory()
-    cells = itertools.starmap(Cell, itertools.product(DATASETS, BACKBONES, SHOTS))
-    n_episodes = args.n_episodes or 200
-    runs = carry_out(
-        (experiment(cell, candidates(), args, stage="probes", n_episodes=n_episodes) for cell in cells), args.output
-    )
+    shared = {"stage": "probes", "n_support": SHOTS, "n_episodes": args.n_episodes or 200}
+    subjects = itertools.product(DATASETS, BACKBONES)
+    runs = carry_out((experiment(args, subject, candidates(), **shared) for subject in subjects), args.output)
     command = " ".join(["python -m benchmarks.studies.probes", *(sys.argv[1:] if argv is None else argv)])
     command = command.replace(str(args.output), "FOLDER")
     head = f"# Probes on the development sets\n\n`{command}`, {time.strftime('%Y-%m-%d')}, fewshot_bn {__version__}"

@@ -13,16 +13,21 @@ probes, once: it takes no part in any choice.
 
 `cost` measures seconds per episode of traffic signs, queries included, of all in turn, three times. Time depends on the
 size and number of images, not on what they show; for probes the features of all images are there beforehand. Nothing
-else should run beside it; on a CPU, one thread gives the steadier ratios (OMP_NUM_THREADS=1), on a GPU --n-episodes 200.
+else should run beside it. On a CPU, one thread gives the steadier ratios (OMP_NUM_THREADS=1); on a GPU, take 200
+episodes.
 
 Each part adds result files to FOLDER and makes record.npz of all of them. It goes on where it was stopped.
 """
 
+import argparse
+import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from benchmarks.studies.cells import Cell, carry_out, experiment, parser
+from benchmarks.studies.experiments import carry_out, experiment, parser
+from fewshot_bn.config import FewShotConfig
 from fewshot_bn.host_memory import keep_freed_memory
 
 DEVELOPMENT = ("gtsrb", "herlev_pap", "plankton", "trashnet", "digits")
@@ -84,6 +89,14 @@ FINALISTS = (
 CANDIDATES = tuple(dict.fromkeys([*PROBES, "bn", *RECIPES, *FINALISTS, *PUBLISHED]))
 
 
+class Cell(NamedTuple):
+    """What all candidates are compared in, on the same episodes."""
+
+    dataset: str
+    backbone: str
+    n_support: int
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """Candidates on the episodes 0 to `n_episodes` of a seed, on some datasets with these shots.
@@ -106,6 +119,12 @@ class Stage:
 
     def cells(self) -> list[Cell]:
         return [Cell(d, b, k) for k in self.shots for b in BACKBONES for d in self.datasets]
+
+    def experiments(self, args: argparse.Namespace) -> Iterator[FewShotConfig]:
+        n_episodes = args.n_episodes or self.n_episodes
+        episodes = {"n_support": self.shots, "seed": self.seed, "n_episodes": n_episodes}
+        for subject in itertools.product(self.datasets, BACKBONES):
+            yield experiment(args, subject, self.candidates, stage=self.place, **episodes)
 
 
 SEARCH = Stage("search", DEVELOPMENT, 0, (1, 5), 8, (*PROBES, *RECIPES))
@@ -131,19 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("part", choices=[*PARTS])
     args = options.parse_args(argv)
     keep_freed_memory()
-    experiments = (
-        experiment(
-            cell,
-            stage.candidates,
-            args,
-            stage=stage.place,
-            seed=stage.seed,
-            n_episodes=args.n_episodes or stage.n_episodes,
-        )
-        for stage in PARTS[args.part]
-        for cell in stage.cells()
-    )
-    carry_out(experiments, args.output)
+    carry_out((config for stage in PARTS[args.part] for config in stage.experiments(args)), args.output)
     return 0
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt16
 from numpy import ndarray
 
-from fewshot_bn.results.result import Result, read_result
+from fewshot_bn.results.files import read_result
+from fewshot_bn.results.result import Result
 
 NAME = "record.npz"
 
@@ -58,18 +59,18 @@ def record(folder: Path) -> list[Run]:
 
 
 def run_of(stage: str, result: Result) -> Run:
-    identity, nan = result.identity, float("nan")
+    key, ece, nan = result.key, result.pooled("calibration_error"), float("nan")
     return Run(
         stage,
-        dataset=identity["dataset"]["name"],
-        backbone=identity["backbone"]["name"],
-        n_support=identity["shape"]["n_support"],
-        seed=identity["seed"],
-        candidate=identity["adapter"]["name"],
-        settings=json.dumps(identity["adapter"]["settings"]),
+        dataset=key["dataset"]["name"],
+        backbone=key["backbone"]["name"],
+        n_support=result.shape["n_support"],
+        seed=key["seed"],
+        candidate=result.mode,
+        settings=json.dumps(key["adapter"]["settings"]),
         device=", ".join(dict.fromkeys(run.device for run in result.runs)),
         n_queries=result.n_queries,
-        ece=nan if result.calibration_error is None else result.calibration_error,
+        ece=nan if ece is None else ece,
         seconds=result.seconds_per_episode,
         correct=np.array(result.correct, np.uint16),
         nll=np.array([nan if nll is None else nll for nll in result.measures["nll"]], np.float32),

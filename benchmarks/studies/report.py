@@ -2,124 +2,22 @@
 
     python -m benchmarks.studies.report FOLDER
 
-Differences are to the best probe of each number of shots, best on the very same episodes and on the average of the
-cells, so chosen with hindsight in favour of the probe. Of a stage that is under way, the numbers of shots that are done
-are reported. Intervals are of the mean over the cells at hand: the cells of a dataset share their episodes, so they are
-averaged episode by episode first; datasets are independent. Significance is that of paired t-tests after Holm's
-correction over all cells of a table. Plots need costs, and take those of the first device.
+findings.py says what the numbers are. Of a stage that is under way, the numbers of shots that are done are reported.
+Plots need costs, and take those of the first device.
 """
 
 import argparse
 import math
 import sys
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from statistics import median
 
 import numpy as np
-from jaxtyping import Float
-from numpy import ndarray
 
 from benchmarks.studies import recipe
-from benchmarks.studies.cells import Cell
-from benchmarks.studies.record import NAME, Run, read
-from benchmarks.studies.recipe import Stage
-from fewshot_bn.results.statistics import Estimate, average, estimate, holm, paired_p_value
-
-Runs = Sequence[Run]
-Costs = dict[tuple[str, int, str], float]  # seconds per episode by backbone, shots and candidate
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What is there of a stage."""
-
-    record: Runs
-    stage: Stage
-
-    @cached_property
-    def runs(self) -> dict[Cell, dict[str, Run]]:
-        """Of the candidates that have all episodes, in every cell."""
-        found: dict[Cell, dict[str, Run]] = {cell: {} for cell in self.stage.cells()}
-        for run in self.record:
-            cell = Cell(run.dataset, run.backbone, run.n_support)
-            of_stage = run.stage == self.stage.place and run.seed == self.stage.seed and cell in found
-            if of_stage and len(run.correct) >= self.stage.n_episodes:
-                found[cell][run.candidate] = run
-        return found
-
-    @cached_property
-    def accuracies(self) -> dict[Cell, dict[str, Float[ndarray, "n"]]]:
-        n = self.stage.n_episodes
-        return {
-            cell: {name: np.array(run.accuracies[:n]) for name, run in runs.items()} for cell, runs in self.runs.items()
-        }
-
-    @cached_property
-    def complete(self) -> list[str]:
-        """The candidates that have all episodes in all cells."""
-        return [name for name in recipe.CANDIDATES if all(name in runs for runs in self.runs.values())]
-
-    @cached_property
-    def best_probes(self) -> dict[int, str]:
-        """For each number of shots, the probe with the best mean over its cells, of those that are complete."""
-        probes = [name for name in recipe.PROBES if name in self.complete]
-
-        def mean(name: str, n_support: int) -> float:
-            return float(np.mean([a[name].mean() for cell, a in self.accuracies.items() if cell.n_support == n_support]))
-
-        return {k: max(probes, key=lambda name: mean(name, k)) for k in self.stage.shots}
-
-    def difference(self, name: str, cell: Cell, to: str = "") -> Float[ndarray, "n"]:
-        """To another candidate or to the best probe of so many shots, episode by episode."""
-        return self.accuracies[cell][name] - self.accuracies[cell][to or self.best_probes[cell.n_support]]
-
-    def mean_difference(self, name: str, shots: Sequence[int], to: str = "") -> Estimate:
-        """Over all cells with so many shots."""
-        chosen = [cell for cell in self.runs if cell.n_support in shots]
-        by_dataset = [
-            [self.difference(name, cell, to) for cell in chosen if cell.dataset == d] for d in self.stage.datasets
-        ]
-        return average([estimate(np.mean(differences, 0).tolist()) for differences in by_dataset])
-
-    def p_values(self, name: str) -> list[float]:
-        """Of the difference to the best probe in each cell, after Holm's correction."""
-        best = self.best_probes
-        return holm(
-            [paired_p_value(a[name].tolist(), a[best[k]].tolist()) for (*_, k), a in self.accuracies.items()]
-        )
-
-    def cost(self, name: str) -> float:
-        """In times of the plain recipe, the median of the cells."""
-        if recipe.PLAIN not in self.complete:
-            return math.nan
-        return median(runs[name].seconds / runs[recipe.PLAIN].seconds for runs in self.runs.values())
-
-    def not_finite(self, name: str) -> int:
-        """Episodes."""
-        return sum(int((~runs[name].finite).sum()) for runs in self.runs.values())
-
-
-def findings_of(record: Runs, *stages: Stage) -> list[Findings]:
-    """Of the numbers of shots with which anything but probes is complete in all cells; of stages that have any."""
-    found = []
-    for stage in stages:
-        parts = {k: Findings(record, replace(stage, shots=(k,))) for k in stage.shots}
-        done = tuple(k for k, part in parts.items() if {*part.complete} - {*recipe.PROBES})
-        found += [Findings(record, replace(stage, shots=done))] if done else []
-    return found
-
-
-def costs_of(record: Runs) -> dict[str, Costs]:
-    """Of each device, the median of the repetitions; empty if nothing was measured."""
-    found = defaultdict[str, defaultdict[tuple[str, int, str], list[float]]](lambda: defaultdict(list))
-    for run in record:
-        if run.stage.startswith("cost"):
-            found[run.device][run.backbone, run.n_support, run.candidate].append(run.seconds)
-    return {device: {key: median(seconds) for key, seconds in costs.items()} for device, costs in found.items()}
+from benchmarks.studies.findings import Costs, Findings, costs_of, findings_of
+from benchmarks.studies.record import NAME, read
+from fewshot_bn.results.statistics import Estimate, estimate
 
 
 def points(found: Estimate) -> str:
@@ -181,8 +79,8 @@ def cost_table(costs: Costs) -> Iterator[str]:
     yield row(["---"] * (len(cells) + 1))
     plain = [costs[backbone, shots, recipe.PLAIN] for shots, _, backbone in cells]
     for name in recipe.DRAWN:
-        times = [costs.get((backbone, shots, name), math.nan) for shots, _, backbone in cells]
-        yield row([f"`{name}`", *(f"{time / unit:.2g}" for time, unit in zip(times, plain, strict=True))])
+        times = zip([costs.get((backbone, shots, name), math.nan) for shots, _, backbone in cells], plain, strict=True)
+        yield row([f"`{name}`", *(f"{time / unit:.2g}" for time, unit in times)])
     yield row([f"`{recipe.PLAIN}`, s", *(f"{seconds:.2g}" for seconds in plain)])
 
 
@@ -242,12 +140,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args(argv).folder
     record = read(folder / NAME)
-    costs, searched = costs_of(record), findings_of(record, recipe.SEARCH, recipe.FINAL)
+    searched, costs = findings_of(record, recipe.SEARCH, recipe.FINAL), costs_of(record)
     drawn = {
         "confirmation": findings_of(record, recipe.CONFIRMATION),
         "targets": findings_of(record, recipe.TARGET, *recipe.PUBLISHED_TARGETS),
     }
-    log = (folder / "log.txt").read_text(encoding="utf-8") if (folder / "log.txt").exists() else ""
+    log = "".join(path.read_text(encoding="utf-8") for path in folder.glob("log.txt"))
     lines = report(log, [*searched, *drawn["confirmation"], *drawn["targets"]], costs)
     (folder / "README.md").write_text("\n".join([*lines, ""]), encoding="utf-8")
     for name, group in drawn.items():

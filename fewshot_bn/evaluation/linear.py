@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.nn import functional as F
 
 from fewshot_bn.adapters.contract import check_positive
 from fewshot_bn.adapters.probes.newton import path, regressions, solve
@@ -91,41 +90,4 @@ class Samples:
         return Samples(torch.cat([self.z, other.z]), torch.cat([self.y, other.y]), self.n_way)
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Fractions, by metric; half widths of 95 % intervals, where there are any."""
-
-    values: dict[str, float]
-    half_widths: dict[str, float]
-
-
-def score(logits: Float[Tensor, "n way"], y: Int64[Tensor, "n"]) -> Score:
-    """Top-1 accuracy, the mean of the accuracies of the classes, and mean average precision of the probabilities.
-
-    Classes of which `y` has no image are left out of the means. Half widths are normal approximations, and missing
-    where a single image says nothing of the spread.
-    """
-    from sklearn.metrics import average_precision_score
-
-    right, labels = (logits.argmax(-1) == y).double().cpu().numpy(), y.cpu().numpy()
-    odds = log_odds(logits).cpu().numpy()
-    present = np.unique(labels)
-    per_class = [right[labels == k] for k in present]
-    recalls = [part.mean() for part in per_class]
-    precisions = [average_precision_score(labels == k, odds[:, k]) for k in present]
-    half_widths = {"top-1": right.var() / (len(right) - 1)} if len(right) > 1 else {}
-    if all(len(part) > 1 for part in per_class):
-        half_widths["mean-per-class"] = sum(part.var() / (len(part) - 1) for part in per_class) / len(present) ** 2
-    return Score(
-        {"top-1": float(right.mean()), "mean-per-class": float(np.mean(recalls)), "map": float(np.mean(precisions))},
-        {metric: 1.96 * float(np.sqrt(variance)) for metric, variance in half_widths.items()},
-    )
-
-
-def log_odds(logits: Float[Tensor, "n way"]) -> Float[Tensor, "n way"]:
-    """They order images as the probabilities of a class do, also where those are all 1 within rounding."""
-    logits = logits.double()
-    first = F.one_hot(logits.argmax(1), logits.shape[1]).bool()
-    without_first = logits.masked_fill(first, -torch.inf).logsumexp(1, keepdim=True)
-    whole = logits.logsumexp(1, keepdim=True)
-    return logits - torch.where(first, without_first, whole + torch.log1p(-(logits - whole).exp()))
+CLASSIFIERS: dict[str, LinearEvaluation] = {"lr": LinearEvaluation()}  # by mode

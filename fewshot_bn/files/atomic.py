@@ -2,11 +2,12 @@
 
 import contextlib
 import hashlib
+import logging
 import os
 import re
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import filelock
@@ -15,6 +16,7 @@ from fewshot_bn.errors import DataError
 
 BINARY = getattr(os, "O_BINARY", 0)  # for os.open, on Windows
 _one_at_a_time = threading.Lock()
+logger = logging.getLogger(__name__)
 
 
 def plain_name(text: str) -> str:
@@ -23,13 +25,13 @@ def plain_name(text: str) -> str:
 
 
 @contextlib.contextmanager
-def alone(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock file `path`; where another process holds it, call `waiting` and wait. Raises `OSError`."""
+def locked(path: Path, waiting: str) -> Iterator[None]:
+    """Hold the lock file `path`; if another process holds it, log the text `waiting` and wait. Raises `OSError`."""
     lock = filelock.FileLock(path)
     try:
         lock.acquire(blocking=False)
     except filelock.Timeout:
-        waiting()
+        logger.warning(waiting)
         lock.acquire()
     try:
         yield

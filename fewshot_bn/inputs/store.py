@@ -29,7 +29,7 @@ from numpy import ndarray
 
 from fewshot_bn.datasets.dataset import Dataset
 from fewshot_bn.errors import DataError, StoreError
-from fewshot_bn.files.atomic import BINARY, alone, check_free, digest, plain_name, read_at
+from fewshot_bn.files.atomic import BINARY, check_free, digest, locked, plain_name, read_at
 from fewshot_bn.inputs.decoding import Decoding
 from fewshot_bn.preprocessing import Preprocessing
 from fewshot_bn.workers import map_rows
@@ -97,7 +97,7 @@ class Store:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             lock = self.path.with_name(f".{self.path.name}.lock")
-            with alone(lock, lambda: logger.warning("another run is filling %s; waiting for it", self.path)):
+            with locked(lock, f"another run is filling {self.path}; waiting for it"):
                 if not self.path.exists():
                     self._create(len(self.missing(rows)) * self.row_bytes)
                 self._open()

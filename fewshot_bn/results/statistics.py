@@ -1,4 +1,4 @@
-"""Mean, confidence interval and paired difference of per-episode accuracies, and tests of such differences.
+"""Means, confidence intervals, paired differences and their tests. The only place with an interval.
 
 Units: accuracies are fractions. Source: Student 1908; the paired design: Lafargue et al. 2024, TMLR, section 4; many
 tests: Holm 1979, "A simple sequentially rejective multiple test procedure".
@@ -9,6 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
+
+NORMAL_95 = 1.96
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,17 @@ def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> Est
     if len(values) != len(baseline):
         raise ValueError(f"{len(values)} and {len(baseline)} values cannot be paired")
     return estimate(np.subtract(values, baseline).tolist())
+
+
+def half_width_of_strata(strata: Sequence[Float64[ndarray, "_"]]) -> float | None:
+    """Of the mean of the means of strata, such as the images of each class: a normal approximation.
+
+    None where a single value says nothing of the spread of its stratum.
+    """
+    if not all(len(values) > 1 for values in strata):
+        return None
+    variance = sum(values.var() / (len(values) - 1) for values in strata) / len(strata) ** 2
+    return NORMAL_95 * float(np.sqrt(variance))
 
 
 def average(estimates: Sequence[Estimate]) -> Estimate:

@@ -1,10 +1,9 @@
 import pytest
 import torch
-from reference.networks import small_backbone
 from reference.places import CARDS, SHARED, needs_shared
 from torch import nn
 
-from fewshot_bn.backbones.backbone import freeze, with_preprocessing
+from fewshot_bn.backbones.backbone import with_preprocessing
 from fewshot_bn.backbones.card import shipped_models
 from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.errors import ModelError, UsageError
@@ -142,8 +141,6 @@ def test_unknown_models_and_weights_name_the_closest():
 def test_networks_that_give_no_feature_vector():
     with pytest.raises(ModelError, match="no linear layer"):
         load_backbone("squeezenet1_0", weights="random")
-    with pytest.raises(ModelError, match="gives no feature vector"):
-        freeze(nn.Conv2d(3, 4, 1), "conv", "", Preprocessing(8, 8), architecture="conv")
 
 
 def test_official_weights_that_cannot_be_downloaded(monkeypatch):
@@ -171,13 +168,6 @@ def test_official_weights_are_loaded_without_their_head(monkeypatch):
     assert (backbone.weights, backbone.dim) == ("IMAGENET1K_V1", 512)
     assert (backbone.preprocessing.resize_px, backbone.preprocessing.interpolation) == (256, "bilinear")
     assert (seen["check_hash"], seen["weights_only"]) == (True, True)
-
-
-def test_features_are_those_of_the_plain_network():
-    backbone = small_backbone()
-    x = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        assert torch.equal(backbone.features(x), backbone.module(x))
 
 
 def test_another_image_size_may_give_another_number_of_features(tmp_path):

@@ -5,10 +5,11 @@ import torch
 from reference.commands import answers, run
 
 from fewshot_bn.adapters import make_adapter
-from fewshot_bn.errors import DeviceError, UsageError
+from fewshot_bn.errors import UsageError
 from fewshot_bn.evaluation.loop import evaluate
 from fewshot_bn.evaluation.parallel import evaluate_on, replicas
-from fewshot_bn.runtime import choose_devices
+
+CPU = torch.device("cpu")
 
 
 def correct(outcomes):
@@ -44,13 +45,3 @@ def test_the_command_on_two_devices(here):
             run("--mode", "bn", "bn-cdfsl", "--set", "bn-cdfsl.epochs=2", "--device", device, "--output", device) == 0
         )
     assert answers(here / "cpu,cpu") == answers(here / "cpu")
-
-
-def test_devices_by_name():
-    assert choose_devices("cpu,cpu") == [CPU, CPU]
-    assert choose_devices("cpu") == [CPU]
-    with pytest.raises(UsageError, match="unknown device 'gpu'"):
-        choose_devices("cpu,gpu")
-    if not torch.cuda.is_available():
-        with pytest.raises(DeviceError, match="device 'cuda' is not there"):
-            choose_devices("all")

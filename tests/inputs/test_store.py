@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import os
 import shutil
@@ -5,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Executor, Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -230,50 +232,99 @@ def test_a_file_cut_off_while_it_is_open_is_an_error(dataset, folder):
         contents(kept, [28])
 
 
-SCRIPT = """
+FILLING = """
 import sys, time
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
-from fewshot_bn import store
+from fewshot_bn import workers
 from fewshot_bn.datasets import open_dataset
-from fewshot_bn.pixels import Preprocessing
+from fewshot_bn.inputs import store
+from fewshot_bn.preprocessing import Preprocessing
 store.COMMIT_S = 0
+workers.ROWS = 2
 dataset = open_dataset(sys.argv[1])
-def slow(row):
-    time.sleep(0.05)
+def read(row):
+    if row == 8:
+        sys.stdin.readline()
     return dataset.read(row)
-kept = store.Store(replace(dataset, read=slow), Preprocessing(10, 8), Path(sys.argv[2]))
-import fewshot_bn.workers
-fewshot_bn.workers.ROWS = 2
-print(sum(1 for _ in map(lambda n: print(n, flush=True), kept.fill(np.arange(29), n_workers=1))))
+kept = store.Store(replace(dataset, read=read), Preprocessing(10, 8), Path(sys.argv[2]))
+for n_parts, _ in enumerate(kept.fill(np.arange(29), n_workers=1), 1):
+    print(n_parts, flush=True)
+    time.sleep(0.1)
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_run_is_gone_on_with(dataset, folder, image_folder, how):
-    command = [sys.executable, "-c", SCRIPT, str(image_folder), str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        for _ in range(4):
-            assert process.stdout.readline() == b"2\n"
-        process.send_signal(how)
-        process.communicate()
-    kept = Store(dataset, GEOMETRY, folder)
-    assert 6 <= kept.n_filled < 29
+@contextlib.contextmanager
+def filling(image_folder, folder):
+    """A process that has done 4 parts of 2 rows, and holds the store until it is told to go on."""
+    command = [sys.executable, "-c", FILLING, str(image_folder), str(folder)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            assert [process.stdout.readline() for _ in range(4)] == ["1\n", "2\n", "3\n", "4\n"]
+            yield process
+        finally:
+            process.kill()
+
+
+def assert_gone_on_with(kept, dataset):
     filled = np.flatnonzero(~kept.absent(ALL))
     np.testing.assert_array_equal(contents(kept, filled), expected(dataset, filled))
     assert sum(kept.fill(ALL)) == 29 - len(filled)
     np.testing.assert_array_equal(contents(kept, ALL), expected(dataset, ALL))
 
 
-def test_two_runs_at_once_decode_each_image_once(dataset, folder, image_folder, caplog):
-    command = [sys.executable, "-c", SCRIPT, str(image_folder), str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "2\n"
+@pytest.mark.nightly
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_run_is_gone_on_with(dataset, folder, image_folder, how):
+    with filling(image_folder, folder) as process:
+        process.send_signal(how)
+        process.communicate()
+    kept = Store(dataset, GEOMETRY, folder)
+    assert 2 <= kept.n_filled <= 8
+    assert_gone_on_with(kept, dataset)
+
+
+class AtOnce(Executor):
+    """Does what is submitted before `submit` returns."""
+
+    def submit(self, work, *arguments):
+        done = Future()
+        done.set_result(work(*arguments))
+        return done
+
+
+@pytest.mark.parametrize(("how", "commit_s"), [("killed", -1), ("interrupted", 3600)])
+def test_a_run_that_is_left_in_the_middle_is_gone_on_with(dataset, folder, tmp_path, monkeypatch, how, commit_s):
+    monkeypatch.setattr("fewshot_bn.workers.ROWS", 2)
+    monkeypatch.setattr(store, "COMMIT_S", commit_s)
+    monkeypatch.setattr(store, "ThreadPoolExecutor", lambda n: AtOnce())
+    steps = Store(dataset, GEOMETRY, folder).fill(ALL, n_workers=1)
+    for _ in range(4):
+        next(steps)
+    left = shutil.copytree(folder, tmp_path / "left")  # what is on the disk now is what a killed run leaves
+    steps.close()
+    kept = Store(dataset, GEOMETRY, left if how == "killed" else folder)
+    assert kept.n_filled == 8
+    assert_gone_on_with(kept, dataset)
+
+
+def test_two_runs_at_once_decode_each_image_once(dataset, folder, image_folder, monkeypatch):
+    told = []
+    with filling(image_folder, folder) as process:
+
+        def go_on(*message):
+            told.append(message)
+            process.stdin.write("\n")
+            process.stdin.flush()
+
+        monkeypatch.setattr(store.logger, "warning", go_on)
         kept = Store(dataset, GEOMETRY, folder)
         assert list(kept.fill(ALL)) == []
         assert process.communicate()[0].splitlines()[-1] == "15"
-    assert "another run is filling" in caplog.text
+    ((text, path),) = told
+    assert (text.startswith("another run is filling"), path) == (True, kept.path)
     np.testing.assert_array_equal(contents(kept, ALL), expected(dataset, ALL))
 
 
@@ -283,8 +334,8 @@ from pathlib import Path
 import numpy as np
 import fewshot_bn.workers
 from fewshot_bn.datasets import open_dataset
-from fewshot_bn.pixels import Preprocessing
-from fewshot_bn.store import Store
+from fewshot_bn.preprocessing import Preprocessing
+from fewshot_bn.inputs.store import Store
 fewshot_bn.workers.FEW = 0
 for _ in Store(open_dataset(sys.argv[1]), Preprocessing(10, 8), Path(sys.argv[2])).fill(np.arange(29), n_workers=2):
     print("started", flush=True)

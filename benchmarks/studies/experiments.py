@@ -1,13 +1,14 @@
-"""The cells of a study, a dataset under a backbone with a number of shots, and what is run in them.
+"""What studies are made of: experiments with named candidates on their datasets and backbones.
 
 A candidate is a mode and its settings, as in `bn steps=20 readout=head`. `start` stands for the recipe that the search
 for the default of `bn` began with, whatever became of it. Experiments are 5-way with 15 queries and have no baseline.
 """
 
 import argparse
+import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import fewshot_bn
 from benchmarks.studies.record import Run, record
@@ -15,6 +16,7 @@ from fewshot_bn.adapters import Adapter, make_adapter, with_settings
 from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
 from fewshot_bn.config import FewShotConfig
 from fewshot_bn.datasets import card_of
+from fewshot_bn.errors import FewshotError
 from fewshot_bn.events import Done, Note
 
 CARDS = Path(__file__).parents[2] / "tests" / "cards"
@@ -37,14 +39,6 @@ START = NormTuning(
 )
 
 
-class Cell(NamedTuple):
-    """What all candidates are compared in, on the same episodes."""
-
-    dataset: str
-    backbone: str
-    n_support: int
-
-
 def adapter_of(candidate: str) -> Adapter:
     mode, *texts = candidate.split()
     settings = dict(text.split("=") for text in texts)
@@ -52,15 +46,15 @@ def adapter_of(candidate: str) -> Adapter:
 
 
 def experiment(
-    cell: Cell, candidates: Iterable[str], args: argparse.Namespace, *, stage: str, **more: Any
+    args: argparse.Namespace, subject: tuple[str, str], candidates: Iterable[str], *, stage: str, **more: Any
 ) -> FewShotConfig:
-    """The dataset is a shipped card with its files under `args.data`, or a folder there."""
+    """Of a dataset under a backbone; the dataset is a shipped card with its files in `args.data`, or a folder there."""
+    dataset, backbone = subject
     return FewShotConfig(
-        dataset=cell.dataset if card_of(cell.dataset) else str(args.data / cell.dataset),
+        dataset=dataset if card_of(dataset) else str(args.data / dataset),
         data_root=args.data,
-        model=str(CARDS / f"{cell.backbone}.toml"),
-        weights=str(args.weights / WEIGHTS[cell.backbone]),
-        n_support=(cell.n_support,),
+        model=str(CARDS / f"{backbone}.toml"),
+        weights=str(args.weights / WEIGHTS[backbone]),
         modes={name: adapter_of(name) for name in candidates},
         baseline=None,
         device=args.device,
@@ -70,12 +64,16 @@ def experiment(
 
 
 def carry_out(experiments: Iterable[FewShotConfig], folder: Path) -> list[Run]:
-    """Run what is not complete and write the record of `folder`, also if another process is at work beside this one."""
-    for config in experiments:
-        for event in fewshot_bn.run(config):
-            if isinstance(event, Note | Done):
-                print(event.text if isinstance(event, Note) else event.title, flush=True)
-    return record(folder)
+    """Compute what is missing, and make the record of the folder. An error ends the process."""
+    try:
+        for config in experiments:
+            for event in fewshot_bn.run(config):
+                if isinstance(event, Note | Done):
+                    print(event.text if isinstance(event, Note) else f"{event.title}: {event.path.name}", flush=True)
+        return record(folder)
+    except FewshotError as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        sys.exit(2)
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:

@@ -7,22 +7,8 @@ import pytest
 from PIL import Image
 from reference.places import SHARED, needs_shared
 
-from fewshot_bn.datasets import open_dataset, read_dataset_card, shipped_cards
+from fewshot_bn.datasets import open_dataset
 from fewshot_bn.errors import DataError, UsageError
-
-CARD = """
-name = "pets"
-title = "Pets"
-layout = "folder"
-folders = ["Pets/images", "Pets"]
-licence = "none"
-source = "nowhere"
-citation = "nobody"
-get = "draw them."
-[classes]
-"dog, big" = 2
-cat = 3
-"""
 
 
 def make_tree(root: Path, sizes: dict[str, int]) -> None:
@@ -30,13 +16,6 @@ def make_tree(root: Path, sizes: dict[str, int]) -> None:
         (root / name).mkdir(parents=True)
         for i in range(n):
             Image.new("RGB", (4, 4), (i, 0, 0)).save(root / name / f"{i}.png")
-
-
-@pytest.fixture
-def card(tmp_path):
-    path = tmp_path / "pets.toml"
-    path.write_text(CARD)
-    return path
 
 
 def test_a_folder_is_a_dataset_in_canonical_order(image_folder):
@@ -111,65 +90,6 @@ def test_a_dataset_that_is_absent_says_where_it_was_looked_for_and_what_to_do(tm
     message = str(caught.value)
     for part in (f"{tmp_path}/EuroSAT/2750", "Expected tree", "How to get it", "--data-root", "embedded digits"):
         assert part in message
-
-
-@pytest.mark.parametrize("folder", ["Pets/images", "Pets"])
-def test_a_card_of_ones_own(card, tmp_path, folder):
-    make_tree(tmp_path / "data" / folder, {"cat": 3, "dog, big": 2})
-    dataset = open_dataset(str(card), root=tmp_path / "data")
-    assert (dataset.name, dataset.class_names, dataset.class_sizes) == ("pets", ("dog, big", "cat"), [2, 3])
-    assert (dataset.notices, dataset.n_on_card) == ((), 5)
-
-
-@pytest.mark.parametrize(
-    ("found", "notice"),
-    [
-        ({"cat": 3, "dog, big": 1}, r"pets: a subset: 4 of 5 images \(dog, big 1 of 2\)"),
-        ({"cat": 4, "dog, big": 1}, r"pets: differs from its card: 5 of 5 images \(dog, big 1 of 2, cat 4 of 3\)"),
-        ({"cat": 3, "dog, big": 2, "bird": 2}, "pets: folders that are no class of the card were left out: bird"),
-    ],
-)
-def test_what_differs_from_the_card_is_noticed_and_with_strict_an_error(card, tmp_path, found, notice):
-    make_tree(tmp_path / "Pets", found)
-    dataset = open_dataset(str(card), root=tmp_path)
-    assert len(dataset.notices) == 1
-    with pytest.raises(DataError, match=notice):
-        open_dataset(str(card), root=tmp_path, strict=True)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ('licence = "none"\n', "", "the field 'licence' is missing"),
-        ('licence = "none"', "licence = 3", "licence: 3 is not of type str"),
-        (
-            'licence = "none"',
-            'licence = "none"\nlicense = "x"',
-            r"unknown field 'license' \(did you mean 'licence'\?\)",
-        ),
-        ("cat = 3", 'cat = "3"', "classes.cat: '3' is not of type int"),
-        ('layout = "folder"', 'layout = "csvs"', "layout: unknown value 'csvs'"),
-        ('layout = "folder"', 'layout = "csv"', "the field 'csv' belongs to layout 'csv', and has to be there"),
-        ('licence = "none"', 'licence = "none"\nn_images = 6', "n_images is 6, but its classes make 5"),
-        ("cat = 3", "cat 3", "not valid TOML"),
-        ("cat = 3", "cat = -3", "at least 2 classes, each of at least 1 image"),
-        ('folders = ["Pets/images", "Pets"]', "", "names its folders"),
-        ('layout = "folder"', 'layout = "digits"', "the digits have 10 classes, this card 2"),
-    ],
-)
-def test_wrong_cards(card, old, new, message):
-    card.write_text(CARD.replace(old, new))
-    with pytest.raises(DataError, match=message):
-        open_dataset(str(card))
-
-
-def test_digits_are_exactly_what_their_card_says():
-    dataset = open_dataset("digits", strict=True)
-    assert (len(dataset), dataset.n_on_card, dataset.notices) == (1797, 1797, ())
-    assert (
-        dict(zip(dataset.class_names, dataset.class_sizes, strict=True))
-        == read_dataset_card(shipped_cards()["digits"]).classes
-    )
 
 
 @needs_shared
