@@ -1,9 +1,10 @@
 """The verbs of data.py that are about datasets: list, fetch, verify, prepare. Each returns its exit status."""
 
+import contextlib
 import shlex
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from fewshot_bn.datasets import (
 from fewshot_bn.datasets.fetching import archives, by_hand, fetch_all, is_begun
 from fewshot_bn.datasets.verification import Examined, Report, examine, report
 from fewshot_bn.errors import DataError, UsageError, unknown
+from fewshot_bn.events import Progress
 from fewshot_bn.files import paths
 from fewshot_bn.inputs.store import Store
 from fewshot_bn.preprocessing import Preprocessing, with_geometry
@@ -56,13 +58,26 @@ def fetch(arguments: Namespace) -> int:
         if not card.downloads:
             print("\n".join([f"{card.name} cannot be fetched without you. By hand:", *by_hand(card, root, check)]))
             return 2
-        fetch_all(card, root, quiet=arguments.quiet)
+        _draw(fetch_all(card, root), quiet=arguments.quiet)
     dataset, place = open_named(arguments), find_tree(card, root)
     print(f"{card.name}: {len(dataset):,} images of {len(dataset.class_names)} classes are in {place}")
     for note in _notes(dataset, card, root):
         print(f"note: {note}")
     print(f"check every image: {check}")
     return 0
+
+
+def _draw(steps: Iterable[Progress], *, quiet: bool) -> None:
+    """A bar for each piece of work, one after the other."""
+    title = ""
+    with contextlib.ExitStack() as drawn:
+        for step in steps:
+            if step.title != title:
+                drawn.close()
+                title, scaled = step.title, step.unit == "B"
+                bar = drawn.enter_context(progress(title, step.unit, step.total, step.done, quiet=quiet, scaled=scaled))
+            bar.total = step.total
+            bar.update(step.done - bar.n)
 
 
 def _lacks(arguments: Namespace, card: DatasetCard, root: Path) -> bool:
