@@ -18,8 +18,8 @@ def correct(outcomes):
 
 @pytest.mark.parametrize("mode", ["lr", "bn", "bn-cdfsl"])
 def test_two_devices_give_the_answer_of_one_in_the_same_order(source, episodes, mode):
-    settings = {"epochs": "3"} if mode == "bn-cdfsl" else {}
-    adapter = make_adapter(mode, settings)
+    settings = {"bn": {"epochs": "2", "readout": "ridge"}, "bn-cdfsl": {"epochs": "3"}}
+    adapter = make_adapter(mode, settings.get(mode))
     both = replicas(source, [CPU, CPU])
     assert both[1].backbone.module is not source.backbone.module
     expected = correct(evaluate(adapter, source, episodes, chunk=2))
@@ -34,7 +34,7 @@ def test_an_error_on_one_device_ends_the_run(source, episodes):
 
 
 def test_a_reader_that_stops_early_ends_the_run(source, episodes):
-    outcomes = evaluate_on(make_adapter("bn"), replicas(source, [CPU, CPU]), episodes, chunk=1)
+    outcomes = evaluate_on(make_adapter("bn-plain"), replicas(source, [CPU, CPU]), episodes, chunk=1)
     assert len(next(outcomes).correct) == 1
     outcomes.close()
 
