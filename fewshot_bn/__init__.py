@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from fewshot_bn.adapters import Fit as Fit
     from fewshot_bn.adapters import make_adapter as make_adapter
     from fewshot_bn.backbones.backbone import Backbone as Backbone
+    from fewshot_bn.backbones.backbone import freeze as freeze
     from fewshot_bn.backbones.load import load_backbone as load_backbone
+    from fewshot_bn.config import FewShotConfig as FewShotConfig
+    from fewshot_bn.config import ManyShotConfig as ManyShotConfig
     from fewshot_bn.datasets import Dataset as Dataset
     from fewshot_bn.datasets import open_dataset as open_dataset
     from fewshot_bn.episodes import Episodes as Episodes
@@ -19,11 +22,14 @@ if TYPE_CHECKING:
     from fewshot_bn.episodes import sample as sample
     from fewshot_bn.errors import FewshotError as FewshotError
     from fewshot_bn.evaluation.loop import evaluate as evaluate
+    from fewshot_bn.experiment import results as results
+    from fewshot_bn.experiment import run as run
     from fewshot_bn.inputs.features import Features as Features
     from fewshot_bn.inputs.images import Images as Images
     from fewshot_bn.inputs.source import Source as Source
     from fewshot_bn.preprocessing import Preprocessing as Preprocessing
-    from fewshot_bn.results.result import read_result as read_result
+    from fewshot_bn.results.files import read_result as read_result
+    from fewshot_bn.results.result import Result as Result
     from fewshot_bn.results.statistics import estimate as estimate
     from fewshot_bn.results.statistics import paired_difference as paired_difference
 
@@ -34,19 +40,25 @@ _HOME = {
     "Fit": "adapters",
     "make_adapter": "adapters",
     "Backbone": "backbones.backbone",
+    "freeze": "backbones.backbone",
     "load_backbone": "backbones.load",
+    "FewShotConfig": "config",
+    "ManyShotConfig": "config",
     "Dataset": "datasets",
     "open_dataset": "datasets",
     "Episodes": "episodes",
     "EpisodeShape": "episodes",
     "sample": "episodes",
     "FewshotError": "errors",
-    "Source": "inputs.source",
     "evaluate": "evaluation.loop",
+    "results": "experiment",
+    "run": "experiment",
     "Features": "inputs.features",
     "Images": "inputs.images",
+    "Source": "inputs.source",
     "Preprocessing": "preprocessing",
-    "read_result": "results.result",
+    "read_result": "results.files",
+    "Result": "results.result",
     "estimate": "results.statistics",
     "paired_difference": "results.statistics",
 }

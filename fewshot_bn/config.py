@@ -1,42 +1,143 @@
-"""What one run of the command is asked for, with the only defaults. Quick to import: `--help` needs nothing else."""
+"""What a run is asked for, typed, with the only defaults.
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+A `SourceConfig` says which images under which backbone, where, and where results go. `FewShotConfig` adds episodes and
+the adapters to run on them, `ManyShotConfig` the classifier to fit to all training images. `experiment.run` takes
+either. The options of the command line, their defaults and their help texts are made of these fields (cli/options.py).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
+
+from fewshot_bn.settings import setting
+
+if TYPE_CHECKING:
+    from fewshot_bn.adapters import Adapter
+    from fewshot_bn.backbones.backbone import Backbone
+    from fewshot_bn.datasets import Dataset
+    from fewshot_bn.evaluation.linear import LinearEvaluation
 
 DEFAULT_MODEL = "fractal_resnet8"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """The arguments of `python -m fewshot_bn.eval`. `settings` are those of each mode, as text.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceConfig:
+    """Images, backbone and device, where results and caches go, and the seed of whatever is drawn.
 
-    No modes are those of the regime: bn for episodes, lr for many-shot.
+    `dataset` and `model` are names and paths as on the command line, or a `Dataset` and a `Backbone` themselves.
     """
 
-    dataset: str = "digits"
-    data_root: Path | None = None
-    model: str = DEFAULT_MODEL
-    weights: str | None = None
-    preset: str | None = None
-    image_px: int | None = None
-    n_way: int = 5
-    n_support: tuple[int, ...] = (5,)
-    n_query: int = 15
-    n_episodes: int | None = None
-    seed: int = 0
-    episodes: str = "random"
-    by_group: bool = False
-    modes: tuple[str, ...] = ()
-    baseline: str | None = "lr"
-    settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    device: str = "auto"
-    chunk: int | None = None
-    shard: str | None = None
-    output: Path = Path("results")
-    keep_features: bool = True
-    keep_pixels: bool = True
-    strict: bool = False
-    regime: Literal["few-shot", "many-shot"] = "few-shot"
-    quiet: bool = False
+    dataset: "str | Dataset" = setting(
+        "digits",
+        "a known dataset (python -m fewshot_bn.data list), an image folder with one subfolder per class, a CSV table "
+        "(path, label[, group]), a list (name number), an HDF5 or NPZ file, a card, or file.py:name of a dataset of "
+        "your own; default: the embedded %(default)s",
+        metavar="NAME|PATH",
+    )
+    data_root: Path | None = setting(
+        None,
+        "where the trees of known datasets lie; default: $FEWSHOT_BN_DATA, else ./data",
+        metavar="FOLDER",
+        parse=Path,
+    )
+    model: "str | Backbone" = setting(
+        DEFAULT_MODEL,
+        "a shipped card, a torchvision model or a card of your own (.toml); default: the embedded %(default)s",
+        metavar="NAME|PATH",
+    )
+    weights: str | None = setting(
+        None,
+        "a file, the name of official weights, or random; default: the card's, or IMAGENET1K_V1",
+        metavar="NAME|PATH",
+    )
+    preset: str | None = setting(
+        None, "resize and crop as published: cdfsl or paper; default: as the backbone's card says"
+    )
+    image_px: int | None = setting(
+        None,
+        "side of the images that the backbone sees; default: as its card says",
+        flag="--image-size",
+        metavar="PX",
+        least=8,
+    )
+    strict: bool = setting(default=False, text="data or weights that differ from their card are an error")
+    seed: int = setting(0, "of the episodes; default: %(default)s", metavar="N", least=0)
+    device: str = setting(
+        "auto",
+        "auto, cpu, cuda, cuda:<index>, several with commas between them, or all (CUDA devices); default: %(default)s",
+        metavar="NAME,...",
+    )
+    output: Path = setting(Path("results"), "where result files go; default: %(default)s", metavar="FOLDER", parse=Path)
+    keep_features: bool = setting(
+        default=True,
+        text="do not keep frozen features on disk ($FEWSHOT_BN_CACHE) for later runs",
+        flag="--no-feature-cache",
+    )
+    keep_pixels: bool = setting(
+        default=True,
+        text="decode images whenever they are needed, instead of once into a store on disk ($FEWSHOT_BN_CACHE)",
+        flag="--no-store",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FewShotConfig(SourceConfig):
+    """Episodes, and the adapters that are run on them.
+
+    `modes` are names of `ADAPTERS`, or adapters by a name of your choice; they are compared with `baseline`, which is
+    one of `modes` or a name of `ADAPTERS`. `n_episodes` of None is 600, or as many as there are of disjoint or listed
+    ones.
+    """
+
+    n_way: int = setting(5, "classes per episode; default: %(default)s", metavar="N", least=2)
+    n_support: Sequence[int] = setting(
+        (5,), "support images per class (shots), one or several numbers; default: 5", metavar="N", least=1, several=True
+    )
+    n_query: int = setting(15, "query images per class; default: %(default)s", metavar="N", least=1)
+    n_episodes: int | None = setting(
+        None, "default: 600, or as many as there are of disjoint or listed ones", metavar="N", least=1
+    )
+    episodes: str = setting(
+        "random",
+        "random; disjoint (no image in two episodes: few exist, and the run says how many); or a list written by "
+        "python -m fewshot_bn.data episodes; default: %(default)s",
+        metavar="KIND|FILE",
+    )
+    by_group: bool = setting(
+        default=False, text="no lesion or patient on both sides of an episode, and none twice where possible"
+    )
+    modes: "Sequence[str] | Mapping[str, Adapter]" = setting(
+        ("bn",),
+        "one or several of the modes below, or file.py:name of an adapter of your own; default: bn",
+        flag="--mode",
+        metavar="MODE",
+        several=True,
+    )
+    baseline: str | None = setting(
+        "lr", "the mode that the others are compared with, or none; default: %(default)s", metavar="MODE"
+    )
+    chunk: int | None = setting(
+        None,
+        "episodes adapted at once: changes speed and memory, not the answer; default: by image size",
+        metavar="N",
+        least=1,
+    )
+    shard: str | None = setting(
+        None,
+        "only every K-th episode from the I-th on, for job arrays; the same command without it merges the shards",
+        metavar="I/K",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManyShotConfig(SourceConfig):
+    """Linear evaluation on all training images, the strength of its penalty chosen on validation images.
+
+    `modes` are names of `CLASSIFIERS`, or their settings by such a name.
+    """
+
+    modes: "Sequence[str] | Mapping[str, LinearEvaluation]" = setting(("lr",), "", flag="--mode", several=True)
+
+
+Config = FewShotConfig | ManyShotConfig

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fewshot_bn.results.result import Result
+    from fewshot_bn.results.result import ManyShotResult, Result
+    from fewshot_bn.results.statistics import Estimate
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A run has opened its data and its backbone; `headline` says what it is about to do, in one line."""
+    """A run has opened its data and its backbone; `headline` says in one line what it is about to do."""
 
     headline: str
 
@@ -29,14 +30,15 @@ class Note:
 class Progress:
     """`done` of `total` units of the piece of work `title` are done (a total of None: not known).
 
-    `more` is what else there is to say so far, such as the accuracy.
+    Where the work is to adapt to episodes, `accuracy` is that of those so far, and `kept_in` is their result file.
     """
 
     title: str
     unit: str
     done: int
     total: int | None
-    more: str = ""
+    accuracy: "Estimate | None" = None
+    kept_in: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Done:
     """One result is complete and lies in the file `path`."""
 
     title: str
-    result: "Result"
+    result: "Result | ManyShotResult"
     path: Path
 
 

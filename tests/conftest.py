@@ -3,9 +3,15 @@
 Tiers: `default` is what a plain `pytest` runs. `-m full`, the tier of CI, adds the tests marked `full`. Outside of both
 are `nightly`, `network` and `gpu`. The contract of the adapters is checked in every tier against the shapes and types
 in its signatures, everything else of the package in every tier but the default one, where that would cost too much.
+
+The scripts in benchmarks/ are a package here without the root of the repository on the path, so that what is tested is
+the package that is installed.
 """
 
+import importlib.util
 import os
+import sys
+from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
@@ -15,9 +21,14 @@ os.environ["OMP_NUM_THREADS"] = "1"  # inherited by child processes; tiny tensor
 OUTSIDE = ("nightly", "network", "gpu")
 
 
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks" / "__init__.py"
+
+
 def pytest_configure(config: pytest.Config) -> None:
     in_default = config.option.markexpr == "default"
     install_import_hook("fewshot_bn.adapters" if in_default else "fewshot_bn", "beartype.beartype")
+    spec = importlib.util.spec_from_file_location("benchmarks", BENCHMARKS)
+    sys.modules["benchmarks"] = importlib.util.module_from_spec(spec)
     config.pluginmanager.import_plugin("reference.fixtures")
 
 

@@ -1,8 +1,7 @@
 """Adapters by name. A new one is its file, a line in `ADAPTERS` and a row in the contract test."""
 
 import dataclasses
-import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -17,7 +16,7 @@ from fewshot_bn.adapters.probes.ridge import Ridge
 from fewshot_bn.adapters.probes.svm import SupportVectorMachine
 from fewshot_bn.errors import UsageError, unknown
 
-__all__ = ["ADAPTERS", "Adapter", "Fit", "Probe", "Tuner", "make_adapter", "settings_of", "with_settings"]
+__all__ = ["ADAPTERS", "Adapter", "Fit", "Probe", "Tuner", "make_adapter", "named", "settings_of", "with_settings"]
 
 Settings = TypeVar("Settings")
 
@@ -59,25 +58,35 @@ ADAPTERS: dict[str, Adapter] = {
 }
 
 
-def make_adapter(name: str, settings: Mapping[str, str] | None = None) -> Adapter:
-    """The adapter `name` with settings given as text, e.g. {"steps": "40"}; the others keep their defaults."""
+def make_adapter(name: str, **settings: Any) -> Adapter:
+    """The adapter `name` with some settings changed, e.g. `make_adapter("bn", epochs=20)`; the others keep defaults."""
     if name not in ADAPTERS:
         raise unknown("mode", name, ADAPTERS)
-    return with_settings(name, ADAPTERS[name], settings or {})
+    return with_settings(name, ADAPTERS[name], settings)
 
 
-def with_settings(name: str, default: Settings, settings: Mapping[str, str]) -> Settings:
-    """A dataclass of settings with some of them given as text; of its `alternatives`, those not named become 0."""
-    hints = typing.get_type_hints(type(default))
+def named(
+    modes: Sequence[str] | Mapping[str, Settings], known: Mapping[str, Settings], kind: str
+) -> dict[str, Settings]:
+    """Adapters by name: those given, or those that are `known` by the names that are given."""
+    if isinstance(modes, Mapping):
+        return dict(modes)
+    for name in modes:
+        if name not in known:
+            raise unknown(kind, name, known)
+    return {name: known[name] for name in modes}
+
+
+def with_settings(name: str, default: Settings, settings: Mapping[str, Any]) -> Settings:
+    """`default` with some settings changed; of its `alternatives`, those not named become 0."""
     fields = [field.name for field in dataclasses.fields(default)]  # type: ignore[arg-type]
-    alternatives: tuple[str, ...] = getattr(default, "alternatives", ())
-    values: dict[str, Any] = dict.fromkeys(alternatives, 0) if settings.keys() & set(alternatives) else {}
-    for setting, text in settings.items():
+    for setting in settings:
         if setting not in fields:
             raise unknown(f"setting of {name}", setting, fields)
-        values[setting] = _parse(text, hints[setting], f"{name}.{setting}")
+    alternatives: tuple[str, ...] = getattr(default, "alternatives", ())
+    others = dict.fromkeys(alternatives, 0) if settings.keys() & set(alternatives) else {}
     try:
-        return replace(default, **values)  # type: ignore[type-var]
+        return replace(default, **{**others, **settings})  # type: ignore[type-var]
     except UsageError as problem:
         raise UsageError(f"{name}: {problem}") from problem
 
@@ -85,19 +94,3 @@ def with_settings(name: str, default: Settings, settings: Mapping[str, str]) -> 
 def settings_of(adapter: Adapter) -> dict[str, Any]:
     """Every setting of the adapter with its value, defaults included."""
     return dataclasses.asdict(adapter)
-
-
-def _parse(text: str, hint: Any, where: str) -> Any:
-    if typing.get_origin(hint) is typing.Literal:
-        if text not in typing.get_args(hint):
-            raise unknown(f"value of {where}", text, typing.get_args(hint))
-        return text
-    if hint is bool:
-        if text.lower() not in ("true", "false"):
-            raise UsageError(f"{where} is {text!r}; it must be true or false")
-        return text.lower() == "true"
-    try:
-        return hint(text)
-    except ValueError as problem:
-        kind = {int: "a whole number", float: "a number"}.get(hint, str(hint))
-        raise UsageError(f"{where} is {text!r}; it must be {kind}") from problem

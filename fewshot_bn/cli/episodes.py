@@ -167,37 +167,37 @@ def _drawn(arguments: Namespace, dataset: Dataset) -> Shown:
 
 def _of_result(arguments: Namespace, dataset: Dataset) -> Shown:
     """What a result file holds. Raises `ResultError` where it is of another dataset, or damaged."""
-    from fewshot_bn.results.result import read_to_go_on
+    from fewshot_bn.results.files import read_to_go_on
 
     path, result = arguments.result, read_to_go_on(arguments.result)
     try:
         found = _episodes_of(result, arguments, dataset)
         predicted = result.measures["predicted"]
-        n_way, by = result.identity["shape"]["n_way"], result.identity["adapter"]["name"]
+        n_way, by = result.key["shape"]["n_way"], result.key["adapter"]["name"]
         possible = set(range(-1, n_way))
         if not all(len(of) == result.n_queries and {*map(type, of)} == {int} and {*of} <= possible for of in predicted):
             raise ValueError("predictions that cannot be")  # noqa: TRY301 - told as other damage is
-        return Shown(found, predicted, f"{by} on {result.identity['backbone']['name']}")
+        return Shown(found, predicted, f"{by} on {result.key['backbone']['name']}")
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise ResultError(f"{path}: not a result of episodes, or a damaged one: {problem}") from problem
 
 
 def _episodes_of(result: "Result", arguments: Namespace, dataset: Dataset) -> Episodes:
-    path, identity, plan = arguments.result, result.identity, _plan(arguments)
+    path, key, plan = arguments.result, result.key, _plan(arguments)
     if not len(result):
         raise ResultError(f"{path}: holds no episode yet")
-    if "shard" in identity:
+    if "shard" in key:
         raise ResultError(f"{path}: is a shard; run the same command without --shard, which merges them")
-    its = identity["dataset"]
+    its = key["dataset"]
     if its["fingerprint"] != dataset.fingerprint:
         name = its["name"] if its["name"] != dataset.name else f"{dataset.name} as it was then"
         raise ResultError(f"{path}: is of {name}, not of the files of {dataset.name} that are there; name its dataset")
-    kind = identity.get("episodes", {"kind": "random", "by_group": False})
+    kind = key.get("episodes", {"kind": "random", "by_group": False})
     if kind["kind"] != "list":
-        plan = Plan(identity["seed"], kind["kind"], kind["by_group"])
+        plan = Plan(key["seed"], kind["kind"], kind["by_group"])
     elif plan.listed is None or plan.listed.fingerprint != kind["fingerprint"]:
         raise ResultError(f"{path}: its episodes are those of a list; name that list with --episodes")
-    found = plan.first(dataset, EpisodeShape(**identity["shape"]), len(result))
+    found = plan.first(dataset, EpisodeShape(**key["shape"]), len(result))
     if found.fingerprint != result.episodes:
         raise ResultError(f"{path}: damaged: its episodes are not those of its seed and dataset")
     return found

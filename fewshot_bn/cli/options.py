@@ -1,18 +1,21 @@
-"""Arguments that several verbs share, and what all verbs do about errors.
+"""Options made of the fields of a config, and what all verbs do about errors.
 
 Exit status: 0 done, 2 an error of ours (one line), 130 stopped by Ctrl-C, 141 when nobody reads the output.
 """
 
 import argparse
+import dataclasses
 import io
 import os
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
-from fewshot_bn.config import Request
+from fewshot_bn.config import Config
 from fewshot_bn.errors import FewshotError, UsageError
+
+EPISODES = ("n_way", "n_support", "n_query", "n_episodes", "episodes", "by_group", "seed")
+SEVERAL = ", one or several numbers"
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,81 +40,51 @@ def at_least(least: int) -> Callable[[str], int]:
     return parse
 
 
-def add_data_root(group: argparse._ActionsContainer) -> None:
-    group.add_argument(
-        "--data-root",
-        type=Path,
-        metavar="FOLDER",
-        help="where the trees of known datasets lie; default: $FEWSHOT_BN_DATA, else ./data",
-    )
+def add_options(
+    group: argparse._ActionsContainer, config: type[Config], names: Sequence[str], *, only_given: bool = False
+) -> None:
+    """An option for each of these fields of the config, with its default, its help text and what it takes.
+
+    With `only_given`, options that are not given leave no trace in what is parsed.
+    """
+    fields = {field.name: field for field in dataclasses.fields(config)}
+    for name in names:
+        field = fields[name]
+        default: Any = argparse.SUPPRESS if only_given else field.default
+        group.add_argument(flag_of(field), dest=name, default=default, help=_help(field), **_what_it_takes(field))
 
 
-def add_geometry(group: argparse._ActionsContainer) -> None:
-    group.add_argument(
-        "--preset", help="resize and crop as published: cdfsl or paper; default: as the backbone's card says"
-    )
-    group.add_argument(
-        "--image-size",
-        dest="image_px",
-        type=at_least(8),
-        metavar="PX",
-        help="side of the images that the backbone sees; default: as its card says",
-    )
+def add_single_episode_options(group: argparse._ActionsContainer, config: type[Config]) -> None:
+    """The options that say which episodes are drawn, for one number of shots."""
+    add_options(group, config, [name for name in EPISODES if name != "n_support"])
+    n_support = next(field for field in dataclasses.fields(config) if field.name == "n_support")
+    default: Any = n_support.default
+    text, least = _help(n_support).replace(SEVERAL, ""), n_support.metadata["least"]
+    group.add_argument("--n-support", type=at_least(least), default=default[0], metavar="N", help=text)
 
 
-def add_model(group: argparse._ActionsContainer) -> None:
-    group.add_argument(
-        "--model",
-        default=Request().model,
-        metavar="NAME|PATH",
-        help="a shipped card, a torchvision model or a card of your own (.toml); default: the embedded %(default)s",
-    )
+def flag_of(field: "dataclasses.Field[Any]") -> str:
+    """E.g. --n-way; a field may name another."""
+    return field.metadata.get("flag") or "--" + field.name.replace("_", "-")
 
 
-def add_episodes(group: argparse._ActionsContainer, *, several_shots: bool) -> None:
-    """The options that say which episodes are drawn, for one or several numbers of shots."""
-    default, add = Request(), group.add_argument
-    add(
-        "--n-way",
-        type=at_least(2),
-        default=default.n_way,
-        metavar="N",
-        help="classes per episode; default: %(default)s",
-    )
-    add(
-        "--n-support",
-        type=at_least(1),
-        nargs="+" if several_shots else None,
-        default=default.n_support if several_shots else default.n_support[0],
-        metavar="N",
-        help=f"support images per class (shots){', one or several numbers' if several_shots else ''}; default: 5",
-    )
-    add(
-        "--n-query",
-        type=at_least(1),
-        default=default.n_query,
-        metavar="N",
-        help="query images per class; default: %(default)s",
-    )
-    add(
-        "--n-episodes",
-        type=at_least(1),
-        metavar="N",
-        help="default: 600, or as many as there are of disjoint or listed ones",
-    )
-    add(
-        "--episodes",
-        default=default.episodes,
-        metavar="KIND|FILE",
-        help="random; disjoint (no image in two episodes: few exist, and the run says how many); or a list written by "
-        "python -m fewshot_bn.data episodes; default: %(default)s",
-    )
-    add(
-        "--by-group",
-        action="store_true",
-        help="no lesion or patient on both sides of an episode, and none twice where possible",
-    )
-    add("--seed", type=at_least(0), default=default.seed, metavar="N", help="of the episodes; default: %(default)s")
+def _help(field: "dataclasses.Field[Any]") -> str:
+    text: str = field.metadata["text"]
+    return text.replace("%(default)s", str(field.default)).replace("%", "%%")
+
+
+def _what_it_takes(field: "dataclasses.Field[Any]") -> dict[str, Any]:
+    facts = field.metadata
+    if isinstance(field.default, bool):
+        return {"action": "store_false" if field.default else "store_true"}
+    found: dict[str, Any] = {"metavar": facts.get("metavar")}
+    if "least" in facts:
+        found["type"] = at_least(facts["least"])
+    if "parse" in facts:
+        found["type"] = facts["parse"]
+    if facts.get("several"):
+        found["nargs"] = "+"
+    return found
 
 
 def run_verb(verb: Callable[[], int]) -> int:

@@ -1,7 +1,6 @@
 """Get a dataset: download what its card names, checked, and unpack it where its reader looks for it."""
 
 import contextlib
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +8,8 @@ from fewshot_bn.console import progress
 from fewshot_bn.datasets import DatasetCard, find_tree
 from fewshot_bn.errors import DataError
 from fewshot_bn.files.archives import unpack
-from fewshot_bn.files.atomic import alone, check_free, plain_name
+from fewshot_bn.files.atomic import check_free, locked, plain_name
 from fewshot_bn.files.downloads import Download, download, part_of
-
-logger = logging.getLogger(__name__)
 
 CONTENTS = 1.2  # times the size of an archive is what it holds
 
@@ -62,7 +59,7 @@ def fetch_all(card: DatasetCard, root: Path, *, quiet: bool) -> None:
 @contextlib.contextmanager
 def _locked(card: DatasetCard, root: Path) -> Iterator[None]:
     lock = root / f".fetch-{plain_name(card.name)}.lock"
-    turn = alone(lock, lambda: logger.warning("another run is fetching %s; waiting for it", card.name))
+    turn = locked(lock, f"another run is fetching {card.name}; waiting for it")
     with contextlib.ExitStack() as held:
         try:
             root.mkdir(parents=True, exist_ok=True)

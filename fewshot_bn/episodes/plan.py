@@ -33,7 +33,7 @@ class Plan:
             raise UsageError(f"--by-group draws random episodes; it does not go with --episodes {self.kind}")
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def key(self) -> dict[str, Any]:
         """What decides the episodes besides dataset, shape and seed; nothing for plain random ones."""
         listed = {"fingerprint": self.listed.fingerprint} if self.listed else {}
         if self.kind == "random" and not self.by_group:

@@ -16,31 +16,33 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.nn import functional as F
 
 from fewshot_bn.adapters.contract import check_positive
 from fewshot_bn.adapters.probes.newton import path, regressions, solve
-from fewshot_bn.adapters.probes.scaling import Scaling
+from fewshot_bn.adapters.probes.scaling import SCALINGS, Scaling
 from fewshot_bn.adapters.probes.span import span
 from fewshot_bn.errors import UsageError
+from fewshot_bn.settings import setting
 
 MOST_VALUES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class LinearEvaluation:
-    """`n_values` of C from `C_min` to `C_max` in equal ratios; the metric that chooses is that of the dataset's card.
+    """The grid of C, what chooses from it, and how exact the fits are."""
 
-    `tolerance` bounds the error of a score.
-    """
-
-    n_values: int = 45
-    C_min: float = 1e-5
-    C_max: float = 1e6
-    scaling: Scaling = "raw"
-    metric: Literal["card", "top-1", "mean-per-class", "map"] = "card"
-    tolerance: float = 1e-3
-    max_steps: int = 200
+    n_values: int = setting(45, "values of C that are tried, in equal ratios", source="Kornblith et al. 2019")
+    C_min: float = setting(1e-5, "the smallest C", source="Kornblith et al. 2019")
+    C_max: float = setting(1e6, "the largest C", source="Kornblith et al. 2019")
+    scaling: Scaling = setting("raw", SCALINGS, source="Kornblith et al. 2019")
+    metric: Literal["card", "top-1", "mean-per-class", "map"] = setting(
+        "card",
+        "what chooses C: card, the metric that the card of the dataset names; top-1 accuracy; mean-per-class, the mean "
+        "of the accuracies of the classes; or map, mean average precision",
+        source="Kornblith et al. 2019",
+    )
+    tolerance: float = setting(1e-3, "bound on the error of a score")
+    max_steps: int = setting(200, "most Newton steps of a fit")
 
     def __post_init__(self) -> None:
         check_positive(n_values=self.n_values, C_min=self.C_min, C_max=self.C_max, tolerance=self.tolerance)
@@ -91,41 +93,4 @@ class Samples:
         return Samples(torch.cat([self.z, other.z]), torch.cat([self.y, other.y]), self.n_way)
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Fractions, by metric; half widths of 95 % intervals, where there are any."""
-
-    values: dict[str, float]
-    half_widths: dict[str, float]
-
-
-def score(logits: Float[Tensor, "n way"], y: Int64[Tensor, "n"]) -> Score:
-    """Top-1 accuracy, the mean of the accuracies of the classes, and mean average precision of the probabilities.
-
-    Classes of which `y` has no image are left out of the means. Half widths are normal approximations, and missing
-    where a single image says nothing of the spread.
-    """
-    from sklearn.metrics import average_precision_score
-
-    right, labels = (logits.argmax(-1) == y).double().cpu().numpy(), y.cpu().numpy()
-    odds = log_odds(logits).cpu().numpy()
-    present = np.unique(labels)
-    per_class = [right[labels == k] for k in present]
-    recalls = [part.mean() for part in per_class]
-    precisions = [average_precision_score(labels == k, odds[:, k]) for k in present]
-    half_widths = {"top-1": right.var() / (len(right) - 1)} if len(right) > 1 else {}
-    if all(len(part) > 1 for part in per_class):
-        half_widths["mean-per-class"] = sum(part.var() / (len(part) - 1) for part in per_class) / len(present) ** 2
-    return Score(
-        {"top-1": float(right.mean()), "mean-per-class": float(np.mean(recalls)), "map": float(np.mean(precisions))},
-        {metric: 1.96 * float(np.sqrt(variance)) for metric, variance in half_widths.items()},
-    )
-
-
-def log_odds(logits: Float[Tensor, "n way"]) -> Float[Tensor, "n way"]:
-    """They order images as the probabilities of a class do, also where those are all 1 within rounding."""
-    logits = logits.double()
-    first = F.one_hot(logits.argmax(1), logits.shape[1]).bool()
-    without_first = logits.masked_fill(first, -torch.inf).logsumexp(1, keepdim=True)
-    whole = logits.logsumexp(1, keepdim=True)
-    return logits - torch.where(first, without_first, whole + torch.log1p(-(logits - whole).exp()))
+CLASSIFIERS: dict[str, LinearEvaluation] = {"lr": LinearEvaluation()}  # by mode

@@ -1,15 +1,14 @@
 """Run an adapter over episodes, chunk by chunk. No printing and no files: a generator of what happened.
 
 A chunk is the batch of episodes that the adapter sees at once. Its size changes the speed, not the answer (beyond
-rounding).
+rounding); neither does the executor, which says where chunks are worked on.
 """
 
-import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float, Int64
@@ -18,13 +17,12 @@ from torch import Tensor
 
 from fewshot_bn.adapters import Adapter, Fit
 from fewshot_bn.episodes import Episodes
-from fewshot_bn.evaluation.memory import OUT_OF_MEMORY, Portion, choose_portion, halved
-from fewshot_bn.evaluation.metrics import calibration_gaps, negative_log_likelihood
+from fewshot_bn.errors import UsageError
+from fewshot_bn.evaluation.memory import Portion, choose_portion, halved, is_out_of_memory
+from fewshot_bn.evaluation.metrics import metrics_of
 from fewshot_bn.inputs.images import normalise
 from fewshot_bn.inputs.source import Source
 from fewshot_bn.runtime import exact_convolutions
-
-logger = logging.getLogger(__name__)
 
 NOTHING = -1  # is predicted where scores are not finite
 
@@ -33,7 +31,7 @@ NOTHING = -1  # is predicted where scores are not finite
 class Outcome:
     """What happened in a chunk of episodes: correct queries, convergence and steps of each, and the seconds of all.
 
-    `measures` are further values by name, one for each episode: `nll` and `gaps` (see calibration.py), `predicted`, the
+    `measures` are further values by name, one for each episode: those of the metrics (metrics.py), `predicted`, the
     place in the episode of the class that each query is taken for (-1 where its scores were not finite), and what the
     adapter has to say.
     """
@@ -45,19 +43,48 @@ class Outcome:
     measures: Mapping[str, tuple[Any, ...]]
 
 
-def evaluate(adapter: Adapter, source: Source, episodes: Episodes, *, chunk: int | None = None) -> Iterator[Outcome]:
+Work = Callable[[Source, Episodes, Portion], Iterator[Outcome]]
+
+
+class Executor(Protocol):
+    """Does `work` on all the episodes, in parts of at most a portion, and yields what comes of it in their order."""
+
+    def __call__(self, work: Work, source: Source, episodes: Episodes, portion: Portion) -> Iterator[Outcome]: ...
+
+
+def serial(work: Work, source: Source, episodes: Episodes, portion: Portion) -> Iterator[Outcome]:
+    """One after another, here."""
+    yield from work(source, episodes, portion)
+
+
+def evaluate(
+    adapter: Adapter, source: Source, episodes: Episodes, *, chunk: int | None = None, executor: Executor = serial
+) -> Iterator[Outcome]:
     """Adapt to every episode and classify its queries; yields one `Outcome` a chunk, in order.
 
-    An episode whose scores are not all finite counts as wrong on every query, as not converged, and for its calibration
-    as if all its classes had equal scores. Where memory runs out, the chunk is halved, then the number of images at
-    once, and the run goes on.
+    Features of the episodes' rows that are not known yet are computed first. An episode whose scores are not all finite
+    counts as wrong on every query, as not converged, and for its calibration as if all its classes had equal scores.
+    Where memory runs out, the chunk is halved, then the number of images at once, and the run goes on.
     """
-    portion = choose_portion(adapter, source, episodes.support[0].size, episodes.query[0].size)
-    yield from evaluate_portions(adapter, source, episodes, replace(portion, episodes=chunk or portion.episodes))
+    if chunk is not None and chunk < 1:
+        raise UsageError(f"chunk is {chunk}; it must be at least 1")
+    if not len(episodes):
+        return
+    n_support, n_query = episodes.support[0].size, episodes.query[0].size
+    portion = choose_portion(adapter, source.backbone, source.device, n_support=n_support, n_query=n_query)
+    portion = replace(portion, episodes=chunk or portion.episodes)
+    if adapter.takes == "features":
+        for _ in source.features.compute(episodes.rows):
+            pass
+        executor = serial  # milliseconds a chunk
+
+    def work(source: Source, part: Episodes, portion: Portion) -> Iterator[Outcome]:
+        yield from _evaluate(adapter, source, part, portion)
+
+    yield from executor(work, source, episodes, portion)
 
 
-def evaluate_portions(adapter: Adapter, source: Source, episodes: Episodes, portion: Portion) -> Iterator[Outcome]:
-    """`evaluate` with the first portion given."""
+def _evaluate(adapter: Adapter, source: Source, episodes: Episodes, portion: Portion) -> Iterator[Outcome]:
     start = 0
     while start < len(episodes):
         began = time.perf_counter()
@@ -75,9 +102,9 @@ def _outcome(fit: Fit, y_q: Int64[Tensor, "e q"], began: float) -> Outcome:
     predicted = torch.where(finite[:, None], fit.logits.argmax(-1), NOTHING)
     right = predicted == y_q
     logits = torch.where(finite[:, None, None], fit.logits, 0)
-    measures = {"nll": negative_log_likelihood(logits, y_q), "gaps": calibration_gaps(logits, y_q), **fit.measures}
+    measures = {metric.kept: metric.measure(logits, y_q) for metric in metrics_of("episodes").values()}
     correct, converged, steps = (tuple(values.tolist()) for values in (right.sum(1), fit.converged & finite, fit.steps))
-    plain = {name: tuple(_rounded(values)) for name, values in measures.items()}
+    plain = {name: tuple(_rounded(values)) for name, values in {**measures, **fit.measures}.items()}
     plain["predicted"] = tuple(predicted.tolist())
     return Outcome(correct, converged, steps, time.perf_counter() - began, plain)
 
@@ -94,10 +121,8 @@ def _fit_in_memory(adapter: Adapter, source: Source, episodes: Episodes, images:
     try:
         with exact_convolutions():
             return _fit(adapter, source, episodes, images)
-    except MemoryError:
-        return None
-    except RuntimeError as problem:
-        if not isinstance(problem, torch.OutOfMemoryError) and not any(sign in str(problem) for sign in OUT_OF_MEMORY):
+    except (MemoryError, RuntimeError) as problem:
+        if not is_out_of_memory(problem):
             raise
     return None
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from fewshot_bn.adapters import Adapter
+from fewshot_bn.backbones.backbone import Backbone
 from fewshot_bn.errors import DeviceError
-from fewshot_bn.inputs.source import Source
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +17,7 @@ FEATURE_BYTES = {"cpu": 2**26, "cuda": 2**31}  # of a chunk of episodes
 CPU_BYTES = 5 * 2**27
 CUDA_SHARE = 0.7  # of the free memory; the rest is for what a step needs besides
 HOST_BYTES = 2**29
-OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "ALLOC_FAILED")  # besides OutOfMemoryError
+SIGNS = ("can't allocate memory", "CUDA error: out of memory", "ALLOC_FAILED")  # besides OutOfMemoryError
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,31 +28,36 @@ class Portion:
     images: int
 
 
-def choose_portion(adapter: Adapter, source: Source, n_support: int, n_query: int) -> Portion:
+def choose_portion(
+    adapter: Adapter, backbone: Backbone, device: torch.device, *, n_support: int, n_query: int
+) -> Portion:
     """As much as memory holds: for a probe by the size of its features, for a tuner by a trial with two images.
 
     `n_support` and `n_query` count the images of an episode. Measured on CPUs: larger batches are faster up to about
     that bound; on a GPU until its memory is full.
     """
     if adapter.takes == "features":
-        kind, per_episode = source.device.type, 4 * (n_support + n_query) * source.backbone.dim
-        return Portion(max(1, min(MOST_PROBED[kind], FEATURE_BYTES[kind] // per_episode)), n_support)
-    image_bytes = 3 * source.images.preprocessing.crop_px**2
-    per_image = max(1, adapter.bytes_per_image(source.backbone))
+        per_episode = 4 * (n_support + n_query) * backbone.dim
+        most = MOST_PROBED[device.type], FEATURE_BYTES[device.type] // per_episode
+        return Portion(max(1, min(most)), n_support)
+    image_bytes = 3 * backbone.preprocessing.crop_px**2
+    per_image = max(1, adapter.bytes_per_image(backbone))
     together = adapter.images_together(n_support, n_query)
     per_episode = together * per_image + 4 * (n_support + n_query) * image_bytes
-    room = _cuda_room(source.device) if source.device.type == "cuda" else CPU_BYTES
-    most = MOST_EPISODES[source.device.type]
-    episodes = min(most, room // per_episode, HOST_BYTES // ((n_support + n_query) * image_bytes))
+    room = _cuda_room(device) if device.type == "cuda" else CPU_BYTES
+    most_by_host = HOST_BYTES // ((n_support + n_query) * image_bytes)
+    episodes = min(MOST_EPISODES[device.type], room // per_episode, most_by_host)
     return Portion(max(1, episodes), max(1, min(together, room // per_image)))
 
 
-def _cuda_room(device: torch.device) -> int:
-    held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, for us
-    return int(CUDA_SHARE * (torch.cuda.mem_get_info(device)[0] + held))
+def is_out_of_memory(problem: Exception) -> bool:
+    """Whether this is how torch, its allocators or Python say that memory has run out."""
+    known = isinstance(problem, MemoryError | torch.OutOfMemoryError)
+    return known or (isinstance(problem, RuntimeError) and any(sign in str(problem) for sign in SIGNS))
 
 
 def halved(portion: Portion, device: torch.device) -> Portion:
+    """What to try next where memory has run out. Raises `DeviceError` where there is nothing left to halve."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     if portion.episodes == portion.images == 1:
@@ -65,3 +70,8 @@ def halved(portion: Portion, device: torch.device) -> Portion:
         return replace(portion, episodes=portion.episodes // 2)
     logger.warning("%s: out of memory with %d images at once; going on with half", device, portion.images)
     return replace(portion, images=portion.images // 2)
+
+
+def _cuda_room(device: torch.device) -> int:
+    held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, for us
+    return int(CUDA_SHARE * (torch.cuda.mem_get_info(device)[0] + held))

@@ -9,14 +9,13 @@ import math
 import queue
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
-from fewshot_bn.adapters import Adapter
 from fewshot_bn.episodes import Episodes
-from fewshot_bn.evaluation.loop import Outcome, evaluate, evaluate_portions
-from fewshot_bn.evaluation.memory import choose_portion
+from fewshot_bn.evaluation.loop import Outcome, Work
+from fewshot_bn.evaluation.memory import Portion
 from fewshot_bn.inputs.source import Source
 from fewshot_bn.runtime import exact_convolutions, move
 
@@ -34,31 +33,30 @@ def replicas(source: Source, devices: Sequence[torch.device]) -> list[Source]:
     return [source, *copies]
 
 
-def evaluate_on(
-    adapter: Adapter, sources: Sequence[Source], episodes: Episodes, *, chunk: int | None = None
-) -> Iterator[Outcome]:
-    """As `evaluate`, on all of `sources` at once. A probe, which takes milliseconds, uses the first alone."""
-    if len(sources) == 1 or adapter.takes == "features":
-        yield from evaluate(adapter, sources[0], episodes, chunk=chunk)
-        return
-    portion = choose_portion(adapter, sources[0], episodes.support[0].size, episodes.query[0].size)
-    most = min(chunk or portion.episodes, math.ceil(len(episodes) / len(sources)))
-    portion = replace(portion, episodes=most)
-    free: queue.SimpleQueue[Source] = queue.SimpleQueue()
-    for source in sources:
-        free.put(source)
+@dataclass(frozen=True, slots=True)
+class OnDevices:
+    """An executor with a thread for each of `devices`, of which the first is that of the source."""
 
-    def work(part: Episodes) -> list[Outcome]:
-        source = free.get()
-        try:
-            return list(evaluate_portions(adapter, source, part, portion))
-        finally:
-            free.put(source)
+    devices: Sequence[torch.device]
 
-    with exact_convolutions(), ThreadPoolExecutor(len(sources)) as pool, contextlib.ExitStack() as undone:
-        parts = [episodes[start : start + most] for start in range(0, len(episodes), most)]
-        futures = [pool.submit(work, part) for part in parts]
-        for future in futures:
-            undone.callback(future.cancel)  # when an error or Ctrl-C ends this early
-        for future in futures:
-            yield from future.result()
+    def __call__(self, work: Work, source: Source, episodes: Episodes, portion: Portion) -> Iterator[Outcome]:
+        most = min(portion.episodes, math.ceil(len(episodes) / len(self.devices)))
+        portion = replace(portion, episodes=most)
+        free: queue.SimpleQueue[Source] = queue.SimpleQueue()
+        for replica in replicas(source, self.devices):
+            free.put(replica)
+
+        def work_when_free(part: Episodes) -> list[Outcome]:
+            replica = free.get()
+            try:
+                return list(work(replica, part, portion))
+            finally:
+                free.put(replica)
+
+        with exact_convolutions(), ThreadPoolExecutor(len(self.devices)) as pool, contextlib.ExitStack() as undone:
+            parts = [episodes[start : start + most] for start in range(0, len(episodes), most)]
+            futures = [pool.submit(work_when_free, part) for part in parts]
+            for future in futures:
+                undone.callback(future.cancel)  # when an error or Ctrl-C ends this early
+            for future in futures:
+                yield from future.result()

@@ -1,27 +1,38 @@
-"""Results as an aligned text table. Accuracies are fractions everywhere else; here they become percent."""
+"""Results as aligned text. Accuracies are fractions everywhere else; here they become percent."""
 
 import math
 from collections.abc import Sequence
 
-from fewshot_bn.results.result import Result
-from fewshot_bn.results.statistics import Estimate, estimate, paired_difference
+from fewshot_bn.evaluation.metrics import METRICS, metrics_of
+from fewshot_bn.reports.rows import Row, rows_of
+from fewshot_bn.results.result import ManyShotResult, Result
+from fewshot_bn.results.statistics import Estimate
 
-HEADER = ("mode", "shots", "accuracy ± 95 % CI", "difference to {} ± CI", "NLL", "ECE", "s/episode", "")
 
-
-def table(results: Sequence[Result], baseline: str | None) -> str:
+def few_shot_table(results: Sequence[Result], baseline: str | None) -> str:
     """One line per result; the difference is to the baseline's result of the same shape, over the same episodes.
 
-    NLL and ECE are the negative log-likelihood and the expected calibration error (in %) of the queries.
+    Columns of which nothing is known are left out.
     """
-    baselines = {_shape(r): r for r in results if r.identity["adapter"]["name"] == baseline}
-    rows = [_row(result, baselines.get(_shape(result))) for result in results]
-    header = [title.format(baseline or "baseline") for title in HEADER]
-    kept = [column for column, cells in enumerate(zip(*rows, strict=True)) if any(cells)]
-    rows = [[row[column] for column in kept] for row in [header, *rows]]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(kept))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+    titles = [metric.title for metric in metrics_of("episodes").values()]
+    difference = f"difference to {baseline or 'baseline'} ± CI"
+    header = ["mode", "shots", "accuracy ± 95 % CI", difference, *titles, "s/episode", ""]
+    cells = [_cells(row) for row in rows_of(results, baseline)]
+    kept = [place for place, column in enumerate(zip(*cells, strict=True)) if any(column)]
+    first, *lines = columns([[row[place] for place in kept] for row in [header, *cells]]).splitlines()
+    return "\n".join([first, "-" * max(map(len, [first, *lines])), *lines])
+
+
+def many_shot_table(results: Sequence[ManyShotResult]) -> str:
+    """The scores of the test images, that of the metric which chose C first."""
+    return "\n".join(line for result in results for line in _many_shot_lines(result))
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Text in columns that are as wide as they need to be."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def percent(value: Estimate, *, signed: bool = False) -> str:
@@ -30,29 +41,39 @@ def percent(value: Estimate, *, signed: bool = False) -> str:
     return f"{100 * value.mean:{'+' if signed else ''}.2f} ± {half_width}"
 
 
-def _row(result: Result, baseline: Result | None) -> list[str]:
-    if baseline is None:
-        difference = ""
-    elif baseline is result:
-        difference = "(baseline)"
-    else:
-        difference = percent(paired_difference(result.accuracies, baseline.accuracies), signed=True)
-    n_not_converged = result.converged.count(False)
+def _cells(row: Row) -> list[str]:
+    difference = "(baseline)" if row.is_baseline else ""
     remarks = [
-        "transductive" if result.identity["adapter"]["transductive"] else "",
-        f"{n_not_converged} of {len(result)} episodes did not converge" if n_not_converged else "",
+        "transductive" if row.transductive else "",
+        f"{row.n_not_converged} of {row.n_episodes} episodes did not converge" if row.n_not_converged else "",
     ]
     return [
-        result.identity["adapter"]["name"],
-        str(result.identity["shape"]["n_support"]),
-        percent(estimate(result.accuracies)),
-        difference,
-        "" if result.nll is None else f"{result.nll:.3f}",
-        "" if result.calibration_error is None else f"{100 * result.calibration_error:.1f}",
-        f"{result.seconds_per_episode:.2g}",
+        row.mode,
+        str(row.n_support),
+        percent(row.accuracy),
+        percent(row.difference, signed=True) if row.difference else difference,
+        *("" if value is None else METRICS[name].show(value) for name, value in row.metrics.items()),
+        f"{row.seconds_per_episode:.2g}",
         "; ".join(filter(None, remarks)),
     ]
 
 
-def _shape(result: Result) -> tuple[tuple[str, int], ...]:
-    return tuple(sorted(result.identity["shape"].items()))
+def _many_shot_lines(result: ManyShotResult) -> list[str]:
+    lines = [f"linear evaluation, C = {result.C:.3g} by {METRICS[result.metric].title} on the validation images"]
+    for metric, value in sorted(result.test.items(), key=lambda item: item[0] != result.metric):
+        half_width = result.test_half_widths.get(metric)
+        interval = "" if half_width is None else f" ± {100 * half_width:.2f}"
+        lines.append(f"  {METRICS[metric].title:<15} {100 * value:.2f}{interval}")
+    if edge := _edge(result):
+        lines.append(f"  C is the {edge} of its grid: widen it with --set lr.C_{edge[:3]}=")
+    n_not_converged = [point["converged"] for point in result.path].count(False) + (not result.converged)
+    if n_not_converged:
+        lines.append(f"  {n_not_converged} of {len(result.path) + 1} fits did not converge")
+    return lines
+
+
+def _edge(result: ManyShotResult) -> str:
+    """Which end of the grid the chosen C is, if it is one."""
+    if len(result.path) == 1:
+        return ""
+    return {result.path[0]["C"]: "minimum", result.path[-1]["C"]: "maximum"}.get(result.C, "")

@@ -1,43 +1,43 @@
-"""The identity of a result: everything that decides its answer, as plain values, and the file name made of it."""
+"""The key of a result: everything that decides its answer, as plain values, and the file name made of it."""
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import fewshot_bn
 from fewshot_bn.adapters import Adapter, settings_of
+from fewshot_bn.adapters.own import origin_of
 from fewshot_bn.backbones.backbone import Backbone
 from fewshot_bn.datasets.dataset import Dataset
 from fewshot_bn.datasets.splits import Split
 from fewshot_bn.episodes import EpisodeShape, Plan
-from fewshot_bn.errors import ResultError
 from fewshot_bn.evaluation.linear import LinearEvaluation
 from fewshot_bn.files.atomic import digest, plain_name
 
-Identity = dict[str, Any]
+Key = dict[str, Any]
 
 
-def identity_of(
+def few_shot_key(
     dataset: Dataset, backbone: Backbone, adapter: tuple[str, Adapter], *, shape: EpisodeShape, plan: Plan
-) -> Identity:
-    """Dataset, backbone, adapter with its settings, shape and plan; two runs of one identity give one answer."""
+) -> Key:
+    """Dataset, backbone, adapter with its settings, shape and plan; two runs of one key give one answer."""
     name, settings = adapter
     return _plain(
         {
             **_subject(dataset, backbone),
-            "adapter": {"name": name, "settings": settings_of(settings), "transductive": settings.transductive},
+            "adapter": {"name": name, "settings": settings_of(settings), "transductive": settings.transductive}
+            | origin_of(settings),
             "shape": asdict(shape),
             "seed": plan.seed,
-            **plan.identity,
+            **plan.key,
         }
     )
 
 
-def many_shot_identity(
+def many_shot_key(
     dataset: Dataset, backbone: Backbone, adapter: tuple[str, LinearEvaluation], *, split: Split, seed: int
-) -> Identity:
-    """As `identity_of`, with a split instead of the shape of episodes."""
+) -> Key:
+    """As `few_shot_key`, with a split instead of the shape of episodes."""
     name, settings = adapter
     sizes = {part: len(getattr(split, part)) for part in ("train", "val", "test")}
     rows = digest([part.astype("<i8").tobytes() for part in (split.train, split.val, split.test)])
@@ -51,7 +51,7 @@ def many_shot_identity(
     )
 
 
-def _subject(dataset: Dataset, backbone: Backbone) -> Identity:
+def _subject(dataset: Dataset, backbone: Backbone) -> Key:
     return {
         "fewshot_bn": fewshot_bn.__version__,
         "dataset": {
@@ -72,44 +72,26 @@ def _subject(dataset: Dataset, backbone: Backbone) -> Identity:
     }
 
 
-def _plain(identity: dict[str, Any]) -> Identity:
+def _plain(key: dict[str, Any]) -> Key:
     """Tuples as lists, as they will be when read back."""
-    plain: Identity = json.loads(json.dumps(identity))
+    plain: Key = json.loads(json.dumps(key))
     return plain
 
 
-def file_name(identity: Identity) -> str:
-    """A name that reads well and differs between identities; shards of one result have names alike."""
-    shape = identity.get("shape")
+def file_name(key: Key) -> str:
+    """A name that reads well and differs between keys; shards of one result have names alike."""
+    shape = key.get("shape")
     kind = ["many-shot"]
     if shape is not None:
         kind = [f"{shape['n_way']}way", f"{shape['n_support']}shot", f"{shape['n_query']}query"]
     parts = [
-        identity["dataset"]["name"],
-        identity["backbone"]["name"],
-        identity["adapter"]["name"],
+        key["dataset"]["name"],
+        key["backbone"]["name"],
+        key["adapter"]["name"],
         *kind,
-        f"seed{identity['seed']}",
-        digest([json.dumps({k: v for k, v in identity.items() if k != "shard"}, sort_keys=True)])[:8],
+        f"seed{key['seed']}",
+        digest([json.dumps({k: v for k, v in key.items() if k != "shard"}, sort_keys=True)])[:8],
     ]
-    if "shard" in identity:
-        parts.append("shard{}of{}".format(*identity["shard"].split("/")))
+    if "shard" in key:
+        parts.append("shard{}of{}".format(*key["shard"].split("/")))
     return "_".join(map(plain_name, parts)) + ".json"
-
-
-def check_same(path: Path, found: Identity, wanted: Identity) -> None:
-    """Raise `ResultError` where the result in `path` is not the one that is wanted."""
-    if found != wanted:
-        raise ResultError(
-            f"{path}: holds a result of other settings ({difference(found, wanted)}); "
-            "move it away or choose another folder with --output"
-        )
-
-
-def difference(found: Any, wanted: Any, where: str = "") -> str:
-    """The first place where two identities differ."""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        for key in [*wanted, *found]:
-            if found.get(key) != wanted.get(key):
-                return difference(found.get(key), wanted.get(key), f"{where}.{key}" if where else str(key))
-    return f"{where} is {found!r} there and {wanted!r} here"

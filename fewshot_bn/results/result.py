@@ -1,24 +1,15 @@
-"""Results: what happened in every episode, with everything needed to do it again, and how a result file is read.
+"""Results: what happened in every episode, with everything needed to do it again.
 
-One JSON file stands for one (dataset, backbone, adapter, shape, seed, settings), its *identity*; result_files.py writes
-it.
+A result's `key` is what decides its answer (key.py); files.py writes and reads results.
 """
 
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from fewshot_bn.errors import ResultError
 from fewshot_bn.evaluation.loop import Outcome
-from fewshot_bn.evaluation.metrics import expected_calibration_error
-from fewshot_bn.results.key import Identity
-
-FORMAT = 3  # format 1 had no measures, format 2 no predictions
+from fewshot_bn.evaluation.metrics import METRICS
+from fewshot_bn.results.key import Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +33,7 @@ class Result:
     `measures` are further values by name, one for each episode: see `Outcome`.
     """
 
-    identity: Identity
+    key: Key
     correct: tuple[int, ...] = ()
     converged: tuple[bool, ...] = ()
     steps: tuple[int, ...] = ()
@@ -64,15 +55,30 @@ class Result:
         )
 
     def extended(self, outcome: Outcome, *, episodes: str) -> "Result":
-        """With some episodes more; `episodes` is the fingerprint of all."""
+        """With some episodes more; `episodes` is the fingerprint of all. A measure that some lack is None for those."""
+        n, more = len(self), len(outcome.correct)
+        names = dict.fromkeys([*self.measures, *outcome.measures])
         return replace(
             self,
             correct=(*self.correct, *outcome.correct),
             converged=(*self.converged, *outcome.converged),
             steps=(*self.steps, *outcome.steps),
-            measures={name: (*self.measures.get(name, ()), *more) for name, more in outcome.measures.items()},
+            measures={
+                name: (*self.measures.get(name, (None,) * n), *outcome.measures.get(name, (None,) * more))
+                for name in names
+            },
             episodes=episodes,
         )
+
+    @property
+    def mode(self) -> str:
+        """The name of the adapter."""
+        return str(self.key["adapter"]["name"])
+
+    @property
+    def shape(self) -> dict[str, int]:
+        """`n_way`, `n_support` and `n_query` of its episodes."""
+        return dict(self.key["shape"])
 
     @property
     def accuracies(self) -> list[float]:
@@ -82,73 +88,32 @@ class Result:
     @property
     def n_queries(self) -> int:
         """Queries of an episode."""
-        shape = self.identity["shape"]
-        n: int = shape["n_way"] * shape["n_query"]
-        return n
+        return self.shape["n_way"] * self.shape["n_query"]
 
-    @property
-    def nll(self) -> float | None:
-        """Mean negative log-likelihood of the queries; None where a record is too old to say."""
-        values = self.measures.get("nll", ())
-        return sum(values) / len(values) if values else None
-
-    @property
-    def calibration_error(self) -> float | None:
-        """Expected calibration error of the queries; None where a record is too old to say."""
-        gaps = self.measures.get("gaps", ())
-        return expected_calibration_error(gaps, self.n_queries) if gaps else None
+    def pooled(self, metric: str) -> float | None:
+        """The number that `METRICS` makes of all episodes; None where some are too old to have been measured."""
+        values = self.measures.get(METRICS[metric].kept, ())
+        return METRICS[metric].pool(values, self.n_queries) if values and None not in values else None
 
     @property
     def seconds_per_episode(self) -> float:
         return sum(run.seconds for run in self.runs) / max(1, sum(run.stop - run.start for run in self.runs))
 
 
-def read_to_go_on(path: Path) -> Result:
-    """As `read_result`; a record of an older format, which lacks predictions, is a `ResultError` too."""
-    result = read_result(path)
-    if len(result) and "predicted" not in result.measures:
-        raise ResultError(f"{path}: is of an older format, which cannot be continued; move it away")
-    return result
+@dataclass(frozen=True, slots=True)
+class ManyShotResult:
+    """The chosen C, how every C scored on the validation images, and the score and the predictions of the test images.
 
+    `path` holds the value of C, its validation scores by metric, and whether its fit reached the tolerance.
+    `predictions` follow the rows of the test images in ascending order.
+    """
 
-def read_result(path: Path) -> Result:
-    """Read a result file. Raises `ResultError` where it is not a whole result file of this format."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise ResultError(f"{path}: cannot be read: {problem.strerror}") from problem
-    except (ValueError, RecursionError) as problem:
-        raise ResultError(f"{path}: not a whole result file (half-written or damaged); move it away") from problem
-    try:
-        if content["format"] not in range(1, FORMAT + 1):
-            raise ResultError(f"{path}: is of format {content['format']}, this version reads formats 1 to {FORMAT}")
-        result = Result(
-            identity=content["identity"],
-            correct=tuple(content["correct"]),
-            converged=tuple(content["converged"]),
-            steps=tuple(content["steps"]),
-            measures={name: tuple(values) for name, values in content.get("measures", {}).items()},
-            episodes=content["episodes"],
-            runs=tuple(Run(**run) for run in content["runs"]),
-        )
-        fits = _fits_together(result)
-    except (KeyError, TypeError, ValueError, AttributeError) as problem:
-        raise ResultError(f"{path}: not a result file, or a damaged one ({problem}); move it away") from problem
-    if not fits:
-        raise ResultError(f"{path}: damaged: its episodes do not fit together; move it away")
-    return result
-
-
-def _fits_together(result: Result) -> bool:
-    """Whether counts are possible, lists of one length, and the runs follow each other over all episodes."""
-    ends = [0, *(run.stop for run in result.runs)]
-    return (
-        len(result.correct) == len(result.converged) == len(result.steps) == ends[-1]
-        and all(type(n) is int and 0 <= n <= result.n_queries for n in result.correct)
-        and all(type(value) is bool for value in result.converged)
-        and all(type(n) is int and n >= 0 for n in result.steps)
-        and all(len(values) == len(result) for values in result.measures.values())
-        and all(value is None or np.isfinite(value).all() for values in result.measures.values() for value in values)
-        and [run.start for run in result.runs] == ends[:-1]
-        and all(0 <= run.seconds < math.inf for run in result.runs)
-    )
+    key: Key
+    metric: str
+    path: list[dict[str, Any]]
+    C: float
+    converged: bool
+    test: dict[str, float]
+    test_half_widths: dict[str, float]
+    predictions: list[int]
+    run: dict[str, Any]

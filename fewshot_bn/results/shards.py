@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fewshot_bn.errors import ResultError, UsageError
-from fewshot_bn.results.key import Identity, file_name
-from fewshot_bn.results.result import Result, Run, read_to_go_on
+from fewshot_bn.results.files import read_to_go_on
+from fewshot_bn.results.key import Key, file_name
+from fewshot_bn.results.result import Result, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +39,24 @@ def parse_shard(text: str) -> Shard:
     return Shard(int(match[1]), int(match[2]))
 
 
-def of_shard(identity: Identity, shard: Shard) -> Identity:
-    """The identity of a shard of the result."""
-    return {**identity, "shard": str(shard)}
+def of_shard(key: Key, shard: Shard) -> Key:
+    """The key of a shard of the result."""
+    return {**key, "shard": str(shard)}
 
 
-def find_shards(folder: Path, identity: Identity) -> list[Result]:
-    """The results of the shards of `identity` that lie in `folder`, of whatever number of shards has come furthest.
+def find_shards(folder: Path, key: Key) -> list[Result]:
+    """The results of the shards of `key` that lie in `folder`, of whatever number of shards has come furthest.
 
     Raises `ResultError` for a file that is not what its name says.
     """
-    stem = Path(file_name(identity)).stem
+    stem = Path(file_name(key)).stem
     sets: dict[int, list[Result]] = {}
     for path in sorted(folder.glob(f"{stem}_shard*of*.json")):
         result = read_to_go_on(path)
-        if "shard" not in result.identity or path.name != file_name(result.identity):
+        if "shard" not in result.key or path.name != file_name(result.key):
             raise ResultError(f"{path}: is not the shard that its name says; move it away")
-        shard = parse_shard(str(result.identity["shard"]))
-        if result.identity != of_shard(identity, shard):
+        shard = parse_shard(str(result.key["shard"]))
+        if result.key != of_shard(key, shard):
             raise ResultError(f"{path}: holds a shard of another result; move it away")
         sets.setdefault(shard.count, []).append(result)
     return max(sets.values(), key=lambda results: len(merged(results)), default=[])
@@ -74,13 +75,13 @@ def lagging(shards: Sequence[Result]) -> list[str]:
 
 def merged(shards: Sequence[Result]) -> Result:
     """The first part of the whole list, as far as the shards hold it without a gap; its fingerprint is left open."""
-    by_index = {parse_shard(result.identity["shard"]).index: result for result in shards}
+    by_index = {parse_shard(result.key["shard"]).index: result for result in shards}
     count, lengths = _lengths(shards)
     n = min(length * count + i for i, length in enumerate(lengths))
     order = [(by_index[e % count + 1], e // count) for e in range(n)]
-    whole = {key: value for key, value in shards[0].identity.items() if key != "shard"}
+    whole = {key: value for key, value in shards[0].key.items() if key != "shard"}
     return Result(
-        identity=whole,
+        key=whole,
         correct=tuple(result.correct[place] for result, place in order),
         converged=tuple(result.converged[place] for result, place in order),
         steps=tuple(result.steps[place] for result, place in order),
@@ -94,9 +95,9 @@ def merged(shards: Sequence[Result]) -> Result:
 
 def _lengths(shards: Sequence[Result]) -> tuple[int, list[int]]:
     """How many shards there are, and how many episodes each holds."""
-    count = parse_shard(shards[0].identity["shard"]).count
+    count = parse_shard(shards[0].key["shard"]).count
     lengths = dict.fromkeys(range(1, count + 1), 0)
-    lengths.update({parse_shard(result.identity["shard"]).index: len(result) for result in shards})
+    lengths.update({parse_shard(result.key["shard"]).index: len(result) for result in shards})
     return count, list(lengths.values())
 
 

@@ -4,6 +4,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from reference.problems import adapter_with
 
 from fewshot_bn.adapters import Fit, make_adapter
 from fewshot_bn.adapters.norm_tuning.episodic_network import EpisodicNetwork
@@ -12,12 +13,12 @@ from fewshot_bn.evaluation.loop import evaluate
 from fewshot_bn.inputs.images import Images, normalise
 
 CPU = torch.device("cpu")
-QUICK = {"bn": {"epochs": "2", "readout": "ridge"}}
+QUICK = {"bn": {"epochs": 2, "readout": "ridge"}}
 
 
 @pytest.mark.parametrize("mode", ["proto", "lr", "bn"])
 def test_correct_counts_equal_a_loop_over_episodes(source, episodes, mode):
-    adapter = make_adapter(mode, QUICK.get(mode))
+    adapter = make_adapter(mode, **QUICK.get(mode, {}))
     outcomes = list(evaluate(adapter, source, episodes, chunk=3))
     assert [len(outcome.correct) for outcome in outcomes] == [3, 3, 1]
     found = np.concatenate([outcome.correct for outcome in outcomes])
@@ -37,7 +38,7 @@ def test_correct_counts_equal_a_loop_over_episodes(source, episodes, mode):
 
 @pytest.mark.parametrize("mode", ["proto", "lr", "bn"])
 def test_the_chunk_does_not_change_the_answer(source, episodes, mode):
-    adapter = make_adapter(mode, QUICK.get(mode))
+    adapter = make_adapter(mode, **QUICK.get(mode, {}))
     answers = [
         np.concatenate([outcome.correct for outcome in evaluate(adapter, source, episodes, chunk=chunk)])
         for chunk in (1, 2, 7, None)
@@ -67,7 +68,7 @@ def test_an_episode_that_is_not_finite_counts_as_wrong_and_is_reported(source, e
 
 
 def test_what_an_adapter_says_of_an_episode_is_kept(source, episodes):
-    outcome, *_ = evaluate(make_adapter("lr-c1", {"C": "0.3"}), source, episodes)
+    outcome, *_ = evaluate(adapter_with("lr-c1", {"C": "0.3"}), source, episodes)
     assert outcome.measures["C"] == (0.3,) * 7
     assert all(0 <= value < 1e-2 for value in outcome.measures["gradient_norm"])
 
@@ -96,7 +97,7 @@ def test_where_memory_runs_out_the_chunk_is_halved_and_the_answer_stays(source, 
 
 
 def test_where_a_single_episode_is_too_large_its_images_are_halved(source, episodes, caplog, monkeypatch):
-    bn = make_adapter("bn", QUICK["bn"])
+    bn = make_adapter("bn", **QUICK["bn"])
     expected = [n for outcome in evaluate(bn, source, episodes) for n in outcome.correct]
     sizes, kept = [], EpisodicNetwork.features
 
@@ -128,7 +129,7 @@ def test_host_memory_that_runs_out_halves_the_chunk_too(source, episodes, monkey
             raise MemoryError
         return gather(self, rows, device)
 
-    bn = make_adapter("bn", QUICK["bn"])
+    bn = make_adapter("bn", **QUICK["bn"])
     expected = [n for outcome in evaluate(bn, source, episodes) for n in outcome.correct]
     monkeypatch.setattr(Images, "gather", full)
     assert [n for outcome in evaluate(bn, source, episodes) for n in outcome.correct] == expected

@@ -4,7 +4,7 @@ Norm tuning takes few steps and the readout that is solved fastest; its defaults
 """
 
 from fewshot_bn.eval import main
-from fewshot_bn.results.result import read_result
+from fewshot_bn.results.files import read_result
 
 TINY = ["--n-way", "3", "--n-support", "2", "--n-query", "4", "--n-episodes", "6"]
 
@@ -16,7 +16,7 @@ def run(*arguments):
 
 def results(folder):
     found = [read_result(path) for path in sorted(folder.glob("*.json"))]
-    return {(r.identity["adapter"]["name"], r.identity["shape"]["n_support"]): r for r in found}
+    return {(r.key["adapter"]["name"], r.key["shape"]["n_support"]): r for r in found}
 
 
 def answers(folder):

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 from reference.networks import small_backbone
-from references import plain_tuning
 from torch import nn
 from torch.nn import functional as F
 from torchvision.models import VisionTransformer
 
+from benchmarks.references import plain_tuning
 from fewshot_bn.adapters import ADAPTERS
 from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
 from fewshot_bn.adapters.norm_tuning.episodic_network import EpisodicNetwork

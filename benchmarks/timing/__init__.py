@@ -1,0 +1,1 @@
+"""How fast, how exact and how large: engine, probes and store against the loops that everyone writes."""

@@ -1,0 +1,236 @@
+"""How fast images come out of files and out of the store, and how much memory that takes, in one run.
+
+    python -m benchmarks.timing.store [--data-root ../shared/data] [--n-images 4000]
+
+Parts:
+    building   images per second of a store, against a bare loop in as many processes, in turn: open with PIL, convert
+               to RGB, resize to 257 x 257, crop 224 x 224; once leaving it there, once with the pixels as an array;
+               without the start of processes, which is given apart, and with the last write to the disk
+    gathering  1,600 rows (16 episodes of 100 images) from a warm store, against decoding and resizing them again with
+               the same threads
+    memory     the highest resident memory of a process that builds a store, with its largest worker times their number,
+               over 112,000 images of 32 px, and over PNG files of 1024 x 1024
+    scanning   seconds of a new process that imports the package and opens a tree of 100,000 files
+Images are those of the four target datasets under the data root, each repeated until there are enough, where they are
+there, and generated ones: smoothed noise, which compresses about as photographs do.
+"""
+
+import argparse
+import json
+import multiprocessing
+import pickle
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.timing.record import head, machine_of, new_folder
+from benchmarks.timing.trees import bare, bare_with_array, generated
+from fewshot_bn import __version__
+from fewshot_bn.datasets import Dataset, open_dataset
+from fewshot_bn.datasets.rows import FileReader
+from fewshot_bn.errors import DataError, FewshotError
+from fewshot_bn.host_memory import keep_freed_memory
+from fewshot_bn.inputs.images import Images
+from fewshot_bn.inputs.store import Store
+from fewshot_bn.preprocessing import Preprocessing, with_geometry
+from fewshot_bn.workers import n_cores
+
+TARGETS = ("eurosat", "cropdisease", "isic", "chestx")
+PARTS = ("building", "gathering", "memory", "scanning")
+N_GATHERED = 1_600
+MEMORY = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from fewshot_bn.datasets import open_dataset
+from fewshot_bn.inputs.store import Store
+from fewshot_bn.preprocessing import Preprocessing
+if __name__ == "__main__":
+    dataset = open_dataset(sys.argv[1])
+    store = Store(dataset, Preprocessing(int(sys.argv[3]), int(sys.argv[3])), Path(sys.argv[2]))
+    assert sum(store.fill(np.arange(len(dataset)))) == len(dataset)
+    own = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]  # getrusage counts who started it, too
+    print(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+BUILD = """
+import pickle, sys, time
+from pathlib import Path
+import numpy as np
+from fewshot_bn.inputs.store import Store
+from fewshot_bn.preprocessing import Preprocessing, with_geometry
+if __name__ == "__main__":
+    dataset = pickle.loads(Path(sys.argv[1]).read_bytes())
+    store = Store(dataset, with_geometry(Preprocessing(), "cdfsl", None), Path(sys.argv[2]))
+    times, done = [time.perf_counter()], []
+    for n in store.fill(np.arange(len(dataset))):
+        times.append(time.perf_counter())
+        done.append(n)
+    assert sum(done) == len(dataset)
+    print(times[1] - times[0], (time.perf_counter() - times[1]) * sum(done) / max(1, sum(done[1:])))
+    store.path.unlink()
+"""
+SCAN = """
+import sys, time
+began = time.perf_counter()
+from fewshot_bn.datasets import open_dataset
+n = len(open_dataset(sys.argv[1]))
+print(n, time.perf_counter() - began)
+"""
+
+
+def repeated(dataset: Dataset, n_images: int) -> Dataset:
+    """The images of a dataset, over and over."""
+    rows = np.arange(n_images) % len(dataset)
+    reader = dataset.read
+    assert isinstance(reader, FileReader)
+    return replace(
+        dataset,
+        labels=dataset.labels[rows],
+        ids=tuple(f"{k}/{dataset.ids[row]}" for k, row in enumerate(rows)),
+        read=FileReader(reader.folder, tuple(reader.paths[row] for row in rows)),
+    )
+
+
+def datasets(args: argparse.Namespace, folder: Path) -> Iterator[Dataset]:
+    for name in TARGETS:
+        try:
+            yield repeated(open_dataset(name, root=args.data_root), args.n_images)
+        except DataError:
+            print(f"{name} is not under {args.data_root}: left out", file=sys.stderr)
+    for kind, side_px, n in (("JPEG", 256, args.n_images), ("PNG", 1024, max(args.n_images // 20, 2))):
+        place = folder / f"generated_{side_px}px_{kind.lower()}"
+        yield open_dataset(str(generated(place, n, side_px, kind)))
+
+
+def in_processes(work: Callable[[Sequence[Path]], int], dataset: Dataset, n_workers: int) -> float:
+    reader = dataset.read
+    assert isinstance(reader, FileReader)
+    paths = [reader.folder / path for path in reader.paths]
+    with multiprocessing.get_context("spawn").Pool(n_workers) as pool:
+        pool.map(bare, [paths[:1]] * n_workers)  # they have started
+        began = time.perf_counter()
+        assert sum(pool.imap_unordered(work, [paths[k : k + 32] for k in range(0, len(paths), 32)])) == len(paths)
+        return time.perf_counter() - began
+
+
+def building(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
+    n_workers = n_cores()
+    for dataset in datasets(args, folder):
+        seconds: dict[str, list[float]] = {"store": [], "bare loop": [], "bare loop with array": [], "start": []}
+        for _ in range(args.repetitions):
+            seconds["bare loop"].append(in_processes(bare, dataset, n_workers))
+            seconds["bare loop with array"].append(in_processes(bare_with_array, dataset, n_workers))
+            (folder / "dataset").write_bytes(pickle.dumps(dataset))
+            command = [sys.executable, "-c", BUILD, str(folder / "dataset"), str(folder / "stores")]
+            start, rest = map(float, subprocess.check_output(command, text=True).split())
+            seconds["start"].append(start)
+            seconds["store"].append(rest)
+        rates = {name: len(dataset) / median(values) for name, values in seconds.items()}
+        yield {
+            "images": f"{dataset.name}, {len(dataset):,}",
+            **{f"{name}, images/s": round(rate) for name, rate in rates.items() if name != "start"},
+            "start, s": median(seconds["start"]),
+            "store / bare loop": rates["store"] / rates["bare loop"],
+            "store / with array": rates["store"] / rates["bare loop with array"],
+            "seconds": seconds,
+        }
+
+
+def gathering(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
+    rng = np.random.Generator(np.random.Philox(0))
+    for dataset in datasets(args, folder):
+        geometry = with_geometry(Preprocessing(), "cdfsl", None)
+        store = Store(dataset, geometry, folder / "stores")
+        stored, decoded = Images(dataset, geometry, store=store), Images(dataset, geometry, cache_bytes=0)
+        list(stored.fill(np.arange(len(dataset))))
+        rows = rng.integers(0, len(dataset), N_GATHERED)
+        seconds: dict[str, list[float]] = {"gathered": [], "decoded again": []}
+        for _ in range(args.repetitions + 1):  # the first warms up
+            for name, images in (("gathered", stored), ("decoded again", decoded)):
+                began = time.perf_counter()
+                images.gather(rows)
+                seconds[name].append(time.perf_counter() - began)
+        gathered, again = (median(seconds[name][1:]) for name in seconds)
+        yield {
+            "images": dataset.name,
+            "gathered, s": gathered,
+            "decoded again, s": again,
+            "decoded again / gathered": again / gathered,
+            "seconds": seconds,
+        }
+        store.path.unlink()
+
+
+def memory(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
+    for n_images, side_px, kind, to_px in ((args.n_many, 32, "JPEG", 32), (args.n_large, 1024, "PNG", 224)):
+        tree = generated(folder / f"memory_{side_px}", n_images, side_px, kind)
+        command = [sys.executable, "-c", MEMORY, str(tree), str(folder / "stores"), str(to_px)]
+        own, worker = map(int, subprocess.check_output(command, text=True).split())
+        n_workers = n_cores() if worker else 0
+        yield {
+            "images": f"{n_images:,} {kind} of {side_px} px",
+            "process, MiB": own / 1024,
+            "largest worker, MiB": worker / 1024,
+            "all, at most, MiB": (own + n_workers * worker) / 1024,
+        }
+
+
+def scanning(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
+    tree = generated(folder / "scanned", args.n_scanned, 8, "JPEG")
+    command = [sys.executable, "-c", SCAN, str(tree)]
+    found = [subprocess.check_output(command, text=True).split() for _ in range(args.repetitions + 1)][1:]
+    yield {"files": int(found[0][0]), "seconds": median(float(seconds) for _, seconds in found)}
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    names = [name for name in rows[0] if name != "seconds" or not isinstance(rows[0][name], dict)]
+    cells = [[f"{row[k]:.3g}" if isinstance(row[k], float) else str(row[k]) for k in names] for row in rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in [names, ["---"] * len(names), *cells])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    words = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--data-root", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--n-images", type=int, default=4_000, help="of each dataset whose store is built")
+    parser.add_argument("--n-many", type=int, default=112_000, help="small images of the part memory")
+    parser.add_argument("--n-large", type=int, default=2_500, help="images of 1024 px of the part memory")
+    parser.add_argument("--n-scanned", type=int, default=100_000)
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--output", type=Path, help="folder of the record, which must be new")
+    args = parser.parse_args(words)
+    keep_freed_memory()
+    measures = {"building": building, "gathering": gathering, "memory": memory, "scanning": scanning}
+    try:
+        folder_of_record = new_folder(args.output, "store")
+        facts = (
+            f"{machine_of(torch.device('cpu'))}; Python {sys.version.split()[0]}, fewshot_bn {__version__}. Medians of "
+            f"{args.repetitions} repetitions; all are in `store.jsonl`."
+        )
+        text = head("The store of decoded images", "store", words, args.output, facts=facts, doc=__doc__)
+        for part in args.parts:
+            with tempfile.TemporaryDirectory() as folder:
+                rows = list(measures[part](args, Path(folder)))
+            print(f"\n## {part}\n\n{table(rows)}", flush=True)
+            text += f"\n## {part}\n\n{table(rows)}"
+            with (folder_of_record / "store.jsonl").open("a") as file:
+                file.writelines(json.dumps({"part": part, **row}) + "\n" for row in rows)
+            (folder_of_record / "README.md").write_text(text, encoding="utf-8")
+    except (FewshotError, FileExistsError) as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

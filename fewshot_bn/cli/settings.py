@@ -1,0 +1,57 @@
+"""Settings of modes given as text: `--set MODE.SETTING=VALUE`, and modes by name or from a file of the user's own."""
+
+import dataclasses
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from fewshot_bn.errors import UsageError, unknown
+
+Settings = TypeVar("Settings")
+Texts = Mapping[str, Mapping[str, str]]  # by mode and setting
+
+
+def parse_texts(texts: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The text of each setting, by mode and setting."""
+    settings: dict[str, dict[str, str]] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        mode, dot, setting = name.partition(".")
+        if not (equals and dot and mode and setting and value):
+            raise UsageError(f"--set {text!r} is not of the form MODE.SETTING=VALUE, e.g. bn.steps=40")
+        if setting in settings.setdefault(mode, {}):
+            raise UsageError(f"--set names {name} twice")
+        settings[mode][setting] = value
+    return settings
+
+
+def with_texts(name: str, default: Settings, texts: Mapping[str, str]) -> Settings:
+    """`default`, a dataclass of settings, with some of them given as text, e.g. {"steps": "40"}."""
+    from fewshot_bn.adapters import with_settings
+
+    hints = typing.get_type_hints(type(default))
+    fields = {field.name: field for field in dataclasses.fields(default)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for setting, text in texts.items():
+        if setting not in fields:
+            raise unknown(f"setting of {name}", setting, fields)
+        choices = fields[setting].metadata.get("choices")
+        known = choices() if choices else typing.get_args(hints[setting])
+        values[setting] = _parse(text, hints[setting], known, f"{name}.{setting}")
+    return with_settings(name, default, values)
+
+
+def _parse(text: str, hint: Any, known: Sequence[str], where: str) -> Any:
+    if known:
+        if text not in known:
+            raise unknown(f"value of {where}", text, known)
+        return text
+    if hint is bool:
+        if text.lower() not in ("true", "false"):
+            raise UsageError(f"{where} is {text!r}; it must be true or false")
+        return text.lower() == "true"
+    try:
+        return hint(text)
+    except ValueError as problem:
+        kind = {int: "a whole number", float: "a number"}.get(hint, str(hint))
+        raise UsageError(f"{where} is {text!r}; it must be {kind}") from problem

@@ -1,0 +1,191 @@
+"""The few-shot regime: every adapter at every number of shots, over the same episodes."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from fewshot_bn.adapters import ADAPTERS, Adapter, Tuner, named
+from fewshot_bn.adapters.checks import check_own
+from fewshot_bn.backbones.backbone import Backbone
+from fewshot_bn.config import FewShotConfig
+from fewshot_bn.datasets import Dataset
+from fewshot_bn.episodes import Episodes, EpisodeShape, Plan, make_plan, n_disjoint
+from fewshot_bn.errors import FewshotError, ResultError, UsageError, some
+from fewshot_bn.evaluation.loop import Executor, evaluate, serial
+from fewshot_bn.evaluation.parallel import OnDevices
+from fewshot_bn.events import Done, Event, Note, Progress, Started
+from fewshot_bn.inputs.source import Source, compute_features, decode_images
+from fewshot_bn.results.files import ResultFile, open_result
+from fewshot_bn.results.key import Key, few_shot_key
+from fewshot_bn.results.result import Run
+from fewshot_bn.results.shards import Shard, find_shards, lagging, merged, of_shard, parse_shard
+from fewshot_bn.results.statistics import estimate
+from fewshot_bn.runtime import device_names, versions
+
+
+class FewShot:
+    """A config, checked as far as that needs no data. Raises `UsageError`."""
+
+    def __init__(self, config: FewShotConfig) -> None:
+        self._config = config
+        self._adapters = _adapters(config)
+        self._shard = parse_shard(config.shard) if config.shard else None
+        self._plan = make_plan(config.episodes, seed=config.seed, by_group=config.by_group)
+
+    def check_devices(self, devices: Sequence[torch.device]) -> None:
+        """It runs on any number."""
+
+    def open(self, source: Source, devices: Sequence[torch.device]) -> tuple[Started, list["Job"]]:
+        """What is about to be done. Raises `FewshotError` where an adapter or the episodes do not suit the data."""
+        for name, adapter in self._adapters.items():
+            if adapter.takes == "images":
+                _check(name, adapter, source.backbone, self._config)
+        jobs = list(self._jobs(source, devices))
+        sizes = sorted({len(job.episodes) for job in jobs}, reverse=True)
+        return Started(f"{source.subject}; {_plan(self._config, sizes)}; {device_names(devices)}"), jobs
+
+    def notices(self, source: Source) -> Iterator[str]:
+        """How many disjoint episodes exist, where those are asked for."""
+        if self._plan.kind == "disjoint":
+            for shape in self._shapes():
+                n = n_disjoint(source.images.dataset.class_sizes, shape)
+                yield f"{n} episodes exist that share no image, at {shape.n_way}-way {shape.n_support}-shot"
+
+    def _shapes(self) -> list[EpisodeShape]:
+        config = self._config
+        return [EpisodeShape(config.n_way, k, config.n_query) for k in dict.fromkeys(config.n_support)]
+
+    def _jobs(self, source: Source, devices: Sequence[torch.device]) -> Iterator["Job"]:
+        dataset, shard = source.images.dataset, self._shard
+        executor = serial if len(devices) == 1 else OnDevices(devices)
+        for shape in self._shapes():
+            whole = self._plan.draw(dataset, shape, self._config.n_episodes)
+            episodes = whole[shard.part] if shard else whole
+            if not len(episodes):
+                raise UsageError(f"--shard {shard} of {len(whole)} episodes is empty; raise --n-episodes")
+            for mode, adapter in self._adapters.items():
+                key = few_shot_key(dataset, source.backbone, (mode, adapter), shape=shape, plan=self._plan)
+                key = of_shard(key, shard) if shard else key
+                listed = Listed(self._plan, shape, episodes, shard)
+                yield Job(f"{mode} {shape.n_support}-shot", adapter, key, listed, source, executor, self._config)
+
+
+def _plan(config: FewShotConfig, n_episodes: Sequence[int]) -> str:
+    """Which episodes, in words."""
+    kind = "" if config.episodes == "random" else f"{config.episodes} "
+    grouped = ", by group" if config.by_group else ""
+    part = f", shard {config.shard}" if config.shard else ""
+    return (
+        f"{config.n_way}-way, {config.n_query} queries, {' / '.join(map(str, n_episodes))} {kind}episodes{grouped}, "
+        f"seed {config.seed}{part}"
+    )
+
+
+def _adapters(config: FewShotConfig) -> dict[str, Adapter]:
+    """The baseline first, then the modes, each once; adapters of the user's own keep to the contract."""
+    modes = named(config.modes or ("bn",), ADAPTERS, "mode")
+    first = [config.baseline] if config.baseline else []
+    adapters = {**named([name for name in first if name not in modes], ADAPTERS, "mode"), **modes}
+    ordered = {name: adapters[name] for name in dict.fromkeys([*first, *modes])}
+    for name, adapter in ordered.items():
+        check_own(name, adapter)
+    return ordered
+
+
+def _check(mode: str, adapter: Tuner, backbone: Backbone, config: FewShotConfig) -> None:
+    """What an adapter can say before the first episode, for every number of shots."""
+    for n_support in config.n_support:
+        try:
+            adapter.check(backbone, config.n_way * n_support, config.n_way * config.n_query)
+        except FewshotError as problem:
+            raise type(problem)(f"--mode {mode}: {problem}") from problem
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The episodes of a job, and how to draw those that come before and after them in the endless list."""
+
+    plan: Plan
+    shape: EpisodeShape
+    episodes: Episodes
+    shard: Shard | None
+
+    def first(self, dataset: Dataset, n: int) -> Episodes:
+        """The first `n` of the job's list, also beyond those that it is asked for."""
+        if n <= len(self.episodes):
+            return self.episodes[:n]
+        if self.shard:
+            return self.plan.first(dataset, self.shape, n * self.shard.count)[self.shard.part]
+        return self.plan.first(dataset, self.shape, n)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One adapter on one shape of episodes: `run` completes its result file."""
+
+    title: str
+    adapter: Adapter
+    key: Key
+    listed: Listed
+    source: Source
+    executor: Executor
+    config: FewShotConfig
+
+    @property
+    def episodes(self) -> Episodes:
+        """Those that are asked for."""
+        return self.listed.episodes
+
+    def _first(self, n: int) -> Episodes:
+        return self.listed.first(self.source.images.dataset, n)
+
+    def run(self) -> Iterator[Event]:
+        """Take what the file and its shards hold, compute what is missing; the last event is `Done`."""
+        with open_result(self.config.output, self.key, self._first) as file:
+            yield from self._take_shards(file)
+            yield from self._complete(file)
+        yield Done(self.title, file.result[: len(self.episodes)], file.path)
+
+    def _take_shards(self, file: ResultFile) -> Iterator[Event]:
+        """Take over what shards of this very result hold beyond it."""
+        shards = [] if self.listed.shard else find_shards(file.path.parent, self.key)
+        if not shards or len(file.result) >= len(self.episodes):
+            return
+        for result in shards:
+            shard = parse_shard(result.key["shard"])
+            if len(result) and result.episodes != self._first(len(result) * shard.count)[shard.part].fingerprint:
+                raise ResultError(f"shard {shard} of {file.path}: its episodes are not those of this dataset and seed")
+        result = merged(shards)
+        if len(result) < len(self.episodes) and (missing := lagging(shards)):
+            raise ResultError(
+                f"{file.path}: its shards are not complete: {some(missing)}; finish them, or move the shards away"
+            )
+        if len(result) > len(file.result):
+            file.adopt(replace(result, episodes=self._first(len(result)).fingerprint))
+            yield Note(f"{self.title}: {len(result)} episodes are merged from {len(shards)} shards")
+
+    def _complete(self, file: ResultFile) -> Iterator[Event]:
+        """Run the episodes that the file does not hold yet, and add them chunk by chunk."""
+        done = len(file.result)
+        todo = self.episodes[done:]
+        if not len(todo):
+            return
+        devices = self.executor.devices if isinstance(self.executor, OnDevices) else [self.source.device]
+        yield self._progress(file)
+        if self.adapter.takes == "features":
+            yield from compute_features(self.source, todo.rows)
+        else:
+            yield from decode_images(self.source, todo.rows, devices)
+        seconds = 0.0
+        for outcome in evaluate(self.adapter, self.source, todo, chunk=self.config.chunk, executor=self.executor):
+            seconds += outcome.seconds
+            stop = len(file.result) + len(outcome.correct)
+            result = file.result.extended(outcome, episodes=self.episodes[:stop].fingerprint)
+            file.write(result, Run(done, stop, seconds, device_names(devices), versions()))
+            yield self._progress(file)
+
+    def _progress(self, file: ResultFile) -> Progress:
+        n = len(file.result)
+        mean = estimate(file.result.accuracies) if n else None
+        return Progress(self.title, "episode", n, len(self.episodes), accuracy=mean, kept_in=file.path)
