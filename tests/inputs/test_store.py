@@ -20,7 +20,7 @@ from fewshot_bn.datasets import open_dataset
 from fewshot_bn.errors import DataError, StoreError
 from fewshot_bn.files import atomic
 from fewshot_bn.files.atomic import write_at
-from fewshot_bn.inputs import decoding
+from fewshot_bn.inputs import decoding, store
 from fewshot_bn.inputs.store import Store
 from fewshot_bn.preprocessing import Preprocessing, pixels_of, with_geometry
 
