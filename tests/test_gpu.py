@@ -6,6 +6,7 @@ import torch
 from reference.commands import answers, run
 from reference.networks import small_backbone
 from reference.problems import adapter_problem as problem
+from reference.problems import adapter_with
 
 from fewshot_bn.adapters import ADAPTERS, make_adapter
 from fewshot_bn.backbones.load import load_backbone
@@ -48,7 +49,7 @@ def assert_same_answer(adapter, name, devices=("cpu", "cuda")):
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_every_adapter_gives_the_same_answer(name):
     shorter = {"epochs": "4"} if getattr(ADAPTERS[name], "epochs", 0) else {}
-    assert_same_answer(make_adapter(name, shorter), name)
+    assert_same_answer(adapter_with(name, shorter), name)
 
 
 @pytest.mark.parametrize(
@@ -70,13 +71,13 @@ def test_every_adapter_gives_the_same_answer(name):
     ids=str,
 )
 def test_every_variant_gives_the_same_answer(settings):
-    assert_same_answer(make_adapter("bn-plain", {"steps": "8", **settings}), "bn-plain")
+    assert_same_answer(adapter_with("bn-plain", {"steps": "8", **settings}), "bn-plain")
 
 
 @pytest.mark.parametrize("statistics", ["frozen", "batch"])
 def test_bfloat16_stays_close_to_float32(statistics):
     exact, rough = (
-        make_adapter("bn-plain", {"steps": "8", "statistics": statistics, "precision": precision})
+        adapter_with("bn-plain", {"steps": "8", "statistics": statistics, "precision": precision})
         for precision in ("float32", "bfloat16")
     )
     expected, found = (adapter(*on("cuda", "bn", torch.float32)).logits for adapter in (exact, rough))
@@ -121,7 +122,7 @@ def test_where_memory_runs_out_the_chunk_is_halved_and_the_answer_stays(image_fo
     images = Images(open_dataset(str(image_folder)), backbone.preprocessing)
     source = Source(images, backbone, Features(images, backbone, device=cuda), cuda)
     episodes = sample(images.dataset.class_sizes, EpisodeShape(3, 2, 4), seed=0, n_episodes=64)
-    adapter = make_adapter("bn", {"steps": "2"})
+    adapter = adapter_with("bn", {"steps": "2"})
     expected = [n for outcome in evaluate(adapter, source, episodes, chunk=2) for n in outcome.correct]
     assert not caplog.text
     torch.cuda.empty_cache()

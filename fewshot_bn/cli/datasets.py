@@ -12,7 +12,6 @@ from fewshot_bn.console import progress, speaker
 from fewshot_bn.datasets import (
     Dataset,
     DatasetCard,
-    Finding,
     card_of,
     catalogue,
     find_tree,
@@ -86,7 +85,7 @@ def _is_part(dataset: Dataset) -> bool:
 
 
 def _notes(dataset: Dataset, card: DatasetCard, root: Path) -> Iterator[str]:
-    yield from dataset.notices
+    yield from map(str, dataset.notices)
     if card.downloads and _is_part(dataset):
         yield "to fetch all of it, move what is there away first"
     if files := archives(card, root):
@@ -130,8 +129,7 @@ def _print_sizes(dataset: Dataset, card: DatasetCard | None) -> None:
 def _print_report(found: Report) -> None:
     for kind, findings in (("note", found.notes), ("wrong", found.wrong)):
         for finding in findings:
-            cases = finding.cases if isinstance(finding, Finding) else ()
-            more = [f"  {case}" for case in cases if case not in finding]  # the others are named already
+            more = [f"  {case}" for case in finding.cases if case not in finding.text]  # others are named already
             print("\n".join([f"{kind}: {finding}", *more]))
     things = "1 thing is" if len(found.wrong) == 1 else f"{len(found.wrong)} things are"
     print(f"{things} wrong" if found.wrong else "nothing is wrong")

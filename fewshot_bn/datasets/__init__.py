@@ -114,7 +114,7 @@ def _open_layout(card: DatasetCard, root: Path) -> Dataset:
     dataset = open_class_folders(card.name, folder, tuple(card.classes))
     extra = sorted(set(class_folders(folder)) - set(dataset.class_names)) if card.classes else []
     if extra:
-        notice = f"{card.name}: folders that are no class of the card were left out: {some(extra)}"
+        notice = Finding(f"{card.name}: folders that are no class of the card were left out: {some(extra)}")
         dataset = replace(dataset, notices=(*dataset.notices, notice))
     return dataset
 
@@ -143,7 +143,7 @@ def _is_tree(card: DatasetCard, folder: Path) -> bool:
     return not card.classes or not card.classes.keys().isdisjoint(class_folders(folder))
 
 
-def differences(card: DatasetCard, dataset: Dataset) -> Iterator[str]:
+def differences(card: DatasetCard, dataset: Dataset) -> Iterator[Finding]:
     """Where the classes and numbers of images are not those of the card."""
     sizes = dict(zip(dataset.class_names, dataset.class_sizes, strict=True))
     wrong = [f"{k} {sizes.get(k, 0):,} of {n:,}" for k, n in card.classes.items() if sizes.get(k, 0) != n]
@@ -154,4 +154,4 @@ def differences(card: DatasetCard, dataset: Dataset) -> Iterator[str]:
         more = len(dataset) > n_images or any(sizes.get(k, 0) > n for k, n in card.classes.items())
         what = "differs from its card" if more else "a subset"
         details = f" ({some(wrong)})" if wrong else ""
-        yield f"{card.name}: {what}: {len(dataset):,} of {n_images:,} images{details}"
+        yield Finding(f"{card.name}: {what}: {len(dataset):,} of {n_images:,} images{details}")

@@ -9,24 +9,14 @@ import glob
 import io
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from fewshot_bn.datasets.card import GroupTable, Table
 from fewshot_bn.datasets.dataset import Dataset, Finding
-from fewshot_bn.datasets.listed import LONGEST, Record, find_in, find_listed, not_listed, open_listed, read_text, tidy
-from fewshot_bn.datasets.rows import SPLITS
+from fewshot_bn.datasets.listed import LONGEST, find_in, find_listed, not_listed, open_listed, read_text, tidy
+from fewshot_bn.datasets.rows import SPLITS, Row
 from fewshot_bn.errors import DataError, some
-
-
-class Line(NamedTuple):
-    """A line of a table: where it stands, its image, the labels that it gives it, its group and its split."""
-
-    where: str
-    image: str
-    labels: tuple[str, ...]
-    group: str
-    split: str
 
 
 def open_csv(path: Path) -> Dataset:
@@ -41,47 +31,42 @@ def open_table(name: str, folder: Path, table: Table, classes: Sequence[str] = (
 
     Raises `DataError` for a file or column that is missing, and where no line names an image of a class.
     """
-    lines = [line for file in _files(folder, table) for line in _lines(folder, file, table, classes)]
-    usable = [line for line in lines if _is_usable(line, classes)]
-    notices, problems = _left_out(name, table, classes, lines)
-    if not usable:
-        raise DataError([*problems, *notices, f"{name}: {', '.join(table.files)} lists no image"][0])
-    wrong = [line.where for line in usable if table.split and line.split not in SPLITS]
+    listed = [row for file in _files(folder, table) for row in _rows(folder, file, table, classes)]
+    rows = [row for row in listed if row.id and row.class_name]
+    notices, problems = _left_out(name, table, classes, listed)
+    if not rows:
+        raise DataError(str([*problems, *notices, f"{name}: {', '.join(table.files)} lists no image"][0]))
+    wrong = tuple(row.where for row in rows if table.split and row.split < 0)
     if wrong:
         text = f"{name}: {some(wrong)}: the split is none of {', '.join(SPLITS)}; correct it"
         problems.append(Finding(text, wrong))
-    groups = _groups(folder, table.groups) if table.groups else {line.image: line.group for line in usable}
-    alone = [line.image for line in usable if not groups.get(line.image)]
-    if 0 < len(alone) < len(usable):
+    if table.groups:
+        groups = _groups(folder, table.groups)
+        rows = [replace(row, group=groups.get(row.id.removesuffix(table.suffix), "")) for row in rows]
+    alone = tuple(row.id.removesuffix(table.suffix) for row in rows if not row.group)
+    if 0 < len(alone) < len(rows):
         text = f"{name}: {len(alone):,} images have no group, and are one of their own: {some(alone)}"
         notices.append(Finding(text, alone))
-    records = [
-        Record(line.image + table.suffix, line.labels[0], groups.get(line.image, ""), SPLITS.get(line.split, -1))
-        for line in usable
-    ]
-    found = find_in(folder, table.images) if table.images else find_listed(folder, records)
-    notices += not_listed(name, found, (line.image + table.suffix for line in lines))
-    return open_listed(name, folder, records, found, classes=classes, notices=notices, problems=problems)
+    found = find_in(folder, table.images) if table.images else find_listed(folder, rows)
+    notices += not_listed(name, found, listed)
+    return open_listed(name, folder, rows, found, classes=classes, notices=notices, problems=problems)
 
 
-def _is_usable(line: Line, classes: Sequence[str]) -> bool:
-    return bool(line.image) and len(line.labels) == 1 and (not classes or line.labels[0] in classes)
-
-
-def _left_out(name: str, table: Table, classes: Sequence[str], lines: Sequence[Line]) -> tuple[list[str], list[str]]:
-    """What to say of lines that are not usable, as notices and as problems."""
-    left_out = [line.where for line in lines if not _is_usable(line, classes)]
+def _left_out(
+    name: str, table: Table, classes: Sequence[str], listed: Sequence[Row]
+) -> tuple[list[Finding], list[Finding]]:
+    """What to say of lines without an image or exactly one class, as notices and as problems."""
+    left_out = tuple(row.where for row in listed if not (row.id and row.class_name))
     if not left_out:
         return [], []
     if table.one_hot:
         text = f"{name}: {some(left_out)}: an image needs exactly one label, these have none or several"
         return [], [Finding(text, left_out)]
     if classes or table.separator:
-        few = f"{len(left_out):,} of {len(lines):,} images left out, which are not of exactly one class"
-        return [f"{name}: {few}"], []
-    return [], [
-        Finding(f"{name}: {some(left_out)}: no {table.image} or no {table.label}; add it or remove the line", left_out)
-    ]
+        few = f"{len(left_out):,} of {len(listed):,} images left out, which are not of exactly one class"
+        return [Finding(f"{name}: {few}")], []
+    text = f"{name}: {some(left_out)}: no {table.image} or no {table.label}; add it or remove the line"
+    return [], [Finding(text, left_out)]
 
 
 def _files(folder: Path, table: Table) -> Iterator[str]:
@@ -90,41 +75,44 @@ def _files(folder: Path, table: Table) -> Iterator[str]:
         yield from sorted(path.relative_to(folder).as_posix() for path in folder.glob(pattern)) or [pattern]
 
 
-def _lines(folder: Path, file: str, table: Table, classes: Sequence[str]) -> Iterator[Line]:
-    labels = classes if table.one_hot else (table.label,)
-    take = _one_hot(labels) if table.one_hot else _split_up(table.separator)
+def _rows(folder: Path, file: str, table: Table, classes: Sequence[str]) -> Iterator[Row]:
+    """What each line lists: without an id where it names no image, without a class where it has not exactly one."""
+    columns = classes if table.one_hot else (table.label,)
+    labels_of = _one_hot(columns) if table.one_hot else _split_up(table.separator)
     optional = [column for column in (table.group, table.split) if column]
-    for where, (image, *cells) in _table(folder / file, [table.image, *labels, *optional]):
-        more = dict(zip(optional, cells[len(labels) :], strict=True))
-        yield Line(
-            where,
-            image if table.images else tidy(image, folder),
-            take(cells[: len(labels)]),
+    for where, (image, *cells) in _table(folder / file, [table.image, *columns, *optional]):
+        labels = labels_of(cells[: len(columns)])
+        usable = len(labels) == 1 and (not classes or labels[0] in classes)
+        more = dict(zip(optional, cells[len(columns) :], strict=True))
+        name = image if table.images else tidy(image, folder)
+        yield Row(
+            name and name + table.suffix,
+            labels[0] if usable else "",
             more.get(table.group, ""),
-            more.get(table.split, "").lower(),
+            SPLITS.get(more.get(table.split, "").lower(), -1),
+            where,
         )
 
 
-def _one_hot(names: Sequence[str]) -> Callable[[Sequence[str]], tuple[str, ...]]:
+def _one_hot(names: Sequence[str]) -> Callable[[Sequence[str]], list[str]]:
     """Which of the columns are not 0. Where one is no number, none is."""
 
-    def take(cells: Sequence[str]) -> tuple[str, ...]:
+    def labels_of(cells: Sequence[str]) -> list[str]:
         try:
             values = [float(cell) for cell in cells]
         except ValueError:
-            return ()
+            return []
         finite = all(map(math.isfinite, values))
-        return tuple(name for name, value in zip(names, values, strict=True) if finite and value != 0)
+        return [name for name, value in zip(names, values, strict=True) if finite and value != 0]
 
-    return take
+    return labels_of
 
 
-def _split_up(separator: str) -> Callable[[Sequence[str]], tuple[str, ...]]:
-    def take(cells: Sequence[str]) -> tuple[str, ...]:
-        labels = cells[0].split(separator) if separator else cells
-        return tuple(label for label in labels if label)
+def _split_up(separator: str) -> Callable[[Sequence[str]], list[str]]:
+    def labels_of(cells: Sequence[str]) -> list[str]:
+        return [label for label in (cells[0].split(separator) if separator else cells) if label]
 
-    return take
+    return labels_of
 
 
 def _groups(folder: Path, table: GroupTable) -> dict[str, str]:

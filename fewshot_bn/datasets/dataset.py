@@ -1,6 +1,6 @@
 """A dataset as every other part sees it: rows in canonical order, and a way to read the encoded image of a row."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,15 +11,15 @@ from numpy import ndarray
 Metric = Literal["top-1", "mean-per-class", "map"]
 
 
-class Finding(str):
+@dataclass(frozen=True, slots=True)
+class Finding:
     """What is to be said of a dataset, as a sentence that may name the first cases; `cases` are all of them."""
 
-    cases: tuple[str, ...]
+    text: str
+    cases: tuple[str, ...] = ()
 
-    def __new__(cls, text: str, cases: Iterable[str] = ()) -> "Finding":
-        finding = super().__new__(cls, text)
-        finding.cases = tuple(cases)
-        return finding
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Dataset:
     `groups` names what each image is of, e.g. the lesion or the patient, where the files say so; `metric` is what
     many-shot work on this dataset reports, `first_resize_px` what preset cdfsl resizes its images to first.
     `notices` are things a person should know of, such as "a subset: 1,000 of 27,000 images"; `problems` are what keeps
-    the dataset from being used, such as empty files. A `Finding` among them knows all the cases that it speaks of.
+    the dataset from being used, such as empty files.
     """
 
     name: str
@@ -44,8 +44,8 @@ class Dataset:
     read: Callable[[int], bytes]
     fingerprint: str
     stamp: str
-    notices: tuple[str, ...] = ()
-    problems: tuple[str, ...] = ()
+    notices: tuple[Finding, ...] = ()
+    problems: tuple[Finding, ...] = ()
     n_on_card: int | None = None
     card: str = ""
     splits: Int64[ndarray, "n"] | None = None

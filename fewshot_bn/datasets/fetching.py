@@ -1,7 +1,6 @@
 """Get a dataset: download what its card names, checked, and unpack it where its reader looks for it."""
 
 import contextlib
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +10,6 @@ from fewshot_bn.errors import DataError
 from fewshot_bn.files.archives import unpack
 from fewshot_bn.files.atomic import check_free, locked, plain_name
 from fewshot_bn.files.downloads import Download, download, part_of
-
-logger = logging.getLogger(__name__)
 
 CONTENTS = 1.2  # times the size of an archive is what it holds
 

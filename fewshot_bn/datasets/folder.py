@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fewshot_bn.datasets.dataset import Dataset
+from fewshot_bn.datasets.dataset import Dataset, Finding
 from fewshot_bn.datasets.rows import IMAGE_SUFFIXES, SPLITS, Row, assemble
 from fewshot_bn.errors import DataError, some
 
@@ -29,8 +29,12 @@ def open_folder(folder: Path, *, name: str | None = None, class_names: Sequence[
         )
     rows: list[Row] = []
     n_ignored = 0
-    for k, class_name in enumerate(class_names):
-        found = [_row(k, split, *file) for part, split in splits.items() for file in _class(folder, part, class_name)]
+    for class_name in class_names:
+        found = [
+            Row(path, class_name, split=split, path=path, n_bytes=state.st_size, modified_ns=state.st_mtime_ns)
+            for part, split in splits.items()
+            for path, state in _class(folder, part, class_name)
+        ]
         images = [row for row in found if row.id.lower().endswith(IMAGE_SUFFIXES)]
         n_ignored += len(found) - len(images)
         if not any(row.split <= 0 for row in images):
@@ -38,8 +42,8 @@ def open_folder(folder: Path, *, name: str | None = None, class_names: Sequence[
             kinds = ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
             raise DataError(f"{name}: the class folder {class_name!r} in {where} holds no image ({kinds})")
         rows += images
-    notices = [f"{name}: {n_ignored:,} files that are no images were left out"] if n_ignored else []
-    return assemble(name, folder, class_names, rows, notices=notices)
+    notice = Finding(f"{name}: {n_ignored:,} files that are no images were left out")
+    return assemble(name, folder, class_names, rows, notices=[notice] if n_ignored else [])
 
 
 def open_class_folders(name: str, folder: Path, class_names: Sequence[str]) -> Dataset:
@@ -62,10 +66,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link that leads in circles
         return False
-
-
-def _row(label: int, split: int, path: str, state: os.stat_result) -> Row:
-    return Row(label, path, path, state.st_size, state.st_mtime_ns, split)
 
 
 def _split_folders(folder: Path) -> dict[str, int]:

@@ -1,45 +1,37 @@
-"""Images that a table names one by one: from its records, and the files found beside it, to a `Dataset`."""
+"""Images that a table names one by one: from its rows, and the files found beside it, to a `Dataset`."""
 
 import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from fewshot_bn.datasets.dataset import Dataset, Finding
-from fewshot_bn.datasets.rows import IMAGE_SUFFIXES, Row, assemble, kept_classes
+from fewshot_bn.datasets.rows import IMAGE_SUFFIXES, Row, assemble, repeated_ids
 from fewshot_bn.errors import DataError, some
 
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # what no text holds
 LONGEST = 1000  # characters of a name or a label
 
 
-class Record(NamedTuple):
-    """A line of a table: which image, its label, its group and its split (-1: none)."""
-
-    image: str
-    label: str
-    group: str = ""
-    split: int = -1
-
-
-class Found(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Found:
     """The image files that are there, by the name that a table gives them; `twice` names those that differ."""
 
     files: Mapping[str, tuple[str, os.stat_result]]
-    twice: Sequence[str] = ()
+    twice: tuple[str, ...] = ()
 
 
 def open_listed(
     name: str,
     folder: Path,
-    records: Sequence[Record],
+    rows: Sequence[Row],
     found: Found,
     *,
     classes: Sequence[str] = (),
-    notices: Iterable[str] = (),
-    problems: Iterable[str] = (),
+    notices: Iterable[Finding] = (),
+    problems: Iterable[Finding] = (),
 ) -> Dataset:
     """The images that are both listed and there.
 
@@ -47,37 +39,31 @@ def open_listed(
     a listed image that is absent is a problem; with them it is noticed.
     """
     notices, problems = list(notices), list(problems)
-    names = list(classes) or sorted({record.label for record in records}, key=_number_or_text)
-    label_of = {name: k for k, name in enumerate(names)}
-    repeated = _repeated(records)
+    repeated = repeated_ids(rows)
     if repeated:
         text = f"{name}: {some(repeated)}: listed more than once; leave one line for each image"
         problems.append(Finding(text, repeated))
     if found.twice:
         text = f"{name}: {some(found.twice)}: there more than once, and not the same; remove the wrong ones"
         problems.append(Finding(text, found.twice))
-    rows = [
-        Row(label_of[r.label], r.image, path, state.st_size, state.st_mtime_ns, r.split, r.group)
-        for r in records
-        if r.image in found.files
-        for path, state in [found.files[r.image]]
-    ]
-    kept_names, kept_rows = kept_classes(names, rows)
-    absent = [record.image for record in records if record.image not in found.files]
+    there = [row.at(*found.files[row.id]) for row in rows if row.id in found.files]
+    absent = tuple(row.id for row in rows if row.id not in found.files)
     if absent:
-        text = f"{name}: {len(absent):,} of {len(records):,} images are listed but not in {folder}: {some(absent)}"
-        if len(kept_names) < 2:
-            raise DataError(f"{text}; those that are there are of {len(kept_names)} classes, at least 2 are needed")
+        text = f"{name}: {len(absent):,} of {len(rows):,} images are listed but not in {folder}: {some(absent)}"
+        n_classes = len({row.class_name for row in there})
+        if n_classes < 2:
+            raise DataError(f"{text}; those that are there are of {n_classes} classes, at least 2 are needed")
         if classes:
             notices.append(Finding(text, absent))
         else:
             problems.append(Finding(f"{text}; get them or remove their lines", absent))
-    return assemble(name, folder, kept_names, kept_rows, notices=notices, problems=problems)
+    names = classes or sorted({row.class_name for row in rows}, key=_number_or_text)
+    return assemble(name, folder, names, there, notices=notices, problems=problems)
 
 
-def not_listed(name: str, found: Found, listed: Iterable[str]) -> list[str]:
+def not_listed(name: str, found: Found, rows: Iterable[Row]) -> list[Finding]:
     """What to say of images that are there and that no line names."""
-    extra = sorted(found.files.keys() - set(listed))
+    extra = tuple(sorted(found.files.keys() - {row.id for row in rows}))
     text = f"{name}: {len(extra):,} images are there but not listed, and left out: {some(extra)}"
     return [Finding(text, extra)] if extra else []
 
@@ -92,12 +78,12 @@ def find_in(folder: Path, patterns: Sequence[str]) -> Found:
             if name in files and files[name][1].st_size != state.st_size:
                 twice.add(name)
             files.setdefault(name, (f"{part}/{name}", state))
-    return Found(files, sorted(twice))
+    return Found(files, tuple(sorted(twice)))
 
 
-def find_listed(folder: Path, records: Iterable[Record]) -> Found:
-    """The files whose paths, relative to `folder`, the records give; and the images beside those."""
-    images = {record.image for record in records}
+def find_listed(folder: Path, rows: Iterable[Row]) -> Found:
+    """The files whose paths, relative to `folder`, the rows give as ids; and the images beside those."""
+    images = {row.id for row in rows}
     files: dict[str, tuple[str, os.stat_result]] = {}
     for part in sorted({os.path.dirname(image) for image in images}):  # noqa: PTH120 - of 100,000, soon
         if is_there(folder / part, stat.S_ISDIR):
@@ -154,11 +140,6 @@ def read_text(path: Path) -> str:
         line = text.count("\n", 0, control.start()) + 1
         raise DataError(f"{path}: line {line} holds {control[0]!r}; save this file again as text in UTF-8")
     return text
-
-
-def _repeated(records: Iterable[Record]) -> list[str]:
-    seen: set[str] = set()
-    return list(dict.fromkeys(r.image for r in records if r.image in seen or seen.add(r.image)))  # type: ignore[func-returns-value]
 
 
 def _number_or_text(label: str) -> tuple[bool, int, str]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from fewshot_bn.datasets.dataset import Dataset
 from fewshot_bn.datasets.folder import class_folders
-from fewshot_bn.datasets.listed import LONGEST, Record, find_listed, is_there, not_listed, open_listed, read_text, tidy
+from fewshot_bn.datasets.listed import LONGEST, find_listed, is_there, not_listed, open_listed, read_text, tidy
+from fewshot_bn.datasets.rows import Row
 from fewshot_bn.errors import DataError, some
 
 MOST_DIGITS = 18
@@ -29,10 +30,9 @@ def open_list(path: Path) -> Dataset:
         found = some(wrong) or "nothing"
         raise DataError(f"{path}: found {found}; lines of the form IMG_NAME CLASS_NUMBER are needed")
     folder = _holding(path.parent, [image for image, _ in listed])
-    records = [Record(tidy(image, folder), label) for image, label in listed]
-    found_files = find_listed(folder, records)
-    notices = not_listed(path.stem, found_files, (record.image for record in records))
-    return open_listed(path.stem, folder, records, found_files, notices=notices)
+    rows = [Row(tidy(image, folder), label) for image, label in listed]
+    files = find_listed(folder, rows)
+    return open_listed(path.stem, folder, rows, files, notices=not_listed(path.stem, files, rows))
 
 
 def _holding(folder: Path, images: Sequence[str]) -> Path:

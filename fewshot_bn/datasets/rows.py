@@ -1,9 +1,10 @@
 """From the files that a layout has found to a `Dataset`: canonical order, fingerprint, and what is wrong with them."""
 
-from collections.abc import Iterable, Sequence
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -15,16 +16,27 @@ IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif
 SPLITS = {"train": 0, "val": 1, "test": 2}
 
 
-class Row(NamedTuple):
-    """One image: its label, its id, its file below the dataset's folder, and that file's size and time of change."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One image of a dataset; whoever lists it fills in what it knows.
 
-    label: int
+    `where` is the line that lists it, `split` one of `SPLITS` or -1: not said. `path` is its file below the dataset's
+    folder, with that file's size and time of change.
+    """
+
     id: str
-    path: str
-    n_bytes: int
-    modified_ns: int
-    split: int = -1
+    class_name: str
     group: str = ""
+    split: int = -1
+    where: str = ""
+    path: str = ""
+    n_bytes: int = 0
+    modified_ns: int = 0
+
+    def at(self, path: str, state: os.stat_result) -> "Row":
+        """The same image, now that its file is found."""
+        size, time_ns = state.st_size, state.st_mtime_ns
+        return Row(self.id, self.class_name, self.group, self.split, self.where, path, size, time_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +53,27 @@ class FileReader:
 def assemble(
     name: str,
     folder: Path,
-    class_names: Sequence[str],
-    rows: Iterable[Row],
+    class_names: Iterable[str],
+    rows: Collection[Row],
     *,
-    notices: Iterable[str] = (),
-    problems: Iterable[str] = (),
+    notices: Iterable[Finding] = (),
+    problems: Iterable[Finding] = (),
 ) -> Dataset:
-    """The dataset of these images, whose files lie below `folder`. Raises `DataError` for fewer than two classes."""
+    """The dataset of these images, whose files lie below `folder`, without the classes that no image is of.
+
+    Raises `DataError` for fewer than two classes.
+    """
+    there = {row.class_name for row in rows}
+    class_names = [class_name for class_name in class_names if class_name in there]
     if len(class_names) < 2:
         raise DataError(f"{name}: {len(class_names)} classes found in {folder}, at least 2 are needed")
-    rows = sorted(rows, key=lambda row: (row.label, row.id))
-    empty = [row.id for row in rows if row.n_bytes == 0]
+    label_of = {class_name: k for k, class_name in enumerate(class_names)}
+    rows = sorted(rows, key=lambda row: (label_of[row.class_name], row.id))
+    empty = tuple(row.id for row in rows if row.n_bytes == 0)
     if empty:
         text = f"{some(empty)} in {folder}: empty (0 bytes); get these files again or remove them"
         problems = [*problems, Finding(text, empty)]
-    labels, ids = [row.label for row in rows], tuple(row.id for row in rows)
+    labels, ids = [label_of[row.class_name] for row in rows], tuple(row.id for row in rows)
     fingerprint = digest([*class_names, *labels, *ids, *(row.n_bytes for row in rows)])
     return Dataset(
         name=name,
@@ -72,9 +90,6 @@ def assemble(
     )
 
 
-def kept_classes(class_names: Sequence[str], rows: Iterable[Row]) -> tuple[list[str], list[Row]]:
-    """Without the classes that no row is of, the rows labelled anew."""
-    rows = list(rows)
-    present = sorted({row.label for row in rows})
-    place = {label: k for k, label in enumerate(present)}
-    return [class_names[k] for k in present], [row._replace(label=place[row.label]) for row in rows]
+def repeated_ids(rows: Iterable[Row]) -> tuple[str, ...]:
+    """The images that are listed more than once."""
+    return tuple(image_id for image_id, n in Counter(row.id for row in rows).items() if n > 1)

@@ -6,11 +6,10 @@ Nothing is downloaded, and no image is decoded while a dataset is opened.
 import struct
 import warnings
 import zlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -19,21 +18,15 @@ from numpy import ndarray
 from fewshot_bn.datasets.arrays import encode
 from fewshot_bn.datasets.card import DatasetCard
 from fewshot_bn.datasets.dataset import Dataset, Finding
-from fewshot_bn.datasets.rows import SPLITS, Row, assemble, kept_classes
+from fewshot_bn.datasets.rows import SPLITS, Row, assemble, repeated_ids
 from fewshot_bn.datasets.torchvision_known import KNOWN, Known
 from fewshot_bn.errors import DataError, some, unknown
 from fewshot_bn.files.atomic import digest
 
 DAMAGED = (RuntimeError, OSError, LookupError, ValueError, TypeError, EOFError, zlib.error, struct.error)
+SPLIT_NAMES = {number: name for name, number in SPLITS.items()}
 
-
-class Image(NamedTuple):
-    """One image: its class, its split, its place in that split, and its path or pixels."""
-
-    label: int
-    split: int
-    place: int
-    what: Any
+Image = tuple[Row, Any]  # and its path or pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +53,28 @@ def open_torchvision(card: DatasetCard, folder: Path) -> Dataset:
     if not has_tree(card, folder):  # asked for here, as Caltech101 would make the folder
         raise _unreadable(card, folder, f"there is no folder {known.tree}")
     folder = folder.absolute()
-    class_names: dict[str, int] = {}
+    class_names: dict[str, None] = {}
     images: list[Image] = []
     n_left_out = 0
     for split, arguments in known.splits.items():
-        names, pairs = _contents(card, known, _construct(card, folder, arguments))
-        pooled = [class_names.setdefault(name, len(class_names)) for name in names]
-        wrong = [
-            f"{what} (class {label})" for what, label in pairs if label is not None and not 0 <= label < len(names)
-        ]
-        if wrong:
-            raise _unreadable(card, folder, f"it names {len(names)} classes, but lists {some(wrong)}")
-        found = [Image(pooled[label], split, k, what) for k, (what, label) in enumerate(pairs) if label is not None]
-        n_left_out += len(pairs) - len(found)
-        images += found
+        names, pairs = _contents(card, folder, arguments)
+        class_names |= dict.fromkeys(names)
+        for k, (what, label) in enumerate(pairs):
+            if label is None:
+                n_left_out += 1
+                continue
+            image_id = f"{SPLIT_NAMES[split]}/{k:05d}" if known.in_memory else _path_below(folder, what)
+            images.append((Row(image_id, names[label], split=split), what))
     if known.in_memory:
         return _in_memory(card, list(class_names), images)
-    notice = f"{card.name}: {n_left_out:,} images that do not show objects of exactly one class were left out"
-    return _from_files(card, folder, list(class_names), images, notices=[notice] if n_left_out else [])
+    notice = Finding(f"{card.name}: {n_left_out:,} images that do not show objects of exactly one class were left out")
+    return _from_files(
+        card, folder, list(class_names), [row for row, _ in images], notices=[notice] if n_left_out else []
+    )
+
+
+def _path_below(folder: Path, path: str | Path) -> str:
+    return Path(path).relative_to(folder).as_posix()
 
 
 def _known(card: DatasetCard) -> Known:
@@ -100,10 +97,13 @@ def _construct(card: DatasetCard, folder: Path, arguments: Mapping[str, Any]) ->
         raise _unreadable(card, folder, f"{reason.rstrip('.')} ({type(problem).__name__})") from problem
 
 
-def _contents(card: DatasetCard, known: Known, data: Any) -> tuple[list[str], list[tuple[Any, Any]]]:
-    """The names of the classes, and each image with the number of its class."""
+def _contents(
+    card: DatasetCard, folder: Path, arguments: Mapping[str, Any]
+) -> tuple[list[str], list[tuple[Any, int | None]]]:
+    """The names of the classes of one split, and each image with the number of its class."""
+    known, data = _known(card), _construct(card, folder, arguments)
     try:
-        return list(known.classes(data)), list(known.images(data))
+        names, pairs = list(known.classes(data)), list(known.images(data))
     except AttributeError as problem:
         import torchvision
 
@@ -111,6 +111,10 @@ def _contents(card: DatasetCard, known: Known, data: Any) -> tuple[list[str], li
             f"{card.name}: torchvision {torchvision.__version__}: {problem}; versions 0.21 to 0.29 have it, "
             "install one of these"
         ) from problem
+    wrong = [f"{what} (class {label})" for what, label in pairs if label is not None and not 0 <= label < len(names)]
+    if wrong:
+        raise _unreadable(card, folder, f"it names {len(names)} classes, but lists {some(wrong)}")
+    return names, pairs
 
 
 def _unreadable(card: DatasetCard, folder: Path, reason: str) -> DataError:
@@ -121,33 +125,31 @@ def _unreadable(card: DatasetCard, folder: Path, reason: str) -> DataError:
 
 
 def _from_files(
-    card: DatasetCard, folder: Path, class_names: Sequence[str], images: Sequence[Image], *, notices: Sequence[str]
+    card: DatasetCard, folder: Path, class_names: Sequence[str], rows: Sequence[Row], *, notices: Sequence[Finding]
 ) -> Dataset:
-    rows, absent, problems = [], [], []
-    for image in images:
-        path = Path(image.what).relative_to(folder).as_posix()
+    there, absent, problems = [], [], []
+    for row in rows:
         try:
-            state = (folder / path).stat()
+            there.append(row.at(row.id, (folder / row.id).stat()))
         except OSError:
-            absent.append(path)
-            continue
-        rows.append(Row(image.label, path, path, state.st_size, state.st_mtime_ns, image.split))
-    if not rows:
-        raise _unreadable(card, folder, f"none of the {len(images):,} images that are listed is there")
+            absent.append(row.id)
+    if not there:
+        raise _unreadable(card, folder, f"none of the {len(rows):,} images that are listed is there")
     if absent:
-        text = f"{card.name}: {len(absent):,} of {len(images):,} images are listed but not in {folder}: {some(absent)}"
-        problems.append(Finding(f"{text}; unpack the archive again", absent))
-    repeated = [path for path, n in Counter(row.path for row in rows).items() if n > 1]
+        text = f"{card.name}: {len(absent):,} of {len(rows):,} images are listed but not in {folder}: {some(absent)}"
+        problems.append(Finding(f"{text}; unpack the archive again", tuple(absent)))
+    repeated = repeated_ids(there)
     if repeated:
         text = f"{card.name}: {some(repeated)} in {folder}: listed more than once; unpack the archive again"
         problems.append(Finding(text, repeated))
-    return assemble(card.name, folder, *kept_classes(class_names, rows), notices=notices, problems=problems)
+    return assemble(card.name, folder, class_names, there, notices=notices, problems=problems)
 
 
 def _in_memory(card: DatasetCard, class_names: Sequence[str], images: Sequence[Image]) -> Dataset:
-    images = sorted(images, key=lambda image: (image.label, _id(image)))
-    ids = tuple(map(_id, images))
-    labels = np.array([image.label for image in images], np.int64)
+    label_of = {class_name: k for k, class_name in enumerate(class_names)}
+    images = sorted(images, key=lambda image: (label_of[image[0].class_name], image[0].id))
+    rows = [row for row, _ in images]
+    labels, ids = np.array([label_of[row.class_name] for row in rows], np.int64), tuple(row.id for row in rows)
     # The pixels need no part in it: torchvision has checked the md5 of the files that hold them.
     fingerprint = digest([*class_names, labels.astype("<i8").tobytes(), *ids])
     return Dataset(
@@ -155,15 +157,9 @@ def _in_memory(card: DatasetCard, class_names: Sequence[str], images: Sequence[I
         class_names=tuple(class_names),
         labels=labels,
         ids=ids,
-        read=PixelReader(np.stack([image.what for image in images])),
+        read=PixelReader(np.stack([pixels for _, pixels in images])),
         fingerprint=fingerprint,
         stamp=fingerprint,
-        splits=np.array([image.split for image in images], np.int64),
+        splits=np.array([row.split for row in rows], np.int64),
         in_memory=True,
     )
-
-
-def _id(image: Image) -> str:
-    """An id for an image that has no path."""
-    split = next(name for name, number in SPLITS.items() if number == image.split)
-    return f"{split}/{image.place:05d}"

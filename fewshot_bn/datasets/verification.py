@@ -23,10 +23,10 @@ class Examined(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What is wrong with a dataset, and what else a person should know of it; a `Finding` has cases."""
+    """What is wrong with a dataset, and what else a person should know of it."""
 
-    wrong: tuple[str, ...]
-    notes: tuple[str, ...]
+    wrong: tuple[Finding, ...]
+    notes: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def report(dataset: Dataset, card: DatasetCard | None, examined: Iterable[Examin
     off_card = tuple(differences(card, dataset)) if card else ()
     by_row = sorted(examined)
     wrong = [*dataset.problems, *off_card]
-    notes = [text for text in dataset.notices if text not in off_card]
+    notes = [notice for notice in dataset.notices if notice not in off_card]
     bad = [f"{dataset.ids[row]}: {reason}" for row, _, reason in by_row if reason]
     wrong += _finding(bad, "image cannot be read", "images cannot be read")
     same = "the same byte for byte"

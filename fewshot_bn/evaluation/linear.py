@@ -19,27 +19,30 @@ from torch import Tensor
 
 from fewshot_bn.adapters.contract import check_positive
 from fewshot_bn.adapters.probes.newton import path, regressions, solve
-from fewshot_bn.adapters.probes.scaling import Scaling
+from fewshot_bn.adapters.probes.scaling import SCALINGS, Scaling
 from fewshot_bn.adapters.probes.span import span
 from fewshot_bn.errors import UsageError
+from fewshot_bn.settings import setting
 
 MOST_VALUES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class LinearEvaluation:
-    """`n_values` of C from `C_min` to `C_max` in equal ratios; the metric that chooses is that of the dataset's card.
+    """The grid of C, what chooses from it, and how exact the fits are."""
 
-    `tolerance` bounds the error of a score.
-    """
-
-    n_values: int = 45
-    C_min: float = 1e-5
-    C_max: float = 1e6
-    scaling: Scaling = "raw"
-    metric: Literal["card", "top-1", "mean-per-class", "map"] = "card"
-    tolerance: float = 1e-3
-    max_steps: int = 200
+    n_values: int = setting(45, "values of C that are tried, in equal ratios", source="Kornblith et al. 2019")
+    C_min: float = setting(1e-5, "the smallest C", source="Kornblith et al. 2019")
+    C_max: float = setting(1e6, "the largest C", source="Kornblith et al. 2019")
+    scaling: Scaling = setting("raw", SCALINGS, source="Kornblith et al. 2019")
+    metric: Literal["card", "top-1", "mean-per-class", "map"] = setting(
+        "card",
+        "what chooses C: card, the metric that the card of the dataset names; top-1 accuracy; mean-per-class, the mean "
+        "of the accuracies of the classes; or map, mean average precision",
+        source="Kornblith et al. 2019",
+    )
+    tolerance: float = setting(1e-3, "bound on the error of a score")
+    max_steps: int = setting(200, "most Newton steps of a fit")
 
     def __post_init__(self) -> None:
         check_positive(n_values=self.n_values, C_min=self.C_min, C_max=self.C_max, tolerance=self.tolerance)

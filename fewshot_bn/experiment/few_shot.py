@@ -9,13 +9,14 @@ from fewshot_bn.adapters import ADAPTERS, Adapter, Tuner, named
 from fewshot_bn.adapters.checks import check_own
 from fewshot_bn.backbones.backbone import Backbone
 from fewshot_bn.config import FewShotConfig
+from fewshot_bn.datasets import Dataset
 from fewshot_bn.episodes import Episodes, EpisodeShape, Plan, make_plan, n_disjoint
 from fewshot_bn.errors import FewshotError, ResultError, UsageError, some
 from fewshot_bn.evaluation.loop import Executor, evaluate, serial
 from fewshot_bn.evaluation.parallel import OnDevices
 from fewshot_bn.events import Done, Event, Note, Progress, Started
 from fewshot_bn.inputs.source import Source, compute_features, decode_images
-from fewshot_bn.results.files import ResultFile, held, open_result
+from fewshot_bn.results.files import ResultFile, open_result
 from fewshot_bn.results.key import Key, few_shot_key
 from fewshot_bn.results.result import Run
 from fewshot_bn.results.shards import Shard, find_shards, lagging, merged, of_shard, parse_shard
@@ -110,9 +111,8 @@ class Listed:
     episodes: Episodes
     shard: Shard | None
 
-    def first(self, source: Source, n: int) -> Episodes:
+    def first(self, dataset: Dataset, n: int) -> Episodes:
         """The first `n` of the job's list, also beyond those that it is asked for."""
-        dataset = source.images.dataset
         if n <= len(self.episodes):
             return self.episodes[:n]
         if self.shard:
@@ -134,15 +134,15 @@ class Job:
 
     @property
     def episodes(self) -> Episodes:
+        """Those that are asked for."""
         return self.listed.episodes
+
+    def _first(self, n: int) -> Episodes:
+        return self.listed.first(self.source.images.dataset, n)
 
     def run(self) -> Iterator[Event]:
         """Take what the file and its shards hold, compute what is missing; the last event is `Done`."""
-        with held(self.config.output, self.key) as path:
-            file = open_result(path, self.key)
-            n = len(file.result)
-            if n and file.result.episodes != self.listed.first(self.source, n).fingerprint:
-                raise ResultError(f"{path}: its episodes are not those of this dataset and seed; move it away")
+        with open_result(self.config.output, self.key, self._first) as file:
             yield from self._take_shards(file)
             yield from self._complete(file)
         yield Done(self.title, file.result[: len(self.episodes)], file.path)
@@ -154,8 +154,7 @@ class Job:
             return
         for result in shards:
             shard = parse_shard(result.key["shard"])
-            its = self.listed.first(self.source, len(result) * shard.count)[shard.part] if len(result) else None
-            if its is not None and result.episodes != its.fingerprint:
+            if len(result) and result.episodes != self._first(len(result) * shard.count)[shard.part].fingerprint:
                 raise ResultError(f"shard {shard} of {file.path}: its episodes are not those of this dataset and seed")
         result = merged(shards)
         if len(result) < len(self.episodes) and (missing := lagging(shards)):
@@ -163,7 +162,7 @@ class Job:
                 f"{file.path}: its shards are not complete: {some(missing)}; finish them, or move the shards away"
             )
         if len(result) > len(file.result):
-            file.adopt(replace(result, episodes=self.listed.first(self.source, len(result)).fingerprint))
+            file.adopt(replace(result, episodes=self._first(len(result)).fingerprint))
             yield Note(f"{self.title}: {len(result)} episodes are merged from {len(shards)} shards")
 
     def _complete(self, file: ResultFile) -> Iterator[Event]:

@@ -1,6 +1,7 @@
-"""Files that are there whole or not at all, and reading and writing at a place of a file."""
+"""The primitives of files: written whole or not at all, locked, hashed, read and written at a place."""
 
 import contextlib
+import functools
 import hashlib
 import logging
 import os
@@ -9,14 +10,16 @@ import shutil
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import filelock
 
-from fewshot_bn.errors import DataError
+from fewshot_bn.errors import DataError, FewshotError
+
+logger = logging.getLogger(__name__)
 
 BINARY = getattr(os, "O_BINARY", 0)  # for os.open, on Windows
 _one_at_a_time = threading.Lock()
-logger = logging.getLogger(__name__)
 
 
 def plain_name(text: str) -> str:
@@ -26,7 +29,7 @@ def plain_name(text: str) -> str:
 
 @contextlib.contextmanager
 def locked(path: Path, waiting: str) -> Iterator[None]:
-    """Hold the lock file `path`; if another process holds it, log the text `waiting` and wait. Raises `OSError`."""
+    """Hold the lock file `path`. If another process holds it, log the warning `waiting`, and wait. Raises `OSError`."""
     lock = filelock.FileLock(path)
     try:
         lock.acquire(blocking=False)
@@ -40,18 +43,32 @@ def locked(path: Path, waiting: str) -> Iterator[None]:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file under another name, then give it its own. Raises `OSError`, and then leaves what was there."""
+    """Write a whole file, or leave what was there. Raises `OSError`."""
+    with replacing(path) as half_made:
+        half_made.write_bytes(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name to write a file under, which is `path` at the end; after an error, what was there is left.
+
+    Raises `OSError`.
+    """
     half_made = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with half_made.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        half_made.replace(path)
+        yield half_made
+        rename_synced(half_made, path)
     except BaseException:
         with contextlib.suppress(OSError):
             half_made.unlink(missing_ok=True)
         raise
+
+
+def rename_synced(half_made: Path, path: Path) -> None:
+    """Bring a file to the disk, then rename it: a power cut leaves it whole or as it was. Raises `OSError`."""
+    with half_made.open("r+b") as file:
+        os.fsync(file.fileno())
+    half_made.replace(path)
 
 
 def read_at(file: int, into: memoryview, at: int) -> bool:
@@ -84,19 +101,25 @@ def digest(parts: Iterable[object]) -> str:
     return sha.hexdigest()
 
 
-def sha256_of(path: Path) -> str:
+def hash_of(path: Path, algorithm: str) -> Any:
+    """The hash object (`sha256` or `md5`) of all that a file holds; more can be added to it. Raises `OSError`."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, functools.partial(hashlib.new, algorithm, usedforsecurity=False))
 
 
-def check_free(folder: Path, n_bytes: int) -> None:
-    """Raise `DataError` where the disk on which `folder` is, or will be, has less room than that."""
+def sha256_of(path: Path) -> str:
+    sha256: str = hash_of(path, "sha256").hexdigest()
+    return sha256
+
+
+def check_free(folder: Path, n_bytes: int, error: type[FewshotError] = DataError) -> None:
+    """Raise `error` if the disk on which `folder` is, or will be, has less room than that."""
     place = folder.absolute()
     try:
         while not place.exists() and place != place.parent:
             place = place.parent
         n_free = shutil.disk_usage(place).free
     except OSError as problem:
-        raise DataError(f"{folder}: cannot be looked at: {problem.strerror}; choose another folder") from problem
+        raise error(f"{folder}: cannot be looked at: {problem.strerror}; choose another folder") from problem
     if n_free < n_bytes:
-        raise DataError(f"{folder}: {n_free / 1e9:.2f} GB are free there, {n_bytes / 1e9:.2f} GB are needed; make room")
+        raise error(f"{folder}: {n_free / 1e9:.2f} GB are free there, {n_bytes / 1e9:.2f} GB are needed; make room")

@@ -7,10 +7,7 @@ Units: sizes are in bytes; a total of 0 is not known.
 Source: range requests and their answers 200, 206 and 416: RFC 9110, section 14.
 """
 
-import functools
-import hashlib
 import http.client
-import os
 import re
 import urllib.error
 import urllib.request
@@ -19,10 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
-import filelock
-
 from fewshot_bn.errors import DataError
-from fewshot_bn.files.atomic import check_free
+from fewshot_bn.files.atomic import check_free, hash_of, locked, rename_synced
 
 BLOCK_BYTES = 2**18
 TIMEOUT_S = 30.0
@@ -78,7 +73,7 @@ def download(what: Download, folder: Path) -> Iterator[tuple[int, int]]:
     target = folder / what.file
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder / f".{what.file}.lock"):
+        with locked(folder / f".{what.file}.lock", f"another run is fetching {target}; waiting for it"):
             if target.exists():
                 yield _checked(what, target)
             else:
@@ -95,14 +90,8 @@ def part_of(target: Path) -> Path:
     return target.with_name(f"{target.name}.part")
 
 
-def _hash(what: Download, path: Path) -> Any:
-    """The hash object of all that the file holds; it can be added to."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, functools.partial(hashlib.new, what.algorithm, usedforsecurity=False))
-
-
 def _checked(what: Download, path: Path) -> tuple[int, int]:
-    if (found := _hash(what, path).hexdigest()) != what.checksum:
+    if (found := hash_of(path, what.algorithm).hexdigest()) != what.checksum:
         raise DataError(f"{path}: its {what.algorithm} is {found}, {what.checksum} is needed; move it away")
     return path.stat().st_size, path.stat().st_size
 
@@ -110,14 +99,12 @@ def _checked(what: Download, path: Path) -> tuple[int, int]:
 def _fetch(what: Download, target: Path) -> Iterator[tuple[int, int]]:
     part = part_of(target)
     response = _ask(what, target, part.stat().st_size if part.exists() else 0)
-    if response is None and _hash(what, part).hexdigest() != what.checksum:
+    if response is None and hash_of(part, what.algorithm).hexdigest() != what.checksum:
         response = _ask(what, target, 0)
     if response is not None:
         with response:
             yield from _receive(what, response, part)
-    with part.open("r+b") as file:
-        os.fsync(file.fileno())
-    part.replace(target)
+    rename_synced(part, target)
 
 
 def _ask(what: Download, target: Path, start: int) -> http.client.HTTPResponse | None:
@@ -169,7 +156,7 @@ def _receive(what: Download, response: http.client.HTTPResponse, part: Path) -> 
         raise DataError(f"{what.url}: has {total:,} bytes, {what.n_bytes:,} are needed; {changed}")
     with part.open("ab" if done else "wb") as file:
         check_free(part.parent, total - done)
-        digest = _hash(what, part)
+        digest = hash_of(part, what.algorithm)
         yield done, total
         while block := _read(what, response, done, total):
             file.write(block)

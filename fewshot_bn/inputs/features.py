@@ -7,7 +7,6 @@ a full disk or two runs at once leave whole parts or none. Where two parts hold 
 Features of a row do not depend on what it is batched with: every batch is filled up to one fixed size.
 """
 
-import contextlib
 import io
 import uuid
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from torch import Tensor
 import fewshot_bn
 from fewshot_bn.backbones.backbone import Backbone
 from fewshot_bn.errors import DataError
-from fewshot_bn.files.atomic import digest
+from fewshot_bn.files.atomic import digest, replace_file
 from fewshot_bn.inputs.images import Images, normalise
 
 FORMAT = 2
@@ -96,14 +95,10 @@ class Features:
         if self._folder is None:
             return
         path = self._folder / f"{rows[0]:09d}-{uuid.uuid4().hex}.h5"
-        half_made = path.with_suffix(".tmp")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            half_made.write_bytes(_encode_part(rows, z))
-            half_made.replace(path)
+            replace_file(path, _encode_part(rows, z))
         except OSError as problem:
-            with contextlib.suppress(OSError):
-                half_made.unlink(missing_ok=True)
             self.notices.append(f"features are not kept for later runs: {self._folder}: {problem.strerror}")
             self._folder = None
 

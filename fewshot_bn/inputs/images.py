@@ -3,7 +3,6 @@
 Shapes: pixels [n 3 h w], uint8 in channels-last order, as they lie in the store.
 """
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -19,6 +18,7 @@ from fewshot_bn.errors import DataError
 from fewshot_bn.inputs.store import Store
 from fewshot_bn.preprocessing import Preprocessing, pixels_of, reason_of, unreadable
 from fewshot_bn.runtime import in_layout
+from fewshot_bn.workers import n_cores
 
 RESIDENT_SHARE = 0.25  # of the free memory of a GPU, for pixels that stay there
 READ_AT_ONCE = 64
@@ -41,7 +41,7 @@ class Images:
         self._room = cache_bytes // self._row_bytes
         self._kept: dict[int, UInt8[ndarray, "h w 3"]] = {}
         self._resident: dict[torch.device, tuple[Int64[ndarray, "n"], UInt8[Tensor, "m 3 h w"]]] = {}
-        self._pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
+        self._pool = ThreadPoolExecutor(n_cores(), thread_name_prefix="decode")
 
     def missing(self, rows: Int64[ndarray, "n"]) -> Int64[ndarray, "m"]:
         """Those of `rows` that the store could hold but does not."""

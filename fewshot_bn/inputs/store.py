@@ -13,7 +13,6 @@ and PIL's version. Changed files make another store.
 """
 
 import json
-import logging
 import os
 import time
 import weakref
@@ -29,12 +28,10 @@ from numpy import ndarray
 
 from fewshot_bn.datasets.dataset import Dataset
 from fewshot_bn.errors import DataError, StoreError
-from fewshot_bn.files.atomic import BINARY, check_free, digest, locked, plain_name, read_at
+from fewshot_bn.files.atomic import BINARY, check_free, digest, locked, plain_name, read_at, replacing
 from fewshot_bn.inputs.decoding import Decoding
 from fewshot_bn.preprocessing import Preprocessing
 from fewshot_bn.workers import map_rows
-
-logger = logging.getLogger(__name__)
 
 FORMAT = 1
 COMMIT_S = 0.5
@@ -109,7 +106,7 @@ class Store:
             ) from problem
 
     def _decode(self, rows: Int64[ndarray, "n"], n_workers: int | None) -> Iterator[int]:
-        self._check_free(len(rows) * self.row_bytes)
+        check_free(self.path.parent, len(rows) * self.row_bytes, StoreError)
         unreadable: list[tuple[int, str]] = []
         done: list[int] = []
         decoding = Decoding(self.path, self._pixels_at, self._dataset.read, self._preprocessing)
@@ -138,12 +135,6 @@ class Store:
             file.seek(self._filled_at)
             file.write(self._filled.astype(np.uint8).tobytes())
 
-    def _check_free(self, n_bytes: int) -> None:
-        try:
-            check_free(self.path.parent, n_bytes)
-        except DataError as problem:
-            raise StoreError(str(problem)) from problem
-
     def _unreadable(self, bad: list[tuple[int, str]]) -> str:
         named = [f"{self._dataset.ids[row]!r} (row {row}) {reason}" for row, reason in sorted(bad)[:NAMED]]
         more = f" and {len(bad) - NAMED:,} more" if len(bad) > NAMED else ""
@@ -168,9 +159,8 @@ class Store:
         """Make the file, for so many bytes to come."""
         import h5py
 
-        half_made = self.path.with_name(f".{self.path.name}.tmp")
-        self._check_free(n_bytes + HEADER_BYTES)
-        with h5py.File(half_made, "w") as file:
+        check_free(self.path.parent, n_bytes + HEADER_BYTES, StoreError)
+        with replacing(self.path) as half_made, h5py.File(half_made, "w") as file:
             file.attrs.update(self._facts())
             for key, names in (("ids", self._dataset.ids), ("class_names", self._dataset.class_names)):
                 file[key] = np.array([name.encode("utf-8", "surrogateescape") for name in names])
@@ -182,7 +172,6 @@ class Store:
             in_one_piece.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
             space = h5py.h5s.create_simple((len(self._dataset), self._side, self._side, 3))
             h5py.h5d.create(file.id, b"pixels", h5py.h5t.NATIVE_UINT8, space, in_one_piece)
-        half_made.replace(self.path)
 
     def _facts(self) -> dict[str, Any]:
         return {

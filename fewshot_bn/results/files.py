@@ -8,13 +8,14 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fewshot_bn.episodes import Episodes
 from fewshot_bn.errors import ResultError
 from fewshot_bn.evaluation.metrics import METRICS, metrics_of
 from fewshot_bn.files.atomic import locked, replace_file
@@ -75,14 +76,18 @@ class ResultFile:
         _write(self.path, self.result)
 
 
-def open_result(path: Path, key: Key) -> ResultFile:
-    """The result of `key` in `path`, new or continued.
+@contextlib.contextmanager
+def open_result(folder: Path, key: Key, first: Callable[[int], Episodes]) -> Iterator[ResultFile]:
+    """The result file of `key` in `folder`, new or continued, and held; `first(n)` are its first n episodes.
 
     Raises `ResultError` where the file is damaged or speaks of something else.
     """
-    result = read_to_go_on(path) if path.exists() else Result(key)
-    check_same(path, result.key, key)
-    return ResultFile(path, result)
+    with held(folder, key) as path:
+        result = read_to_go_on(path) if path.exists() else Result(key)
+        check_same(path, result.key, key)
+        if len(result) and result.episodes != first(len(result)).fingerprint:
+            raise ResultError(f"{path}: its episodes are not those of this dataset and seed; move it away")
+        yield ResultFile(path, result)
 
 
 def check_same(path: Path, found: Key, wanted: Key) -> None:

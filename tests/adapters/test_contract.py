@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from reference.problems import N_WAY
+from reference.problems import N_WAY, adapter_with
 from reference.problems import adapter_problem as problem
 
 from fewshot_bn.adapters import ADAPTERS, make_adapter, settings_of
@@ -82,7 +82,7 @@ def test_each_query_is_classified_on_its_own(name):
 
 def test_a_transductive_adapter_says_so():
     *others, x_q = problem("bn")
-    adapter = make_adapter("bn", {"statistics": "transductive"})
+    adapter = adapter_with("bn", {"statistics": "transductive"})
     assert adapter.transductive
     alone = adapter(*others, x_q[:, :2].contiguous()).logits
     assert not torch.allclose(alone, adapter(*others, x_q).logits[:, :2], atol=1e-3)
@@ -103,7 +103,7 @@ def test_an_unknown_mode_names_the_closest():
 
 
 def test_settings_are_parsed_from_text():
-    adapter = make_adapter("bn", {"steps": "7", "lr_head": "1e-1"})
+    adapter = adapter_with("bn", {"steps": "7", "lr_head": "1e-1"})
     assert (adapter.steps, adapter.lr_head, adapter.momentum) == (7, 0.1, 0.9)
 
 
@@ -119,7 +119,7 @@ def test_settings_are_parsed_from_text():
     ],
 )
 def test_of_steps_and_epochs_the_one_that_is_named_counts(mode, settings, steps_and_epochs):
-    adapter = make_adapter(mode, settings)
+    adapter = adapter_with(mode, settings)
     assert (adapter.steps, adapter.epochs) == steps_and_epochs
 
 
@@ -150,7 +150,7 @@ def test_of_steps_and_epochs_the_one_that_is_named_counts(mode, settings, steps_
 )
 def test_wrong_settings(mode, settings, message):
     with pytest.raises(FewshotError, match=message):
-        make_adapter(mode, settings)
+        adapter_with(mode, settings)
 
 
 def test_features_that_are_not_finite_are_an_error():

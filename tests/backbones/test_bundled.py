@@ -10,7 +10,7 @@ from fewshot_bn.backbones.card import shipped_models
 from fewshot_bn.backbones.checkpoints import read_checkpoint
 from fewshot_bn.config import DEFAULT_MODEL
 from fewshot_bn.eval import main
-from fewshot_bn.results.result import read_result
+from fewshot_bn.results.files import read_result
 from fewshot_bn.results.statistics import estimate, paired_difference
 
 
@@ -23,7 +23,7 @@ def test_it_beats_its_own_random_initialisation_under_every_probe(tmp_path, n_su
         assert main([*arguments, *(["--weights", "random"] if weights == "random" else [])]) == 0
         for path in (tmp_path / weights).glob("*.json"):
             result = read_result(path)
-            found[weights, result.identity["adapter"]["name"]] = result
+            found[weights, result.key["adapter"]["name"]] = result
     for probe, least in (("proto", 0.1), ("lr-c1", 0.1), ("lr", 0.05)):
         assert found["card", probe].episodes == found["random", probe].episodes
         difference = paired_difference(found["card", probe].accuracies, found["random", probe].accuracies)
@@ -38,7 +38,7 @@ def test_its_card_expects_what_is_found(tmp_path):
     )
     for path in tmp_path.glob("*.json"):
         result = read_result(path)
-        name = result.identity["adapter"]["name"]
+        name = result.key["adapter"]["name"]
         text = expected[f"digits, 5-way 5-shot, {name}, 200 episodes, seed 0"]
         assert 100 * estimate(result.accuracies).mean == pytest.approx(float(text.split()[0]), abs=0.1)
 

@@ -15,7 +15,8 @@ from PIL import Image
 from reference.places import SHARED, needs_shared
 
 from fewshot_bn import workers
-from fewshot_bn.data import EXAMPLES, main
+from fewshot_bn.cli.data import EXAMPLES
+from fewshot_bn.data import main
 from fewshot_bn.datasets import open_dataset, shipped_cards, verification
 from fewshot_bn.episodes import EpisodeShape, frozen_list, read_list, sample, sample_disjoint
 from fewshot_bn.eval import main as evaluate

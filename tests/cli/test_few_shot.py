@@ -1,5 +1,6 @@
 """The command, from its arguments to its table, in this process; test_smoke.py runs it as a process of its own."""
 
+import dataclasses
 import json
 import re
 
@@ -9,9 +10,13 @@ from reference.commands import answers, results, run
 from reference.places import CARDS, SHARED, needs_shared
 
 from fewshot_bn.adapters import ADAPTERS, settings_of
-from fewshot_bn.cli import few_shot
-from fewshot_bn.config import Request
-from fewshot_bn.eval import EXAMPLES, main, parse
+from fewshot_bn.cli.eval import _parser, parse
+from fewshot_bn.cli.help import EXAMPLES
+from fewshot_bn.cli.options import flag_of
+from fewshot_bn.config import FewShotConfig, ManyShotConfig
+from fewshot_bn.eval import main
+from fewshot_bn.evaluation.linear import CLASSIFIERS
+from fewshot_bn.experiment import few_shot
 from fewshot_bn.results.statistics import estimate, paired_difference
 
 CONV4 = str(CARDS / "conv4.toml")
@@ -85,9 +90,9 @@ def test_ctrl_c_keeps_what_was_computed_and_the_same_command_goes_on(here, capsy
                 raise KeyboardInterrupt
             yield outcome
 
-    evaluate = few_shot.evaluate_on
+    evaluate = few_shot.evaluate
     with monkeypatch.context() as patch:
-        patch.setattr(few_shot, "evaluate_on", interrupted)
+        patch.setattr(few_shot, "evaluate", interrupted)
         assert run("--baseline", "none", "--chunk", "2") == 130
     message = capsys.readouterr().err.splitlines()[-1]
     assert message.startswith("stopped: 4 of 6 episodes of bn 2-shot are done and are kept in results")
@@ -194,8 +199,17 @@ def test_help_reads_well(capsys):
         assert all(setting in EXAMPLES for setting in settings_of(adapter))
 
 
-def test_defaults_are_those_of_the_request():
-    assert parse([]) == Request()
+def test_defaults_are_those_of_the_config():
+    modes = {name: ADAPTERS[name] for name in ("lr", "bn")}
+    assert parse([]).config == FewShotConfig(modes=modes)
+    assert parse(["--regime", "many-shot"]).config == ManyShotConfig(modes=CLASSIFIERS)
+
+
+def test_every_field_of_a_config_is_an_option():
+    text = _parser().format_help()
+    for field in [*dataclasses.fields(FewShotConfig), *dataclasses.fields(ManyShotConfig)]:
+        assert flag_of(field) in text
+        assert field.metadata["text"].split(";")[0][:30] in " ".join(text.split()) or field.name == "modes"
 
 
 @needs_shared
@@ -210,6 +224,6 @@ def test_real_eurosat_images_with_real_weights(tmp_path, capsys, card, file):
     assert "note: eurosat: a subset: 1,000 of 27,000 images" in capsys.readouterr().err
     found = results(tmp_path)
     assert 0.55 < estimate(found["lr", 5].accuracies).mean < 0.85
-    dataset = found["lr", 5].identity["dataset"]
+    dataset = found["lr", 5].key["dataset"]
     assert (dataset["n_images"], dataset["n_images_on_card"]) == (1000, 27000)
     assert main([*arguments, "--weights", weights, "--strict"]) == 2

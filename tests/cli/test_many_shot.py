@@ -7,11 +7,11 @@ import shutil
 import numpy as np
 import pytest
 
-from fewshot_bn.cli import many_shot
-from fewshot_bn.cli.many_shot import read_many_shot
 from fewshot_bn.datasets import open_dataset
 from fewshot_bn.datasets.splits import split_of
 from fewshot_bn.eval import main
+from fewshot_bn.evaluation.linear import LinearEvaluation
+from fewshot_bn.results.files import read_many_shot
 
 
 def run(*arguments):
@@ -40,7 +40,7 @@ def test_the_table_says_what_the_file_says(here, capsys):
 def test_a_complete_result_is_not_computed_again(here, capsys, monkeypatch):
     assert run() == 0
     first = capsys.readouterr().out
-    monkeypatch.setattr(many_shot, "_evaluate", None)
+    monkeypatch.setattr(LinearEvaluation, "sweep", None)
     assert run() == 0
     assert capsys.readouterr().out == first
 
@@ -50,8 +50,8 @@ def test_two_runs_give_one_answer_and_another_seed_another_split(here):
         assert run("--output", folder, "--no-feature-cache") == 0
     assert run("--output", "c", "--seed", "1") == 0
     a, b, c = (read_many_shot(next((here / folder).glob("*.json"))) for folder in "abc")
-    assert (a.path, a.predictions, a.identity) == (b.path, b.predictions, b.identity)
-    assert a.identity["split"]["fingerprint"] != c.identity["split"]["fingerprint"]
+    assert (a.path, a.predictions, a.key) == (b.path, b.predictions, b.key)
+    assert a.key["split"]["fingerprint"] != c.key["split"]["fingerprint"]
 
 
 def test_the_metric_of_the_card_chooses_and_comes_first(here, capsys):
@@ -84,7 +84,7 @@ def test_folders_of_splits_are_the_split(here, capsys, names):
         shutil.copytree(here / "shapes", here / "parted" / name)
     assert main(["--dataset", "parted", "--model", "card.toml", "--regime", "many-shot", "--quiet"]) == 0
     (path,) = (here / "results").glob("*.json")
-    split = read_many_shot(path).identity["split"]
+    split = read_many_shot(path).key["split"]
     n_val = 29 if "val" in names else 6
     assert (split["train"], split["val"], split["test"]) == (58 - n_val - (29 if n_val == 6 else 0), n_val, 29)
     assert split["official"]

@@ -10,7 +10,7 @@ import time
 import filelock
 import pytest
 
-from fewshot_bn.results.result import read_result
+from fewshot_bn.results.files import read_result
 
 TINY = ["--n-way", "5", "--n-support", "5", "--mode", "proto", "bn", "--set", "bn.steps=10", "--chunk", "2"]
 
@@ -21,7 +21,7 @@ def command(*arguments):
 
 def answers(folder):
     found = {path.name: read_result(path) for path in folder.glob("*.json")}
-    return {name: (r.identity, r.correct, r.converged, r.steps, r.episodes) for name, r in found.items()}
+    return {name: (r.key, r.correct, r.converged, r.steps, r.episodes) for name, r in found.items()}
 
 
 def wait_for(condition, process):

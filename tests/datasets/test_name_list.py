@@ -78,7 +78,7 @@ def test_the_folder_that_holds_most_of_them_is_taken(listed, tmp_path):
 
 def test_images_that_are_not_listed_are_noticed(listed):
     (notice,) = open_dataset(listed(["a.png 0", "e,f.png 1"])).notices
-    assert notice == "mine: 1 images are there but not listed, and left out: c  d 1.png"
+    assert notice.text == "mine: 1 images are there but not listed, and left out: c  d 1.png"
 
 
 WHOLE = ["a.png 0", "e,f.png 1"]

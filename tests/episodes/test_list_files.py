@@ -60,11 +60,8 @@ def test_a_list_is_run_by_the_plan(tmp_path, dataset, episodes):
     plan = make_plan(str(path), seed=0, by_group=False)
     assert plan.draw(dataset, SHAPE).fingerprint == episodes.fingerprint
     assert plan.first(dataset, SHAPE, 99).fingerprint == episodes.fingerprint
-    assert plan.identity["episodes"]["kind"] == "list"
-    assert (
-        plan.identity
-        != make_plan(str(write(tmp_path / "b.csv", episodes[:3], dataset)), seed=0, by_group=False).identity
-    )
+    assert plan.key["episodes"]["kind"] == "list"
+    assert plan.key != make_plan(str(write(tmp_path / "b.csv", episodes[:3], dataset)), seed=0, by_group=False).key
 
 
 def test_plans_that_make_no_sense(tmp_path):
@@ -76,8 +73,8 @@ def test_plans_that_make_no_sense(tmp_path):
 
 
 def test_plain_random_episodes_have_no_plan_in_their_identity():
-    assert Plan().identity == {}
-    assert Plan(by_group=True).identity != Plan(kind="disjoint").identity
+    assert Plan().key == {}
+    assert Plan(by_group=True).key != Plan(kind="disjoint").key
 
 
 @pytest.mark.parametrize(

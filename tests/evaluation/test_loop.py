@@ -4,6 +4,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from reference.problems import adapter_with
 
 from fewshot_bn.adapters import Fit, make_adapter
 from fewshot_bn.adapters.norm_tuning.episodic_network import EpisodicNetwork
@@ -65,7 +66,7 @@ def test_an_episode_that_is_not_finite_counts_as_wrong_and_is_reported(source, e
 
 
 def test_what_an_adapter_says_of_an_episode_is_kept(source, episodes):
-    outcome, *_ = evaluate(make_adapter("lr-c1", {"C": "0.3"}), source, episodes)
+    outcome, *_ = evaluate(adapter_with("lr-c1", {"C": "0.3"}), source, episodes)
     assert outcome.measures["C"] == (0.3,) * 7
     assert all(0 <= value < 1e-2 for value in outcome.measures["gradient_norm"])
 

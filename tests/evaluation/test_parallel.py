@@ -3,13 +3,15 @@
 import pytest
 import torch
 from reference.commands import answers, run
+from reference.problems import adapter_with
 
 from fewshot_bn.adapters import make_adapter
 from fewshot_bn.errors import UsageError
 from fewshot_bn.evaluation.loop import evaluate
-from fewshot_bn.evaluation.parallel import evaluate_on, replicas
+from fewshot_bn.evaluation.parallel import OnDevices, replicas
 
 CPU = torch.device("cpu")
+BOTH = OnDevices([CPU, CPU])
 
 
 def correct(outcomes):
@@ -19,22 +21,26 @@ def correct(outcomes):
 @pytest.mark.parametrize("mode", ["lr", "bn", "bn-cdfsl"])
 def test_two_devices_give_the_answer_of_one_in_the_same_order(source, episodes, mode):
     settings = {"epochs": "3"} if mode == "bn-cdfsl" else {}
-    adapter = make_adapter(mode, settings)
-    both = replicas(source, [CPU, CPU])
-    assert both[1].backbone.module is not source.backbone.module
+    adapter = adapter_with(mode, settings)
     expected = correct(evaluate(adapter, source, episodes, chunk=2))
-    assert correct(evaluate_on(adapter, both, episodes, chunk=2)) == expected
-    assert correct(evaluate_on(adapter, both, episodes)) == expected
-    assert correct(evaluate_on(adapter, both[:1], episodes, chunk=2)) == expected
+    assert correct(evaluate(adapter, source, episodes, chunk=2, executor=BOTH)) == expected
+    assert correct(evaluate(adapter, source, episodes, executor=BOTH)) == expected
+    assert correct(evaluate(adapter, source, episodes, chunk=2, executor=OnDevices([CPU]))) == expected
+
+
+def test_every_further_device_has_a_copy_of_the_network(source):
+    first, second = replicas(source, [CPU, CPU])
+    assert first is source
+    assert second.backbone.module is not source.backbone.module
 
 
 def test_an_error_on_one_device_ends_the_run(source, episodes):
     with pytest.raises(UsageError, match="scope 'nothing' matches none"):
-        list(evaluate_on(make_adapter("bn", {"scope": "nothing"}), replicas(source, [CPU, CPU]), episodes, chunk=1))
+        list(evaluate(adapter_with("bn", {"scope": "nothing"}), source, episodes, chunk=2, executor=BOTH))
 
 
 def test_a_reader_that_stops_early_ends_the_run(source, episodes):
-    outcomes = evaluate_on(make_adapter("bn"), replicas(source, [CPU, CPU]), episodes, chunk=1)
+    outcomes = evaluate(make_adapter("bn"), source, episodes, chunk=1, executor=BOTH)
     assert len(next(outcomes).correct) == 1
     outcomes.close()
 

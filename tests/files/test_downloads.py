@@ -249,7 +249,7 @@ def elsewhere(what, folder):
 ELSEWHERE = """
 import signal, sys
 from pathlib import Path
-from fewshot_bn.downloads import Download, download
+from fewshot_bn.files.downloads import Download, download
 signal.signal(signal.SIGINT, signal.default_int_handler)
 url, file, sha256, folder = sys.argv[1:]
 for step in download(Download(url, file, sha256=sha256), Path(folder)):
@@ -261,6 +261,7 @@ def test_a_file_that_two_processes_need_is_fetched_once(tmp_path, server, what):
     slow = what("slow")
     with subprocess.Popen(elsewhere(slow, tmp_path), stdout=subprocess.DEVNULL) as other:
         while not server.asked:
+            assert other.poll() is None
             time.sleep(0.01)
         with ThreadPoolExecutor() as pool:
             told = list(pool.map(lambda _: run(slow, tmp_path), range(2)))

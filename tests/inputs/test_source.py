@@ -74,7 +74,7 @@ def test_disjoint_episodes_say_how_many_there_are(here, capsys):
     assert "1 disjoint episodes, seed 0" in printed.err
     assert "note: 1 episodes exist that share no image, at 3-way 2-shot" in printed.err
     (result, _) = results(here / "results").values()
-    assert result.identity["episodes"] == {"kind": "disjoint", "by_group": False}
+    assert result.key["episodes"] == {"kind": "disjoint", "by_group": False}
     assert run("--mode", "proto", "--episodes", "disjoint", "--n-episodes", "2") == 2
     assert "error: shapes: 1 disjoint episodes exist at 3-way 2-shot 4-query; lower" in capsys.readouterr().err
 
@@ -90,7 +90,7 @@ def test_by_group_is_another_result(here):
     assert run(*shape, "--output", "grouped", "--by-group") == 0
     plain, grouped = (next(iter(results(here / name).values())) for name in ("plain", "grouped"))
     assert plain.episodes != grouped.episodes
-    assert grouped.identity["episodes"] == {"kind": "random", "by_group": True}
+    assert grouped.key["episodes"] == {"kind": "random", "by_group": True}
 
 
 @pytest.mark.parametrize(

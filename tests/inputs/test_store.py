@@ -9,6 +9,7 @@ import time
 from concurrent.futures import Executor, Future
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -19,7 +20,7 @@ from fewshot_bn.datasets import open_dataset
 from fewshot_bn.errors import DataError, StoreError
 from fewshot_bn.files import atomic
 from fewshot_bn.files.atomic import write_at
-from fewshot_bn.inputs import decoding, store
+from fewshot_bn.inputs import decoding
 from fewshot_bn.inputs.store import Store
 from fewshot_bn.preprocessing import Preprocessing, pixels_of, with_geometry
 
@@ -172,8 +173,8 @@ def test_a_write_that_is_cut_short_goes_on(dataset, folder, monkeypatch):
 
 
 def test_too_little_disk_is_said_before_anything_is_decoded(dataset, folder, monkeypatch):
-    monkeypatch.setattr(store, "check_free", lambda folder, n: (_ for _ in ()).throw(DataError("0.1 GB are free")))
-    with pytest.raises(StoreError, match="0.1 GB are free"):
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=10**7))
+    with pytest.raises(StoreError, match=r"stores: 0\.01 GB are free there, 0\.07 GB are needed; make room"):
         list(Store(dataset, GEOMETRY, folder).fill(ALL))
 
 

@@ -1,7 +1,7 @@
 """The command on a folder of small images with a small network, and what its result files say."""
 
 from fewshot_bn.eval import main
-from fewshot_bn.results.result import read_result
+from fewshot_bn.results.files import read_result
 
 TINY = ["--n-way", "3", "--n-support", "2", "--n-query", "4", "--n-episodes", "6"]
 
@@ -13,7 +13,7 @@ def run(*arguments):
 
 def results(folder):
     found = [read_result(path) for path in sorted(folder.glob("*.json"))]
-    return {(r.identity["adapter"]["name"], r.identity["shape"]["n_support"]): r for r in found}
+    return {(r.key["adapter"]["name"], r.key["shape"]["n_support"]): r for r in found}
 
 
 def answers(folder):

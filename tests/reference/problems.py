@@ -4,9 +4,10 @@ import torch
 from reference.networks import small_backbone
 from torch import nn
 
-from fewshot_bn.adapters import ADAPTERS
+from fewshot_bn.adapters import ADAPTERS, make_adapter
 from fewshot_bn.backbones.backbone import freeze
 from fewshot_bn.backbones.networks import CifarResNet
+from fewshot_bn.cli.settings import with_texts
 from fewshot_bn.preprocessing import Preprocessing
 
 N_WAY, SIDE, DIM = 3, 8, 6
@@ -62,3 +63,8 @@ def feature_problem(sizes, dim, seed, *, n_episodes=3, n_query=20):
         return means[torch.arange(n_episodes)[:, None], y] + noise
 
     return images(y_s), y_s, images(y_q)
+
+
+def adapter_with(name, texts):
+    """A mode with settings given as text, as on the command line."""
+    return with_texts(name, make_adapter(name), texts)

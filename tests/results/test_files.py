@@ -1,6 +1,9 @@
 import errno
 import json
-import threading
+import logging
+import logging.handlers
+import queue
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -9,11 +12,11 @@ import pytest
 from fewshot_bn.episodes import EpisodeShape, sample
 from fewshot_bn.errors import ResultError
 from fewshot_bn.evaluation.loop import Outcome
-from fewshot_bn.results.files import check_folder, open_result
+from fewshot_bn.results.files import check_folder, open_result, read_result
 from fewshot_bn.results.key import file_name
-from fewshot_bn.results.result import Result, Run, read_result
+from fewshot_bn.results.result import Result, Run
 
-IDENTITY = {
+KEY = {
     "fewshot_bn": "0",
     "dataset": {"name": "my data"},
     "backbone": {"name": "net"},
@@ -22,10 +25,6 @@ IDENTITY = {
     "seed": 3,
 }
 RUN = Run(0, 2, 1.5, "cpu", {"torch": "1"})
-
-
-def never(text):
-    raise AssertionError(text)
 
 
 def first(n):
@@ -44,29 +43,29 @@ def extended(file, correct):
 
 
 def write(folder, correct=(7, 3)):
-    with open_result(folder, IDENTITY, first, never) as file:
+    with open_result(folder, KEY, first) as file:
         extended(file, correct)
     return file.path
 
 
 def test_what_is_written_is_read_back(tmp_path):
     result = read_result(write(tmp_path))
-    assert (result.identity, result.correct, result.converged, result.steps) == (
-        IDENTITY,
+    assert (result.key, result.correct, result.converged, result.steps) == (
+        KEY,
         (7, 3),
         (True, True),
         (50, 50),
     )
     assert result.accuracies == [0.7, 0.3]
     assert result.seconds_per_episode == 0.75
-    assert result.nll == 0.5
-    assert result.calibration_error == pytest.approx((0.2 + 0.4) / 20)
+    assert result.pooled("nll") == 0.5
+    assert result.pooled("calibration_error") == pytest.approx((0.2 + 0.4) / 20)
     assert json.loads(next(tmp_path.glob("*.json")).read_text())["summary"]["accuracy"] == pytest.approx(0.5)
 
 
 def test_a_result_is_continued_and_keeps_who_ran_what(tmp_path):
     write(tmp_path)
-    with open_result(tmp_path, IDENTITY, first, never) as file:
+    with open_result(tmp_path, KEY, first) as file:
         assert len(file.result) == 2
         extended(file, [10])
         extended(file, [1])
@@ -78,9 +77,9 @@ def test_a_result_is_continued_and_keeps_who_ran_what(tmp_path):
 
 
 def test_the_name_reads_well_and_differs_between_settings():
-    name = file_name(IDENTITY)
+    name = file_name(KEY)
     assert name.startswith("my-data_net_bn_5way_1shot_2query_seed3_")
-    other = {**IDENTITY, "adapter": {"name": "bn", "settings": {"steps": 51}}}
+    other = {**KEY, "adapter": {"name": "bn", "settings": {"steps": 51}}}
     assert file_name(other) != name
 
 
@@ -124,24 +123,40 @@ def test_a_file_that_is_damaged_or_of_something_else_is_left_alone(tmp_path, dam
     path = write(tmp_path)
     changed = damage(path.read_text())
     path.write_text(changed)
-    with pytest.raises(ResultError, match=message), open_result(tmp_path, IDENTITY, first, never):
+    with pytest.raises(ResultError, match=message), open_result(tmp_path, KEY, first):
         pass
     assert path.read_text() == changed
 
 
 def test_a_second_run_on_the_same_file_waits_for_the_first_and_sees_its_episodes(tmp_path):
-    waited = threading.Event()
+    said = queue.SimpleQueue()
+    handler = logging.handlers.QueueHandler(said)
+    logging.getLogger("fewshot_bn").addHandler(handler)
 
     def second():
-        with open_result(tmp_path, IDENTITY, first, lambda text: waited.set()) as file:
+        with open_result(tmp_path, KEY, first) as file:
             return len(file.result)
 
-    with ThreadPoolExecutor() as pool:
-        with open_result(tmp_path, IDENTITY, first, never) as file:
-            length = pool.submit(second)
-            assert waited.wait(10)
-            extended(file, [3, 4])
-        assert length.result(10) == 2
+    try:
+        with ThreadPoolExecutor() as pool:
+            with open_result(tmp_path, KEY, first) as file:
+                length = pool.submit(second)
+                assert re.fullmatch(r"another run is writing .*\.json; waiting for it", said.get(timeout=10).message)
+                extended(file, [3, 4])
+            assert length.result(10) == 2
+    finally:
+        logging.getLogger("fewshot_bn").removeHandler(handler)
+
+
+def test_a_measure_that_is_newer_than_some_episodes_is_unknown_for_them(tmp_path):
+    path = write(tmp_path)
+    with open_result(tmp_path, KEY, first) as file:
+        del file.result.measures["nll"]
+        extended(file, [10])
+    result = read_result(path)
+    assert result.measures["nll"] == (None, None, 0.5)
+    assert result.pooled("nll") is None
+    assert result[2:].pooled("nll") == 0.5
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(tmp_path, monkeypatch):
@@ -151,7 +166,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with open_result(tmp_path, IDENTITY, first, never) as file:
+    with open_result(tmp_path, KEY, first) as file:
         monkeypatch.setattr("os.fsync", full)
         with pytest.raises(
             ResultError, match="cannot be written: No space left on device; what it held before is still"
@@ -170,4 +185,4 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 
 def test_empty_results_have_no_accuracies():
-    assert Result(IDENTITY).accuracies == []
+    assert Result(KEY).accuracies == []

@@ -7,7 +7,8 @@ import pytest
 from reference.commands import answers, run
 
 from fewshot_bn.errors import UsageError
-from fewshot_bn.results.result import Result, Run, read_result
+from fewshot_bn.results.files import read_result
+from fewshot_bn.results.result import Result, Run
 from fewshot_bn.results.shards import Shard, find_shards, merged, parse_shard
 
 
@@ -29,7 +30,7 @@ def test_merging_takes_what_lies_before_the_first_gap(lengths, n):
     shards = [shard(i + 1, count, length, runs=2) for i, length in enumerate(lengths)]
     result = merged(shards[::-1])
     assert result.correct == result.steps == result.measures["nll"] == tuple(range(n))
-    assert "shard" not in result.identity
+    assert "shard" not in result.key
     assert [run.start for run in result.runs] == [0, *(run.stop for run in result.runs)][:-1] if n else not result.runs
     assert sum(run.stop - run.start for run in result.runs) == n
     assert sum(run.seconds for run in result.runs) == pytest.approx(n)
@@ -73,7 +74,7 @@ def test_shards_go_on_and_the_rest_is_computed(here, capsys):
     result = read_result(path)
     assert (result.correct, result.episodes) == (whole.correct, whole.episodes)
     assert result.runs[-1].start == 6
-    assert len(find_shards(here / "parts", result.identity)) == 2
+    assert len(find_shards(here / "parts", result.key)) == 2
 
 
 def test_a_shard_without_episodes_is_an_error(here, capsys):

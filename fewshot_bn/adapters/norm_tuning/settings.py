@@ -7,6 +7,7 @@ from fewshot_bn.adapters.contract import check_not_negative, check_positive
 from fewshot_bn.adapters.norm_tuning.affines import Units, Which
 from fewshot_bn.adapters.norm_tuning.views import FIXED_VIEWS, RANDOM_VIEWS, parse_views
 from fewshot_bn.errors import UsageError
+from fewshot_bn.settings import setting
 
 MOST_STEPS = 10**9
 LARGEST_RATE = 1e20  # beyond it, the corrections of Adam would not be numbers
@@ -16,46 +17,84 @@ LARGEST_RATE = 1e20  # beyond it, the corrections of Adam would not be numbers
 class TuningSettings:
     """Which layers, under which statistics, from which head, with which optimiser, for how long, and what classifies.
 
-    `steps` are gradient steps; `epochs` are passes over the support set, an alternative to `steps`; with neither, the
-    network stays as it is. Given as text (`make_adapter`), the one that is named sets the other to 0. A `batch_size` of
-    0 is the whole support set. An episode whose mean loss over a pass is at most `stop_loss` takes no further step.
-    `scaling` is how the head sees features; `C` is that of the probe which head=lr starts from. Adam takes `momentum`
-    as β1, with β2 = 0.999. In relative `units`, `lr_norm` is in units of the pretrained scales, shared among all
-    trained values (see affines.py).
-
-    `readout` says what classifies: the trained head, or one or two probes that are solved on the features of the tuned
-    network. Class probabilities are averaged over the probes, the image itself and its fixed views by `test_augment`;
-    with `average_frozen` also over the tuned network and the pretrained one.
+    Of the `alternatives`, one given as text (`make_adapter`) sets the other to 0.
     """
 
     alternatives: ClassVar[tuple[str, ...]] = ("steps", "epochs")
 
-    norm: Literal["batch", "group", "layer"] = "batch"
-    scope: str = "all"
-    affines: Which = "both"
-    statistics: Literal["frozen", "batch", "converted", "transductive"] = "frozen"
-    scaling: Literal["raw", "l2"] = "raw"
-    head: Literal["zero", "normal", "proto", "lr"] = "zero"
-    head_std: float = 0.01
-    C: float = 1.0
-    steps: int = 50
-    epochs: int = 0
-    batch_size: int = 0
-    optimiser: Literal["sgd", "adam"] = "sgd"
-    units: Units = "absolute"
-    lr_norm: float = 0.01
-    lr_head: float = 0.01
-    momentum: float = 0.9
-    dampening: float = 0.0
-    weight_decay: float = 0.0
-    schedule: Literal["cosine", "constant"] = "cosine"
-    label_smoothing: float = 0.0
-    augment: str = "none"
-    stop_loss: float = 0.0
-    precision: Literal["float32", "bfloat16"] = "float32"
-    readout: Literal["head", "lr", "ridge", "lr+ridge"] = "head"
-    test_augment: str = "none"
-    average_frozen: bool = False
+    norm: Literal["batch", "group", "layer"] = setting("batch", "kind of norm layers: batch, group or layer")
+    scope: str = setting(
+        "all",
+        "which norm layers: all; bn23, the stem and bn2 and bn3 of every block; last, the last stage; or patterns of "
+        "names with commas between them, such as layer4.*,bn1",
+        source="Yazdanpanah et al. 2022 (bn23)",
+    )
+    affines: Which = setting("both", "what is trained of a norm layer: scale, shift or both", source="study")
+    statistics: Literal["frozen", "batch", "converted", "transductive"] = setting(
+        "frozen",
+        "of BatchNorm: frozen, the pretrained running ones; batch, those of each training batch, and the running ones "
+        "follow; converted, first those of the support set with the function of the network unchanged, then batch; or "
+        "transductive, batch with queries normalised by their own",
+        source="DAFT (converted)",
+    )
+    scaling: Literal["raw", "l2"] = setting(
+        "raw", "features as the head sees them: raw, as they are; or l2, of unit length", source="study"
+    )
+    head: Literal["zero", "normal", "proto", "lr"] = setting(
+        "zero",
+        "start of the linear head: zero; normal, random numbers; proto, the class means; or lr, the solution of the "
+        "logistic probe",
+        source="DAFT (zero), LP-FT (lr)",
+    )
+    head_std: float = setting(0.01, "standard deviation of head=normal", source="Yazdanpanah et al. 2022")
+    C: float = setting(1.0, "that of the logistic probe of head=lr", source="study")
+    steps: int = setting(50, "gradient steps; naming them sets epochs to 0, and without either nothing is tuned")
+    epochs: int = setting(0, "passes over the support set; naming them sets steps to 0", source="study")
+    batch_size: int = setting(0, "images of a step, drawn anew in every pass; 0: the whole support set", source="study")
+    optimiser: Literal["sgd", "adam"] = setting("sgd", "sgd, or adam with a β2 of 0.999", source="study")
+    units: Units = setting(
+        "absolute",
+        "of what is trained: absolute, or relative to the pretrained scales and divided by the root of the number of "
+        "trained values, so that one rate suits small and large networks",
+        source="study",
+    )
+    lr_norm: float = setting(0.01, "learning rate of the norm layers, in these units", source="study")
+    lr_head: float = setting(0.01, "learning rate of the head; 0 keeps it fixed", source="study")
+    momentum: float = setting(0.9, "of sgd, or the β1 of adam", source="Yazdanpanah et al. 2022")
+    dampening: float = setting(0.0, "share of the gradient that the momentum of sgd leaves out")
+    weight_decay: float = setting(0.0, "pull towards 0; in relative units, towards the pretrained values")
+    schedule: Literal["cosine", "constant"] = setting(
+        "cosine", "of the learning rates: cosine, down to 0; or constant", source="Yazdanpanah et al. 2022"
+    )
+    label_smoothing: float = setting(0.0, "share of the targets that is spread over all classes")
+    augment: str = setting(
+        "none",
+        "random views to train on: none, or any of flip, crop and colour with commas between them",
+        source="CD-FSL",
+        choices=lambda: ("none", *RANDOM_VIEWS),
+    )
+    stop_loss: float = setting(0.0, "an episode stops if its mean loss over a pass is at most this")
+    precision: Literal["float32", "bfloat16"] = setting(
+        "float32", "of convolutions and matrix products: float32 or bfloat16; whatever is tuned stays float32"
+    )
+    readout: Literal["head", "lr", "ridge", "lr+ridge"] = setting(
+        "head",
+        "what classifies: head, the trained one; lr or ridge, that probe solved on the tuned features; or lr+ridge, "
+        "the mean of their class probabilities",
+        source="study",
+    )
+    test_augment: str = setting(
+        "none",
+        "views that class probabilities are averaged over, beside the image itself: none, or any of flip and centre "
+        "(the middle 7/8, enlarged) with a comma between them",
+        source="Krizhevsky et al. 2012",
+        choices=lambda: ("none", *FIXED_VIEWS),
+    )
+    average_frozen: bool = setting(
+        default=False,
+        text="true averages class probabilities over the tuned and the pretrained network as well",
+        source="study",
+    )
 
     def __post_init__(self) -> None:
         check_positive(head_std=self.head_std, C=self.C)

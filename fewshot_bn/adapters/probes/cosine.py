@@ -29,28 +29,26 @@ from torch.nn import functional as F
 
 from fewshot_bn import rng
 from fewshot_bn.adapters.contract import Fit, check_finite, check_not_negative, check_positive, count_ways
-from fewshot_bn.adapters.probes.scaling import Scaling, scale
+from fewshot_bn.adapters.probes.scaling import SCALINGS, Scaling, scale
 from fewshot_bn.adapters.probes.span import scaled_parts
 from fewshot_bn.errors import UsageError
+from fewshot_bn.settings import setting
 
 
 @dataclass(frozen=True, slots=True)
 class CosineHead:
-    """The length of the training and its optimiser, as published. A `batch_size` of 0 is the whole support set.
-
-    A fit has converged where its scores are finite.
-    """
+    """A fit has converged where its scores are finite."""
 
     takes: ClassVar[Literal["features"]] = "features"
     transductive: ClassVar[bool] = False
-    scaling: Scaling = "raw"
-    scale_factor: float = 2.0
-    epochs: int = 100
-    batch_size: int = 4
-    lr: float = 0.01
-    momentum: float = 0.9
-    dampening: float = 0.9
-    weight_decay: float = 1e-3
+    scaling: Scaling = setting("raw", SCALINGS, source="CD-FSL")
+    scale_factor: float = setting(2.0, "factor of the cosines in the scores", source="CD-FSL")
+    epochs: int = setting(100, "passes over the support set", source="CD-FSL")
+    batch_size: int = setting(4, "images of a step; 0: the whole support set", source="CD-FSL")
+    lr: float = setting(0.01, "learning rate", source="CD-FSL")
+    momentum: float = setting(0.9, "of SGD", source="CD-FSL")
+    dampening: float = setting(0.9, "share of the gradient that momentum leaves out", source="CD-FSL")
+    weight_decay: float = setting(1e-3, "of directions and magnitudes", source="CD-FSL")
 
     def __post_init__(self) -> None:
         check_positive(scale_factor=self.scale_factor, epochs=self.epochs, lr=self.lr)

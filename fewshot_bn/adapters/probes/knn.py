@@ -21,26 +21,28 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from fewshot_bn.adapters.contract import Fit, check_finite, check_positive, count_ways
-from fewshot_bn.adapters.probes.scaling import Scaling, scale
+from fewshot_bn.adapters.probes.scaling import SCALINGS, Scaling, scale
 from fewshot_bn.adapters.probes.span import scaled_parts
 from fewshot_bn.errors import UsageError
+from fewshot_bn.settings import setting
 
 TIE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class NearestNeighbours:
-    """The vote of `k` neighbours, of equal weight or by the inverse of their distance.
-
-    The distance is that of features as `scaling` says: Euclidean, or one minus the cosine of the angle.
-    """
+    """The vote of the nearest support images."""
 
     takes: ClassVar[Literal["features"]] = "features"
     transductive: ClassVar[bool] = False
-    k: int = 1
-    metric: Literal["euclidean", "cosine"] = "euclidean"
-    weights: Literal["uniform", "distance"] = "uniform"
-    scaling: Scaling = "raw"
+    k: int = setting(1, "neighbours that vote", source="Cover and Hart 1967")
+    metric: Literal["euclidean", "cosine"] = setting(
+        "euclidean", "distance: euclidean, or cosine, one minus the cosine of the angle"
+    )
+    weights: Literal["uniform", "distance"] = setting(
+        "uniform", "votes: uniform, one each; or distance, by the inverse of the distance"
+    )
+    scaling: Scaling = setting("raw", SCALINGS)
 
     def __post_init__(self) -> None:
         check_positive(k=self.k)

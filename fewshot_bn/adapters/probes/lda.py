@@ -28,9 +28,10 @@ from torch.nn import functional as F
 
 from fewshot_bn.adapters.contract import Fit, check_finite, count_ways
 from fewshot_bn.adapters.probes.proto import class_means
-from fewshot_bn.adapters.probes.scaling import Scaling
+from fewshot_bn.adapters.probes.scaling import SCALINGS, Scaling
 from fewshot_bn.adapters.probes.span import span
 from fewshot_bn.errors import UsageError
+from fewshot_bn.settings import setting
 
 LEAST = 1e-8  # without any shrinkage Σ could not be inverted
 ROUNDING = 1e-12  # of all squares; what is left around the class means of images that coincide
@@ -38,12 +39,16 @@ ROUNDING = 1e-12  # of all squares; what is left around the class means of image
 
 @dataclass(frozen=True, slots=True)
 class LinearDiscriminant:
-    """`shrinkage` is the share s of the target in the covariance, at least 1e-8; 0 stands for Ledoit and Wolf's."""
+    """Normal classes with a shared covariance, shrunk towards a multiple of the unit matrix."""
 
     takes: ClassVar[Literal["features"]] = "features"
     transductive: ClassVar[bool] = False
-    shrinkage: float = 0.0
-    scaling: Scaling = "l2"
+    shrinkage: float = setting(
+        0.0,
+        "share of the unit matrix in the covariance, up to 1; 0: the amount of Ledoit and Wolf",
+        source="Ledoit and Wolf 2004",
+    )
+    scaling: Scaling = setting("l2", SCALINGS, source="study")
 
     def __post_init__(self) -> None:
         if not 0 <= self.shrinkage <= 1:

@@ -26,29 +26,30 @@ from torch import Tensor
 
 from fewshot_bn.adapters.contract import Fit, check_finite, check_positive, count_ways
 from fewshot_bn.adapters.probes.newton import Regressions, Solution, path, regressions, solve
-from fewshot_bn.adapters.probes.scaling import Scaling
+from fewshot_bn.adapters.probes.scaling import SCALINGS, Scaling
 from fewshot_bn.adapters.probes.span import Span, span
 from fewshot_bn.errors import UsageError
+from fewshot_bn.settings import setting
 
 GRID = torch.logspace(-2, 6, 17, dtype=torch.float64)  # of C times the mean squared length of the centred features
 
 
 @dataclass(frozen=True, slots=True)
 class LogisticRegression:
-    """Multinomial logistic regression with an L2 penalty on features as `scaling` says.
-
-    `select` says where C comes from: `fixed`, or chosen by cross-validation in `folds` parts (`kfold`) or image by
-    image (`loo`). `tolerance` bounds the error of a score.
-    """
+    """Multinomial logistic regression with an L2 penalty."""
 
     takes: ClassVar[Literal["features"]] = "features"
     transductive: ClassVar[bool] = False
-    C: float = 10.0
-    select: Literal["fixed", "kfold", "loo"] = "kfold"
-    folds: int = 5
-    scaling: Scaling = "l2"
-    tolerance: float = 1e-4
-    max_steps: int = 200
+    C: float = setting(10.0, "factor of the loss, if it is not chosen; with 1 shot it cannot be", source="study")
+    select: Literal["fixed", "kfold", "loo"] = setting(
+        "kfold",
+        "where C comes from: kfold, cross-validation within the support set; loo, leave-one-out; or fixed, as given",
+        source="study",
+    )
+    folds: int = setting(5, "parts of the support set for select=kfold", source="study")
+    scaling: Scaling = setting("l2", SCALINGS, source="study")
+    tolerance: float = setting(1e-4, "bound on the error of a score")
+    max_steps: int = setting(200, "most Newton steps of a fit")
 
     def __post_init__(self) -> None:
         check_positive(C=self.C, tolerance=self.tolerance, max_steps=self.max_steps)

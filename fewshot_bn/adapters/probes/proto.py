@@ -13,17 +13,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fewshot_bn.adapters.contract import Fit, check_finite, count_ways
-from fewshot_bn.adapters.probes.scaling import Scaling
+from fewshot_bn.adapters.probes.scaling import SCALINGS, Scaling
 from fewshot_bn.adapters.probes.span import scaled_parts
+from fewshot_bn.settings import setting
 
 
 @dataclass(frozen=True, slots=True)
 class Prototypes:
-    """Nearest class mean of the features as `scaling` says; raw as published."""
+    """Nearest class mean."""
 
     takes: ClassVar[Literal["features"]] = "features"
     transductive: ClassVar[bool] = False
-    scaling: Scaling = "raw"
+    scaling: Scaling = setting("raw", SCALINGS, source="Snell et al. 2017")
 
     def __call__(self, z_s: Float[Tensor, "e n d"], y_s: Int64[Tensor, "e n"], z_q: Float[Tensor, "e q d"]) -> Fit:
         check_finite(z_s, "support")

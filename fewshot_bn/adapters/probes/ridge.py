@@ -19,20 +19,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fewshot_bn.adapters.contract import Fit, check_finite, check_not_negative, count_ways
-from fewshot_bn.adapters.probes.scaling import Scaling
+from fewshot_bn.adapters.probes.scaling import SCALINGS, Scaling
 from fewshot_bn.adapters.probes.span import Span, span
+from fewshot_bn.settings import setting
 
 GRID = torch.logspace(-6, 6, 49, dtype=torch.float64)  # of α, relative to the mean eigenvalue
 
 
 @dataclass(frozen=True, slots=True)
 class Ridge:
-    """`alpha` is the penalty; 0 stands for the choice by leave-one-out."""
+    """Linear regression to one-hot targets with an L2 penalty."""
 
     takes: ClassVar[Literal["features"]] = "features"
     transductive: ClassVar[bool] = False
-    alpha: float = 0.0
-    scaling: Scaling = "l2"
+    alpha: float = setting(0.0, "factor of the penalty; 0: chosen by exact leave-one-out", source="Allen 1974")
+    scaling: Scaling = setting("l2", SCALINGS, source="study")
 
     def __post_init__(self) -> None:
         check_not_negative(alpha=self.alpha)

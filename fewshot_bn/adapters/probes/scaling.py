@@ -10,6 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 Scaling = Literal["raw", "l2", "standard", "centred_l2"]
+SCALINGS = (  # for whoever has a setting of this kind
+    "features as the probe sees them: raw, as they are; l2, of unit length; standard, by mean and standard deviation "
+    "of the images that it is fitted to; or centred_l2, less that mean and then of unit length"
+)
 Scaled = tuple[Float[Tensor, "e n d"], Float[Tensor, "e q d"]]
 
 

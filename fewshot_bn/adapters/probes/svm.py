@@ -23,27 +23,24 @@ from numpy import ndarray
 from torch import Tensor
 
 from fewshot_bn.adapters.contract import Fit, check_finite, check_positive, count_ways
-from fewshot_bn.adapters.probes.scaling import Scaling
+from fewshot_bn.adapters.probes.scaling import SCALINGS, Scaling
 from fewshot_bn.adapters.probes.span import scaled_parts
 from fewshot_bn.errors import UsageError
+from fewshot_bn.settings import setting
 
 MOST_STEPS = 2**31 - 1  # what libsvm can count
 
 
 @dataclass(frozen=True, slots=True)
 class SupportVectorMachine:
-    """`C` is the penalty on errors, on features as `scaling` says.
-
-    The solver stops where the optimality conditions hold to within `tolerance`, or after `max_steps` for a pair of
-    classes; the steps of a fit are those of all pairs.
-    """
+    """One machine for each pair of classes; the steps of a fit are those of all pairs."""
 
     takes: ClassVar[Literal["features"]] = "features"
     transductive: ClassVar[bool] = False
-    C: float = 1.0
-    scaling: Scaling = "raw"
-    tolerance: float = 1e-6
-    max_steps: int = 100_000
+    C: float = setting(1.0, "factor of the penalty on errors", source="scikit-learn")
+    scaling: Scaling = setting("raw", SCALINGS)
+    tolerance: float = setting(1e-6, "the solver stops if the optimality conditions hold to within this")
+    max_steps: int = setting(100_000, "most steps of the solver for a pair of classes")
 
     def __post_init__(self) -> None:
         check_positive(C=self.C, tolerance=self.tolerance, max_steps=self.max_steps)

