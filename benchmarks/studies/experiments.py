@@ -12,8 +12,9 @@ from typing import Any
 
 import fewshot_bn
 from benchmarks.studies.record import Run, record
-from fewshot_bn.adapters import Adapter, make_adapter, with_settings
+from fewshot_bn.adapters import ADAPTERS, Adapter
 from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
+from fewshot_bn.cli.settings import with_texts
 from fewshot_bn.config import FewShotConfig
 from fewshot_bn.datasets import card_of
 from fewshot_bn.errors import FewshotError
@@ -41,8 +42,8 @@ START = NormTuning(
 
 def adapter_of(candidate: str) -> Adapter:
     mode, *texts = candidate.split()
-    settings = dict(text.split("=") for text in texts)
-    return with_settings(mode, START, settings) if mode == "start" else make_adapter(mode, settings)
+    default = START if mode == "start" else ADAPTERS[mode]
+    return with_texts(mode, default, dict(text.split("=") for text in texts))
 
 
 def experiment(
