@@ -50,7 +50,7 @@ def test_one_class_is_too_few(tmp_path):
 def test_a_row_keeps_what_it_knows_when_its_file_is_found(tmp_path):
     (tmp_path / "1.png").write_bytes(b"123")
     os.utime(tmp_path / "1.png", ns=(5, 7))
-    row = Row("1", "a", "g", 1, "a.csv line 2").at("1.png", (tmp_path / "1.png").stat())
+    row = Row("1", "a", "g", 1, "a.csv line 2").located("1.png", (tmp_path / "1.png").stat())
     assert row == Row("1", "a", "g", 1, "a.csv line 2", "1.png", 3, 7)
 
 
