@@ -23,7 +23,7 @@ from benchmarks.references import plain_tuning, sklearn_lr
 from fewshot_bn.adapters import make_adapter
 from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
 from fewshot_bn.backbones.load import load_backbone
-from fewshot_bn.config import Request
+from fewshot_bn.config import FewShotConfig
 from fewshot_bn.datasets import open_dataset
 from fewshot_bn.episodes import EpisodeShape, sample
 from fewshot_bn.inputs.images import Images, normalise
@@ -39,7 +39,7 @@ def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def main(argv: list[str] | None = None) -> int:
-    default = Request()
+    default = FewShotConfig()
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--dataset", default=default.dataset)
     parser.add_argument("--data-root", type=Path)

@@ -32,15 +32,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.references import plain_tuning
 from benchmarks.timing.record import head, machine_of, new_folder
-from fewshot_bn import __version__, datasets, host_memory, preprocessing
+from fewshot_bn import __version__, host_memory, preprocessing
 from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
 from fewshot_bn.adapters.norm_tuning.norm_layers import input_sizes, shared_copy
 from fewshot_bn.backbones.backbone import Backbone, with_preprocessing
 from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.errors import FewshotError
 from fewshot_bn.evaluation.memory import choose_portion
-from fewshot_bn.inputs import features, images
-from fewshot_bn.inputs.source import Source
 from fewshot_bn.runtime import choose_device, exact_convolutions
 
 ROOT = Path(__file__).parents[2]
@@ -92,10 +90,8 @@ def growth(trial: Trial) -> Iterator[Trial]:
 def engine(trial: Trial, name: str) -> Trial:
     """With as many episodes at once as the command takes."""
     torch.cuda.empty_cache()  # what earlier runs left counts as free
-    digits = images.Images(datasets.open_dataset("digits"), trial.backbone.preprocessing)  # any dataset would do
-    frozen = features.Features(digits, trial.backbone, device=trial.device)
-    source = Source(digits, trial.backbone, frozen, trial.device)
-    at_once, n_images = astuple(choose_portion(trial.settings, source, trial.n_support, trial.n_query))
+    sizes = {"n_support": trial.n_support, "n_query": trial.n_query}
+    at_once, n_images = astuple(choose_portion(trial.settings, trial.backbone, trial.device, **sizes))
     return replace(trial, name=f"{name}, {at_once} at once", at_once=at_once, images_at_once=n_images)
 
 

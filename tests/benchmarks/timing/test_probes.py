@@ -29,5 +29,5 @@ def test_the_record_of_the_probes(tmp_path, capsys):
 def test_the_path_of_the_benchmark_ends_where_its_last_value_does():
     problem = probes.draw(2, 2, 32, torch.device("cpu"))
     found = probes.whole_path(problem)
-    alone = probes.adapter_with("lr-c1", {"C": "1e6"})(problem.z_s, problem.y_s, problem.z_q).logits
+    alone = probes.make_adapter("lr-c1", C=1e6)(problem.z_s, problem.y_s, problem.z_q).logits
     assert torch.allclose(found, alone, atol=0.05)
