@@ -144,18 +144,27 @@ class Relative(nn.Module):
 
 
 def measure_from_here(norms: list[nn.Module], settings: NormTuning) -> None:
-    n_values = sum(norm.weight.numel() for norm in dict.fromkeys(norms)) * (2 if settings.affines == "both" else 1)
+    n_values = sum(getattr(norm, name).numel() for norm in dict.fromkeys(norms) for name in trained_of(norm, settings))
     for norm in dict.fromkeys(norms):
         unit = norm.weight.abs() / math.sqrt(n_values)
         for name in ("weight", "bias"):
-            register_parametrization(norm, name, Relative(getattr(norm, name), unit))
+            if getattr(norm, name, None) is not None:
+                register_parametrization(norm, name, Relative(getattr(norm, name), unit))
+
+
+def trained_of(norm: nn.Module, settings: NormTuning) -> list[str]:
+    """What is trained of a layer; RMSNorm has no shift."""
+    names = {"both": ("weight", "bias"), "scale": ("weight",), "shift": ("bias",)}[settings.affines]
+    return [name for name in names if getattr(norm, name, None) is not None]
 
 
 def plain_optimiser(norms: list[nn.Module], head: nn.Linear, settings: NormTuning) -> torch.optim.Optimizer:
-    names = {"both": ("weight", "bias"), "scale": ("weight",), "shift": ("bias",)}[settings.affines]
-    layers = [norm.parametrizations if settings.units == "relative" else norm for norm in dict.fromkeys(norms)]
-    affines = [getattr(layer, name) for layer in layers for name in names]
-    affines = [affine.original if settings.units == "relative" else affine for affine in affines]
+    relative = settings.units == "relative"
+    affines = [
+        getattr(norm.parametrizations, name).original if relative else getattr(norm, name)
+        for norm in dict.fromkeys(norms)
+        for name in trained_of(norm, settings)
+    ]
     groups = [{"params": affines, "lr": settings.lr_norm}, {"params": [*head.parameters()], "lr": settings.lr_head}]
     if settings.optimiser == "adam":
         return torch.optim.Adam(groups, betas=(settings.momentum, 0.999), weight_decay=settings.weight_decay)

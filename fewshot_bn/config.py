@@ -90,9 +90,9 @@ class SourceConfig:
 class FewShotConfig(SourceConfig):
     """Episodes, and the adapters that are run on them.
 
-    `n_support` is one number of shots or several. `modes` are names of `ADAPTERS`, or adapters by a name of your choice;
-    they are compared with `baseline`, which is one of `modes` or a name of `ADAPTERS`. `n_episodes` of None is 600, or as many as there are of disjoint or listed
-    ones.
+    `n_support` is one number of shots or several. `modes` are names of `ADAPTERS`, or adapters by a name of your own;
+    they are compared with `baseline`, which is one of `modes` or a name of `ADAPTERS`. `n_episodes` of None is 600, or
+    as many as there are of disjoint or listed ones.
     """
 
     n_way: int = setting(5, "classes per episode; default: %(default)s", metavar="N", least=2)

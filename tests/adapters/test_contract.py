@@ -8,6 +8,7 @@ from reference.problems import N_WAY, adapter_with
 from reference.problems import adapter_problem as problem
 
 from fewshot_bn.adapters import ADAPTERS, make_adapter, settings_of
+from fewshot_bn.adapters.checks import CHECKS, Problem
 from fewshot_bn.errors import DataError, FewshotError, UsageError
 
 
@@ -36,6 +37,13 @@ every_adapter = pytest.mark.parametrize(
         *(pytest.param(name, ADAPTERS[name], id=f"{name} as it is", marks=pytest.mark.full) for name in SHORTER),
     ],
 )
+
+
+@every_adapter
+def test_it_passes_the_checks_that_a_users_own_adapter_has_to_pass(name, adapter):
+    *backbone, x_s, y_s, x_q = problem(name, n_episodes=4, n_support=4, n_query=3)
+    for check in CHECKS:
+        check(adapter, Problem(x_s, y_s, x_q, *backbone))
 
 
 def test_settings_are_a_frozen_dataclass_with_defaults(name):

@@ -7,7 +7,8 @@ from reference.places import ROOT, SHARED, needs_shared
 
 from fewshot_bn.data import main
 from fewshot_bn.datasets import catalogue, shipped_cards
-from fewshot_bn.datasets.catalogue import cards, columns, count, found, markdown
+from fewshot_bn.datasets.catalogue import cards, count, found, markdown
+from fewshot_bn.reports import columns
 
 
 def rows_of(text):

@@ -3,9 +3,45 @@
 import numpy as np
 import pytest
 import torch
+from reference.commands import results, run
 from sklearn.metrics import log_loss
 
-from fewshot_bn.evaluation.metrics import calibration_gaps, expected_calibration_error, negative_log_likelihood
+from fewshot_bn.evaluation.metrics import (
+    METRICS,
+    Metric,
+    accuracy,
+    calibration_gaps,
+    expected_calibration_error,
+    mean_per_class,
+    negative_log_likelihood,
+    percent,
+)
+
+
+@pytest.fixture
+def balanced_accuracy(monkeypatch):
+    """A metric that nobody knows yet, added as its one entry."""
+    metric = Metric("balanced", "episodes", "balanced", mean_per_class, show=percent)
+    monkeypatch.setitem(METRICS, "balanced_accuracy", metric)
+
+
+def test_a_metric_is_one_entry_kept_pooled_and_shown(here, capsys, balanced_accuracy):
+    assert run("--mode", "proto", "--output", "new") == 0
+    assert "balanced" in capsys.readouterr().out.splitlines()[0]
+    for result in results(here / "new").values():
+        assert result.measures["balanced"] == pytest.approx(result.accuracies)  # as many queries of each class
+        assert result.pooled("balanced_accuracy") == pytest.approx(np.mean(result.accuracies))
+
+
+def test_results_from_before_a_metric_are_gone_on_with_and_do_not_know_it(here, capsys, monkeypatch):
+    assert run("--mode", "proto", "--n-episodes", "4") == 0
+    monkeypatch.setitem(METRICS, "new", Metric("new", "episodes", "new", accuracy))
+    capsys.readouterr()
+    assert run("--mode", "proto", "--n-episodes", "6") == 0
+    assert "new" not in capsys.readouterr().out.splitlines()[0].split()
+    for result in results(here / "results").values():
+        assert result.measures["new"][:4] == (None,) * 4
+        assert result.measures["new"][4:] == pytest.approx(result.accuracies[4:])
 
 
 def predictions(seed, n_episodes=3, n_query=40, n_way=4):

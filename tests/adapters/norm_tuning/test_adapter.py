@@ -248,15 +248,17 @@ class GroupNet(nn.Module):
         super().__init__()
         self.conv, self.norm = nn.Conv2d(3, 8, 3), nn.GroupNorm(4, 8)
         self.last = nn.LayerNorm([8, 6, 6])
+        self.rms = nn.RMSNorm(8 * 6 * 6, eps=1e-6)
 
     def forward(self, x):
-        return self.last(F.relu(self.norm(self.conv(x)))).flatten(1)
+        return self.rms(self.last(F.relu(self.norm(self.conv(x)))).flatten(1))
 
 
-@pytest.mark.parametrize("norm", ["group", "layer"])
-def test_equals_the_plain_loop_on_group_norms_and_norms_over_maps(norm):
+@pytest.mark.parametrize("settings", [{"lr_norm": 0.1}, {"units": "relative", "lr_norm": 1.0}])
+@pytest.mark.parametrize("norm", ["group", "layer", "rms"])
+def test_equals_the_plain_loop_on_group_norms_and_norms_over_maps(norm, settings):
     backbone = freeze(GroupNet(), "groups", "", Preprocessing(8, 8), architecture="groups")
-    assert distance(backbone, NormTuning(norm=norm, steps=8, lr_norm=0.1)) < 1e-6
+    assert distance(backbone, NormTuning(norm=norm, steps=8, **settings)) < 1e-6
 
 
 def state_of(backbone):
