@@ -1,4 +1,4 @@
-"""Work on the rows of a dataset in as many processes as there are cores, or in threads where that is sooner done."""
+"""Work on the rows of a dataset in as many processes as there are cores, or in threads if that is sooner done."""
 
 import contextlib
 import multiprocessing
@@ -32,8 +32,8 @@ def map_rows(
 ) -> Iterator[tuple[list[int], Done]]:
     """`work` applied to groups of rows; yields each group with what came of it, in the order in which they are done.
 
-    Threads do it where there are few rows, or the images are `in_memory`, which processes would have to copy. Raises
-    what `work` raises, and `DataError` where a process is killed.
+    Threads do it if there are few rows, or the images are `in_memory`, which processes would have to copy. Raises what
+    `work` raises, and `DataError` if a process is killed.
     """
     n_workers = n_workers or n_cores()
     groups = [rows[start : start + ROWS].tolist() for start in range(0, len(rows), ROWS)]

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from fewshot_bn.datasets import arrays
-from fewshot_bn.datasets.arrays import open_arrays
+from fewshot_bn.datasets.arrays import SUFFIXES, open_arrays
 from fewshot_bn.datasets.card import DatasetCard, read_dataset_card, shipped_cards
 from fewshot_bn.datasets.csv_table import open_csv, open_table
 from fewshot_bn.datasets.dataset import Dataset, Finding
@@ -39,7 +38,7 @@ __all__ = [
 FILES: dict[str, Callable[[Path], Dataset]] = {
     ".csv": open_csv,
     ".txt": open_list,
-    **dict.fromkeys(arrays.SUFFIXES, open_arrays),
+    **dict.fromkeys(SUFFIXES, open_arrays),
 }
 
 

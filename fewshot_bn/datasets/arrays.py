@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -40,7 +40,8 @@ DAMAGED = (
 )
 
 
-class State(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class State:
     """What tells a file from what another one may put in its place."""
 
     inode: int
@@ -86,7 +87,8 @@ class ArrayFile:
         return State(state.st_ino, state.st_size, state.st_mtime_ns)
 
 
-class Part(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Part:
     """The arrays of one split: the key of its images, their labels and groups."""
 
     split: str

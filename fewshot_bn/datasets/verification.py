@@ -4,7 +4,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from operator import attrgetter
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from fewshot_bn.preprocessing import decoded, reason_of, unreadable
 from fewshot_bn.workers import map_rows
 
 
-class Examined(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Examined:
     """The digest of an image's file, and why it cannot be read (nothing where it can)."""
 
     row: int
@@ -65,10 +66,10 @@ def report(dataset: Dataset, card: DatasetCard | None, examined: Iterable[Examin
     A group with images of several classes is wrong, unless the card says that groups span classes.
     """
     off_card = tuple(differences(card, dataset)) if card else ()
-    by_row = sorted(examined)
+    by_row = sorted(examined, key=attrgetter("row"))
     wrong = [*dataset.problems, *off_card]
     notes = [notice for notice in dataset.notices if notice not in off_card]
-    bad = [f"{dataset.ids[row]}: {reason}" for row, _, reason in by_row if reason]
+    bad = [f"{dataset.ids[one.row]}: {one.reason}" for one in by_row if one.reason]
     wrong += _finding(bad, "image cannot be read", "images cannot be read")
     same = "the same byte for byte"
     wrong += _finding(_copies(dataset, by_row), f"set of images is {same}", f"sets of images are {same}")
@@ -85,9 +86,9 @@ def _finding(cases: Sequence[str], one: str, several: str) -> list[Finding]:
 
 def _copies(dataset: Dataset, examined: Iterable[Examined]) -> list[str]:
     rows_of = defaultdict(list)
-    for row, sha256, reason in examined:
-        if not reason:
-            rows_of[sha256].append(row)
+    for one in examined:
+        if not one.reason:
+            rows_of[one.sha256].append(one.row)
     return [" = ".join(_with_class(dataset, row) for row in rows) for rows in rows_of.values() if len(rows) > 1]
 
 

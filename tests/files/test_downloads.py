@@ -257,7 +257,7 @@ for step in download(Download(url, file, sha256=sha256), Path(folder)):
 """
 
 
-def test_a_file_that_two_processes_need_is_fetched_once(tmp_path, server, what):
+def test_a_file_that_two_processes_need_is_fetched_once(tmp_path, server, what, caplog):
     slow = what("slow")
     with subprocess.Popen(elsewhere(slow, tmp_path), stdout=subprocess.DEVNULL) as other:
         while not server.asked:
@@ -269,6 +269,7 @@ def test_a_file_that_two_processes_need_is_fetched_once(tmp_path, server, what):
     assert_whole(tmp_path)
     assert len(server.asked) == 1
     assert told == [[(SIZE, SIZE)], [(SIZE, SIZE)]]
+    assert f"another run is fetching {tmp_path / slow.file}; waiting for it" in caplog.messages
 
 
 def test_ctrl_c_leaves_the_part_and_the_lock_is_free(tmp_path, what):
