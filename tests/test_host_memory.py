@@ -11,7 +11,7 @@ if sys.argv[1] == "keep":
     keep_freed_memory()
 for _ in range(20):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(2**25)  # 128 MiB, freed at once
+    torch.ones(2**24)  # 64 MiB, freed at once
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 print(faults)
 """

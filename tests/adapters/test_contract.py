@@ -23,7 +23,7 @@ def name(request):
 
 
 SHORTER = {
-    "bn": {"epochs": 2},
+    "bn": {"epochs": 2, "readout": "ridge"},
     "bn23": {"epochs": 5},
     "bn-all": {"epochs": 5},
     "bn-cdfsl": {"epochs": 5},

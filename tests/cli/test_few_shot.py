@@ -57,7 +57,7 @@ def test_a_second_run_gives_identical_files_times_aside(here):
         assert contents[0] == contents[1]
 
 
-@pytest.mark.parametrize("chunk", ["1", "4", "50"])
+@pytest.mark.parametrize("chunk", ["1", pytest.param("4", marks=pytest.mark.full), "50"])
 def test_the_chunk_does_not_change_the_answer(here, chunk):
     run("--mode", "proto", "bn", "--output", "one")
     run("--mode", "proto", "bn", "--output", "two", "--chunk", chunk)
@@ -130,7 +130,10 @@ def test_a_bn_run_that_diverges_is_counted_as_wrong_and_shown(here, capsys):
         (["--dataset", "no/such/folder"], "no/such/folder: there is no image folder, card"),
         (["--model", "weights.pth"], "--model weights.pth is no card .*--weights"),
         (["--model", "none.toml"], "none.toml: this card cannot be read: No such file"),
-        (["--model", "vit_b_32", "--weights", "random"], "vit_b_32: no BatchNorm layer"),
+        (["--mode", "gn"], "--mode gn: tiny: no GroupNorm layer"),
+        pytest.param(
+            ["--model", "vit_b_32", "--weights", "random"], "vit_b_32: no BatchNorm layer", marks=pytest.mark.full
+        ),
         (["--weights", "absent.pth"], "tiny: no weights file absent.pth"),
         (["--mode", "bm"], r"unknown mode 'bm' \(did you mean 'bn'\?\); there are \d+, such as: bn"),
         (["--baseline", "lrr"], r"unknown mode 'lrr' \(did you mean 'lr'\?\)"),

@@ -40,7 +40,7 @@ def episodes_in(folder, mode):
 
 
 def test_the_embedded_default_runs_from_any_folder(tmp_path):
-    done = subprocess.run(command("--n-episodes", "3"), cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(command("--n-episodes", "2"), cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "digits (1,797 images, 10 classes), fractal_resnet8" in done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()[2:5]] == ["lr", "proto", "bn"]
     assert len(answers(tmp_path / "results")) == 3

@@ -197,7 +197,7 @@ def test_equals_the_plain_loop_for_the_presets(mode):
 def test_the_33_layer_preset_equals_the_plain_loop_on_a_bottleneck_resnet():
     from torchvision.models.resnet import Bottleneck, ResNet
 
-    network = ResNet(Bottleneck, [1, 1, 1, 1])
+    network = ResNet(Bottleneck, [1, 1, 1, 1], width_per_group=16)
     network.fc = nn.Identity()
     backbone = freeze(network, "tiny", "", Preprocessing(64, 64), architecture="tiny")
     backbone.module.double()
