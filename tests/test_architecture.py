@@ -11,8 +11,8 @@ import fewshot_bn
 
 PACKAGE = Path(fewshot_bn.__file__).parent
 ORDER = [
-    ["errors", "events", "settings", "host_memory", "console", "__init__"],
-    ["files", "rng", "config"],
+    ["errors", "events", "settings", "host_memory", "__init__"],
+    ["config", "files", "rng"],
     ["preprocessing", "workers", "runtime"],
     ["datasets"],
     ["episodes", "backbones"],
@@ -20,7 +20,7 @@ ORDER = [
     ["adapters"],
     ["evaluation"],
     ["results"],
-    ["reports"],
+    ["experiment", "reports"],
     ["cli"],
     ["eval", "data"],
     ["__main__"],

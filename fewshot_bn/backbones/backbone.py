@@ -39,11 +39,20 @@ class Backbone:
         return z
 
 
-def freeze(network: nn.Module, name: str, weights: str, preprocessing: Preprocessing, *, architecture: str) -> Backbone:
+def freeze(
+    network: nn.Module,
+    name: str,
+    weights: str,
+    preprocessing: Preprocessing,
+    *,
+    architecture: str,
+    card: str = "",
+    notices: tuple[str, ...] = (),
+) -> Backbone:
     """`network` as a backbone: frozen, in eval mode, its feature size and fingerprint taken.
 
-    `architecture` tells networks apart that have the same weights, such as other strides. Raises `ModelError` where
-    the network does not give one feature vector per image.
+    `weights` is a name for its weights. `architecture` tells networks apart that have the same weights, such as other
+    strides. Raises `ModelError` where the network does not give one feature vector per image.
     """
     move(network.eval().requires_grad_(requires_grad=False), "cpu")
     dim = _count_features(network, name, preprocessing.crop_px)
@@ -53,7 +62,9 @@ def freeze(network: nn.Module, name: str, weights: str, preprocessing: Preproces
         for part in (key, value.dtype, tuple(value.shape), value.contiguous().numpy().tobytes())
     ]
     fingerprint = digest([architecture, *state])
-    return Backbone(name, Path(weights).name, network, dim, preprocessing, fingerprint, graph=trace(network))
+    return Backbone(
+        name, Path(weights).name, network, dim, preprocessing, fingerprint, card, graph=trace(network), notices=notices
+    )
 
 
 def with_preprocessing(backbone: Backbone, preprocessing: Preprocessing) -> Backbone:

@@ -4,15 +4,14 @@ Norm layers stay single calls, and so does every module that holds none.
 """
 
 from torch import fx, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-NORM_LAYERS: dict[str, type[nn.Module]] = {"batch": _BatchNorm, "group": nn.GroupNorm, "layer": nn.LayerNorm}
+from fewshot_bn.backbones.norms import NORMS
 
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         del module_qualified_name
-        norms = tuple(NORM_LAYERS.values())
+        norms = tuple(norm.layer for norm in NORMS.values())
         return isinstance(m, norms) or not any(isinstance(inner, norms) for inner in m.modules())
 
 

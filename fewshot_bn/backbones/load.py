@@ -1,30 +1,43 @@
-"""Backbones: a frozen network that maps normalised images to features, with the preprocessing it was trained with.
+"""From a name to a backbone: a frozen network with its weights, and the preprocessing it was trained with.
 
-A backbone is named by a shipped card, by the path of a user's card, or as a torchvision model (`resnet50`,
-`torchvision:resnet50`). `weights` replaces its weights: a file, the name of official weights, or `random`.
+A backbone is named by a shipped card, by the path of a user's card, or as a network of a library (`resnet50`,
+`torchvision:resnet50`; sources.py). `weights` replaces its weights: a file, the name of official weights, or `random`.
 """
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from fewshot_bn import rng
-from fewshot_bn.backbones import torchvision
 from fewshot_bn.backbones.backbone import Backbone, freeze
 from fewshot_bn.backbones.card import ModelCard, shipped_models
 from fewshot_bn.backbones.checkpoints import KeyRules, load_strictly, read_checkpoint, tensors_of
 from fewshot_bn.backbones.networks import NETWORKS
+from fewshot_bn.backbones.sources import SOURCES, all_names, split_name
 from fewshot_bn.config import DEFAULT_MODEL
 from fewshot_bn.errors import ModelError, UsageError, unknown
 from fewshot_bn.files.atomic import sha256_of
 from fewshot_bn.files.cards import read_card
+from fewshot_bn.preprocessing import Preprocessing
 from fewshot_bn.runtime import move
 
 RANDOM = "random"
-TORCHVISION = "torchvision:"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A network with its weights, and what there is to say of it."""
+
+    network: nn.Module
+    name: str
+    weights: str
+    preprocessing: Preprocessing
+    architecture: str
+    card: str = ""
+    notices: tuple[str, ...] = ()
 
 
 def load_backbone(
@@ -40,67 +53,79 @@ def load_backbone(
     `strict`, weights other than those a card pins are an error instead of a notice.
     """
     path = shipped_models().get(model, Path(model))
-    if path.suffix == ".toml":
-        backbone = replace(
-            _from_card(read_card(path, ModelCard, ModelError), path.parent, weights), card=sha256_of(path)
-        )
-    else:
-        backbone = _from_torchvision(model.removeprefix(TORCHVISION), weights)
-    if strict and backbone.notices:
-        raise ModelError(f"{backbone.notices[0]}; --strict takes only exactly what the card says")
+    found = _from_card(path, weights) if path.suffix == ".toml" else _from_library(model, weights)
+    if strict and found.notices:
+        raise ModelError(f"{found.notices[0]}; --strict takes only exactly what the card says")
+    backbone = freeze(
+        found.network,
+        found.name,
+        found.weights,
+        found.preprocessing,
+        architecture=found.architecture,
+        card=found.card,
+        notices=found.notices,
+    )
     move(backbone.module, device)
     return backbone
 
 
-def _from_card(card: ModelCard, folder: Path, weights: str | None) -> Backbone:
+def _from_card(path: Path, weights: str | None) -> Loaded:
+    card = read_card(path, ModelCard, ModelError)
     network = _build(card)
     notices: tuple[str, ...] = ()
     if weights == RANDOM:
         _randomise(network)
     else:
-        file = Path(weights) if weights else folder / card.weights
-        if not file.is_file():
-            where = f" (from {card.source})" if card.source else ""
-            raise ModelError(f"{card.name}: no weights file {file}; get it{where} or name it with --weights")
-        sha256 = sha256_of(file)
-        if sha256 != card.sha256.lower():
-            found = f"{card.name}: {file} has SHA-256 {sha256[:12]}…, the card pins {card.sha256[:12]}…"
-            if weights is None:
-                raise ModelError(f"{found}: damaged or changed; get it again")
-            notices = (f"{found}: these are other weights than the card's",)
+        file = Path(weights) if weights else path.parent / card.weights
+        notices = _check_file(card, file, pinned=weights is None)
         _load(network, file, card.keys)
     architecture = f"{card.network} {card.arguments} {card.norm_eps}"
-    backbone = freeze(network, card.name, weights or card.weights, card.preprocessing, architecture=architecture)
-    return replace(backbone, notices=notices)
+    used = weights or card.weights
+    return Loaded(network, card.name, used, card.preprocessing, architecture, sha256_of(path), notices)
 
 
-def _from_torchvision(name: str, weights: str | None) -> Backbone:
-    known = torchvision.torchvision_names()
-    if name not in known and Path(name).is_file():
-        raise UsageError(
-            f"--model {name} is no card (.toml); name a network or a card, and these weights with --weights"
-        )
-    if name not in known:
-        raise UsageError(f"{unknown('model', name, [*shipped_models(), *known])}, or give the path of a card (.toml)")
-    network, head = torchvision.build_headless(name)
-    preprocessing = torchvision.official_preprocessing(name)
+def _check_file(card: ModelCard, file: Path, *, pinned: bool) -> tuple[str, ...]:
+    """What is to be said of a weights file. Raises `ModelError` where it is absent or not the one that is pinned."""
+    if not file.is_file():
+        where = f" (from {card.source})" if card.source else ""
+        raise ModelError(f"{card.name}: no weights file {file}; get it{where} or name it with --weights")
+    sha256 = sha256_of(file)
+    if sha256 == card.sha256.lower():
+        return ()
+    found = f"{card.name}: {file} has SHA-256 {sha256[:12]}…, the card pins {card.sha256[:12]}…"
+    if pinned:
+        raise ModelError(f"{found}: damaged or changed; get it again")
+    return (f"{found}: these are other weights than the card's",)
+
+
+def _from_library(model: str, weights: str | None) -> Loaded:
+    library, name = split_name(model)
+    source = SOURCES.get(library)
+    if source is None or name not in source.names():
+        if Path(name).is_file():
+            raise UsageError(
+                f"--model {name} is no card (.toml); name a network or a card, and these weights with --weights"
+            )
+        known = [*shipped_models(), *all_names()]
+        raise UsageError(f"{unknown('model', name, known)}, or give the path of a card (.toml)")
+    network, head = source.build(name, {})
+    preprocessing = source.preprocessing(name)
+    rules = KeyRules(drop=(f"{head}.*",))
     if weights == RANDOM:
         _randomise(network)
     elif weights and (Path(weights).is_file() or Path(weights).suffix or len(Path(weights).parts) > 1):
-        _load(network, Path(weights), KeyRules(drop=(f"{head}.*",)))
+        _load(network, Path(weights), rules)
     else:
-        weights, tensors, preprocessing = torchvision.official_weights(name, weights)
-        rules = KeyRules(drop=(f"{head}.*",))
+        weights, tensors, preprocessing = source.official_weights(name, weights)
         load_strictly(network, tensors_of(tensors, rules, name), rules.may_lack, where=f"{name} {weights}")
         if hasattr(network, "transform_input"):  # GoogLeNet and Inception, ported from another normalisation
             network.transform_input = True  # type: ignore[assignment]
-    return freeze(network, name, weights, preprocessing, architecture=TORCHVISION + name)
+    return Loaded(network, name, weights, preprocessing, architecture=f"{library}:{name}")
 
 
 def _build(card: ModelCard) -> nn.Module:
-    if card.network.startswith(TORCHVISION):
-        network, _ = torchvision.build_headless(card.network.removeprefix(TORCHVISION), card.arguments)
-    elif card.network in NETWORKS:
+    library, name = split_name(card.network)
+    if card.network in NETWORKS:
         try:
             with rng.torch_state(0, "random weights"):
                 network = NETWORKS[card.network](**card.arguments)
@@ -108,8 +133,11 @@ def _build(card: ModelCard) -> nn.Module:
             raise ModelError(
                 f"{card.name}: {card.network} cannot be built with {card.arguments}: {problem}"
             ) from problem
+    elif library and ":" in card.network:
+        network, _ = SOURCES[library].build(name, card.arguments)
     else:
-        raise ModelError(f"{card.name}: {unknown('network', card.network, NETWORKS)}, or {TORCHVISION}<name>")
+        libraries = " or ".join(f"{library}:<name>" for library in SOURCES)
+        raise ModelError(f"{card.name}: {unknown('network', card.network, NETWORKS)}, or {libraries}")
     if card.norm_eps is not None:
         if not 0 < card.norm_eps < math.inf:
             raise ModelError(f"{card.name}: norm_eps is {card.norm_eps}; it must be a finite number above 0")

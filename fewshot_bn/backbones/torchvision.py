@@ -15,25 +15,25 @@ from fewshot_bn.errors import ModelError, UsageError, unknown
 from fewshot_bn.preprocessing import Preprocessing
 
 
-def torchvision_names() -> list[str]:
+def names() -> list[str]:
     from torchvision import models
 
-    names: list[str] = models.list_models(module=models)
-    return names
+    found: list[str] = models.list_models(module=models)
+    return found
 
 
-def build_headless(name: str, arguments: Mapping[str, Any] | None = None) -> tuple[nn.Module, str]:
+def build_headless(name: str, arguments: Mapping[str, Any]) -> tuple[nn.Module, str]:
     """The network `name` without its last linear layer, and the name of that layer. Weights are a fixed draw."""
     from torchvision import models
 
-    if name not in torchvision_names():
-        raise unknown("torchvision network", name, torchvision_names())
+    if name not in names():
+        raise unknown("torchvision network", name, names())
     quiet = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     try:
         with rng.torch_state(0, "random weights"):
-            network: nn.Module = models.get_model(name, weights=None, **quiet, **(arguments or {}))
+            network: nn.Module = models.get_model(name, weights=None, **quiet, **arguments)
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as problem:
-        raise ModelError(f"{name}: cannot be built with {dict(arguments or {})}: {problem}") from problem
+        raise ModelError(f"{name}: cannot be built with {dict(arguments)}: {problem}") from problem
     linear = [layer for layer, module in network.named_modules() if type(module) is nn.Linear]
     if not linear:
         raise ModelError(f"{name}: has no linear layer to take off, so its features are not defined here")

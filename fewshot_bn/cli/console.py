@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from tqdm import tqdm
 
 from fewshot_bn.events import Done, Event, Note, Progress, Started
-from fewshot_bn.reports.text import percent
 
 BYTES = "B"  # the unit that bars count in thousands
 
@@ -29,13 +28,16 @@ class Console:
         self.say(f"note: {text}")
 
     def draw(self, event: Progress) -> None:
-        """A bar, on a terminal only, so that logs of batch scripts stay short."""
+        """A bar, on a terminal only, so that logs of batch scripts stay short; another title makes another bar."""
         if self._bar is None or event.title != self._drawn:
             self.clear()
             self._bar = _bar(event, hidden=True if self.quiet else None)
             self._drawn = event.title
         if event.accuracy is not None:
+            from fewshot_bn.reports.text import percent  # torch is there by now
+
             self._bar.set_postfix_str(f"accuracy {percent(event.accuracy)}", refresh=False)
+        self._bar.total = event.total
         self._bar.update(event.done - self._bar.n)
 
     def clear(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fewshot_bn.console import progress, speaker
+from fewshot_bn.cli.console import Console
 from fewshot_bn.datasets import (
     Dataset,
     DatasetCard,
@@ -22,9 +22,11 @@ from fewshot_bn.datasets import (
 from fewshot_bn.datasets.fetching import archives, by_hand, fetch_all, is_begun
 from fewshot_bn.datasets.verification import Examined, Report, examine, report
 from fewshot_bn.errors import DataError, UsageError, unknown
+from fewshot_bn.events import Progress
 from fewshot_bn.files import paths
 from fewshot_bn.inputs.store import Store
 from fewshot_bn.preprocessing import Preprocessing, with_geometry
+from fewshot_bn.reports import columns
 
 WRONG = 1
 LICENCE_WIDTH = 30
@@ -39,7 +41,7 @@ def list_all(arguments: Namespace) -> int:
     for card, what in catalogue.found(root):
         licence = card.licence if len(card.licence) <= LICENCE_WIDTH else card.licence[: LICENCE_WIDTH - 1] + "…"
         rows.append((card.name, str(card.n_classes), catalogue.count(card.n_images), licence, what))
-    print(catalogue.columns(rows))
+    print(columns(rows))
     if not root.is_dir():
         print(f"\nnote: there is no folder {root}; name another with --data-root or FEWSHOT_BN_DATA")
     print("\nget one: python -m fewshot_bn.data fetch NAME; files of your own need no name, give their path instead")
@@ -56,7 +58,10 @@ def fetch(arguments: Namespace) -> int:
         if not card.downloads:
             print("\n".join([f"{card.name} cannot be fetched without you. By hand:", *by_hand(card, root, check)]))
             return 2
-        fetch_all(card, root, quiet=arguments.quiet)
+        console = Console(quiet=arguments.quiet)
+        with console.shown():
+            for step in fetch_all(card, root):
+                console.draw(step)
     dataset, place = open_named(arguments), find_tree(card, root)
     print(f"{card.name}: {len(dataset):,} images of {len(dataset.class_names)} classes are in {place}")
     for note in _notes(dataset, card, root):
@@ -97,19 +102,21 @@ def verify(arguments: Namespace) -> int:
     dataset = open_named(arguments, faulty=True)
     path = card_of(arguments.dataset)
     card = read_dataset_card(path) if path else None
-    found = report(dataset, card, _examined(dataset, quiet=arguments.quiet))
+    console = Console(quiet=arguments.quiet)
+    with console.shown():
+        examined = _examined(dataset, console)
+    found = report(dataset, card, examined)
     _print_sizes(dataset, card)
     _print_report(found)
     return WRONG if found.wrong else 0
 
 
-def _examined(dataset: Dataset, *, quiet: bool) -> list[Examined]:
+def _examined(dataset: Dataset, console: Console) -> list[Examined]:
     examined: list[Examined] = []
     try:
-        with progress("verified images", "image", len(dataset), quiet=quiet) as bar:
-            for few in examine(dataset):
-                examined += few
-                bar.update(len(few))
+        for few in examine(dataset):
+            examined += few
+            console.draw(Progress("verified images", "image", len(examined), len(dataset)))
     except KeyboardInterrupt:
         done = f"stopped: {len(examined):,} of {len(dataset):,} images were read"
         raise KeyboardInterrupt(f"{done}; the same command begins anew") from None
@@ -123,7 +130,7 @@ def _print_sizes(dataset: Dataset, card: DatasetCard | None) -> None:
     on_card = card.classes if card else {}
     sizes = {**dict.fromkeys(on_card, 0), **dict(zip(dataset.class_names, dataset.class_sizes, strict=True))}
     rows = [(f"  {k}", f"{n:,}", f"of {on_card[k]:,}" if k in on_card else "") for k, n in sizes.items()]
-    print(catalogue.columns(rows))
+    print(columns(rows))
 
 
 def _print_report(found: Report) -> None:
@@ -137,12 +144,13 @@ def _print_report(found: Report) -> None:
 
 def prepare(arguments: Namespace) -> int:
     dataset = open_named(arguments)
-    say = speaker(quiet=arguments.quiet)
+    console = Console(quiet=arguments.quiet)
     store = Store(dataset, _geometry(arguments, dataset), paths.store_root())
     for notice in (*dataset.notices, *store.notices):
-        say(f"note: {notice}")
+        console.note(notice)
     began = time.perf_counter()
-    n_decoded = _fill(store, dataset, quiet=arguments.quiet)
+    with console.shown():
+        n_decoded = _fill(store, dataset, console)
     rate = n_decoded / (time.perf_counter() - began)
     now = f"{n_decoded:,} decoded now, {rate:,.0f} per second" if n_decoded else "none had to be decoded"
     size = len(dataset) * store.row_bytes / 1e6
@@ -150,15 +158,15 @@ def prepare(arguments: Namespace) -> int:
     return 0
 
 
-def _fill(store: Store, dataset: Dataset, *, quiet: bool) -> int:
+def _fill(store: Store, dataset: Dataset, console: Console) -> int:
     """How many images had to be decoded, which may be fewer than were missing: another run may be at it."""
     n_decoded = 0
     rows = store.missing(np.arange(len(dataset)))
     try:
-        with progress("decoded images", "image", len(dataset), store.n_filled, quiet=quiet) as bar:
-            for n_images in store.fill(rows):
-                n_decoded += n_images
-                bar.update(n_images)
+        for n_images in store.fill(rows):
+            n_decoded += n_images
+            n_there = len(dataset) - len(rows) + n_decoded
+            console.draw(Progress("decoded images", "image", n_there, len(dataset)))
     except KeyboardInterrupt:
         kept = f"stopped: {store.n_filled:,} of {len(dataset):,} images are in {store.path}"
         raise KeyboardInterrupt(f"{kept}; the same command goes on from there") from None

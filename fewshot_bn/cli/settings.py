@@ -30,21 +30,19 @@ def with_texts(name: str, default: Settings, texts: Mapping[str, str]) -> Settin
     from fewshot_bn.adapters import with_settings
 
     hints = typing.get_type_hints(type(default))
-    fields = {field.name: field for field in dataclasses.fields(default)}  # type: ignore[arg-type]
+    fields = [field.name for field in dataclasses.fields(default)]  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     for setting, text in texts.items():
         if setting not in fields:
             raise unknown(f"setting of {name}", setting, fields)
-        choices = fields[setting].metadata.get("choices")
-        known = choices() if choices else typing.get_args(hints[setting])
-        values[setting] = _parse(text, hints[setting], known, f"{name}.{setting}")
+        values[setting] = _parse(text, hints[setting], f"{name}.{setting}")
     return with_settings(name, default, values)
 
 
-def _parse(text: str, hint: Any, known: Sequence[str], where: str) -> Any:
-    if known:
-        if text not in known:
-            raise unknown(f"value of {where}", text, known)
+def _parse(text: str, hint: Any, where: str) -> Any:
+    if typing.get_origin(hint) is typing.Literal:
+        if text not in typing.get_args(hint):
+            raise unknown(f"value of {where}", text, typing.get_args(hint))
         return text
     if hint is bool:
         if text.lower() not in ("true", "false"):

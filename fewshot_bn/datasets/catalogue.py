@@ -1,6 +1,6 @@
 """All datasets that have a card, as the table that `list` prints and the README holds."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from fewshot_bn.datasets import DatasetCard, find_tree, open_dataset, read_dataset_card, shipped_cards
@@ -37,13 +37,6 @@ def _found(card: DatasetCard, root: Path) -> str:
     of = f"of {card.n_images:,} " if card.n_images not in (0, len(dataset)) else ""
     faults = ", not in order, verify says why" if dataset.problems else ""
     return f"{len(dataset):,} {of}images{faults}: {place}"
-
-
-def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Text in columns that are as wide as they need to be."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
 
 
 def count(n: int) -> str:

@@ -76,7 +76,7 @@ def _files(folder: Path, table: Table) -> Iterator[str]:
 
 
 def _rows(folder: Path, file: str, table: Table, classes: Sequence[str]) -> Iterator[Row]:
-    """What each line lists: without an id where it names no image, without a class where it has not exactly one."""
+    """A row for each line: without an id if it names no image, without a class if it has not exactly one."""
     columns = classes if table.one_hot else (table.label,)
     labels_of = _one_hot(columns) if table.one_hot else _split_up(table.separator)
     optional = [column for column in (table.group, table.split) if column]
@@ -95,7 +95,7 @@ def _rows(folder: Path, file: str, table: Table, classes: Sequence[str]) -> Iter
 
 
 def _one_hot(names: Sequence[str]) -> Callable[[Sequence[str]], list[str]]:
-    """Which of the columns are not 0. Where one is no number, none is."""
+    """Which of the columns are not 0; none, if one of them is no number."""
 
     def labels_of(cells: Sequence[str]) -> list[str]:
         try:

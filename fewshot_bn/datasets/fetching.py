@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from fewshot_bn.console import progress
 from fewshot_bn.datasets import DatasetCard, find_tree
 from fewshot_bn.errors import DataError
+from fewshot_bn.events import Progress
 from fewshot_bn.files.archives import unpack
 from fewshot_bn.files.atomic import check_free, locked, plain_name
 from fewshot_bn.files.downloads import Download, download, part_of
@@ -36,17 +36,19 @@ def archives(card: DatasetCard, root: Path) -> list[Path]:
     return [path for what, path in paths if what.unpack and path.is_file()]
 
 
-def fetch_all(card: DatasetCard, root: Path, *, quiet: bool) -> None:
-    """Download and unpack all files of a card below the data root `root`. Raises `DataError`; a second call goes on.
+def fetch_all(card: DatasetCard, root: Path) -> Iterator[Progress]:
+    """Download and unpack all files of a card below the data root `root` while iterated over.
 
-    One run at a time fetches a dataset; others wait for it.
+    One run at a time fetches a dataset; others wait for it. Raises `DataError`; a second call goes on.
     """
     check_free(root, sum(map(_n_bytes_needed, card.downloads, _paths(card, root))))
     with _locked(card, root):
         for what, path in zip(card.downloads, _paths(card, root), strict=True):
-            _download(what, path.parent, quiet=quiet)
+            for done, total in download(what, path.parent):
+                yield Progress(what.file, "B", done, total or None)
             if what.unpack:
-                _unpack(path, root / what.unpack, quiet=quiet)
+                for done in unpack(path, root / what.unpack):
+                    yield Progress(f"unpacking {path.name}", "B", done, None)
     try:
         find_tree(card, root)
     except DataError as problem:
@@ -76,16 +78,3 @@ def _paths(card: DatasetCard, root: Path) -> list[Path]:
 def _n_bytes_needed(what: Download, path: Path) -> int:
     n_there = max(file.stat().st_size if file.is_file() else 0 for file in (path, part_of(path)))
     return max(0, what.n_bytes - n_there) + (int(CONTENTS * what.n_bytes) if what.unpack else 0)
-
-
-def _download(what: Download, folder: Path, *, quiet: bool) -> None:
-    with progress(what.file, "B", what.n_bytes or None, quiet=quiet, scaled=True) as bar:
-        for done, total in download(what, folder):
-            bar.total = total or None
-            bar.update(done - bar.n)
-
-
-def _unpack(archive: Path, folder: Path, *, quiet: bool) -> None:
-    with progress(f"unpacking {archive.name}", "B", None, quiet=quiet, scaled=True) as bar:
-        for done in unpack(archive, folder):
-            bar.update(done - bar.n)

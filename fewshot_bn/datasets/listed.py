@@ -46,7 +46,7 @@ def open_listed(
     if found.twice:
         text = f"{name}: {some(found.twice)}: there more than once, and not the same; remove the wrong ones"
         problems.append(Finding(text, found.twice))
-    there = [row.at(*found.files[row.id]) for row in rows if row.id in found.files]
+    there = [row.located(*found.files[row.id]) for row in rows if row.id in found.files]
     absent = tuple(row.id for row in rows if row.id not in found.files)
     if absent:
         text = f"{name}: {len(absent):,} of {len(rows):,} images are listed but not in {folder}: {some(absent)}"

@@ -33,7 +33,7 @@ class Row:
     n_bytes: int = 0
     modified_ns: int = 0
 
-    def at(self, path: str, state: os.stat_result) -> "Row":
+    def located(self, path: str, state: os.stat_result) -> "Row":
         """The same image, now that its file is found."""
         size, time_ns = state.st_size, state.st_mtime_ns
         return Row(self.id, self.class_name, self.group, self.split, self.where, path, size, time_ns)

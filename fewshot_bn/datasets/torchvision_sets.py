@@ -68,9 +68,7 @@ def open_torchvision(card: DatasetCard, folder: Path) -> Dataset:
     if known.in_memory:
         return _in_memory(card, list(class_names), images)
     notice = Finding(f"{card.name}: {n_left_out:,} images that do not show objects of exactly one class were left out")
-    return _from_files(
-        card, folder, list(class_names), [row for row, _ in images], notices=[notice] if n_left_out else []
-    )
+    return _from_files(card, folder, list(class_names), images, notices=[notice] if n_left_out else [])
 
 
 def _path_below(folder: Path, path: str | Path) -> str:
@@ -125,18 +123,18 @@ def _unreadable(card: DatasetCard, folder: Path, reason: str) -> DataError:
 
 
 def _from_files(
-    card: DatasetCard, folder: Path, class_names: Sequence[str], rows: Sequence[Row], *, notices: Sequence[Finding]
+    card: DatasetCard, folder: Path, class_names: Sequence[str], images: Sequence[Image], *, notices: Sequence[Finding]
 ) -> Dataset:
     there, absent, problems = [], [], []
-    for row in rows:
+    for row, _ in images:
         try:
-            there.append(row.at(row.id, (folder / row.id).stat()))
+            there.append(row.located(row.id, (folder / row.id).stat()))
         except OSError:
             absent.append(row.id)
     if not there:
-        raise _unreadable(card, folder, f"none of the {len(rows):,} images that are listed is there")
+        raise _unreadable(card, folder, f"none of the {len(images):,} images that are listed is there")
     if absent:
-        text = f"{card.name}: {len(absent):,} of {len(rows):,} images are listed but not in {folder}: {some(absent)}"
+        text = f"{card.name}: {len(absent):,} of {len(images):,} images are listed but not in {folder}: {some(absent)}"
         problems.append(Finding(f"{text}; unpack the archive again", tuple(absent)))
     repeated = repeated_ids(there)
     if repeated:

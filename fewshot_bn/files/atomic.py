@@ -96,8 +96,7 @@ def digest(parts: Iterable[object]) -> str:
     sha = hashlib.sha256()
     for part in parts:
         encoded = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogateescape")
-        sha.update(len(encoded).to_bytes(8, "little"))
-        sha.update(encoded)
+        sha.update(len(encoded).to_bytes(8, "little") + encoded)
     return sha.hexdigest()
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from fewshot_bn.evaluation.metrics import METRICS, metrics_of
+from fewshot_bn.reports import columns
 from fewshot_bn.reports.rows import Row, rows_of
 from fewshot_bn.results.result import ManyShotResult, Result
 from fewshot_bn.results.statistics import Estimate
@@ -26,13 +27,6 @@ def few_shot_table(results: Sequence[Result], baseline: str | None) -> str:
 def many_shot_table(results: Sequence[ManyShotResult]) -> str:
     """The scores of the test images, that of the metric which chose C first."""
     return "\n".join(line for result in results for line in _many_shot_lines(result))
-
-
-def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Text in columns that are as wide as they need to be."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
 
 
 def percent(value: Estimate, *, signed: bool = False) -> str:

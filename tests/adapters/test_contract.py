@@ -21,6 +21,23 @@ def name(request):
     return request.param
 
 
+SHORTER = {
+    "bn": {"epochs": 2},
+    "bn23": {"epochs": 5},
+    "bn-all": {"epochs": 5},
+    "bn-cdfsl": {"epochs": 5},
+    "gn": {"epochs": 2, "readout": "ridge"},
+    "ln": {"epochs": 2, "readout": "ridge"},
+}
+every_adapter = pytest.mark.parametrize(
+    ("name", "adapter"),
+    [
+        *(pytest.param(name, make_adapter(name, **SHORTER.get(name, {})), id=name) for name in ADAPTERS),
+        *(pytest.param(name, ADAPTERS[name], id=f"{name} as it is", marks=pytest.mark.full) for name in SHORTER),
+    ],
+)
+
+
 def test_settings_are_a_frozen_dataclass_with_defaults(name):
     adapter = make_adapter(name)
     assert adapter.__dataclass_params__.frozen
@@ -35,46 +52,51 @@ def test_the_fit_has_its_shape_and_beats_chance(name):
     assert (fit.logits.argmax(-1) == y_q).float().mean() > 0.5
 
 
-def test_same_arguments_same_answer_and_arguments_untouched(name):
+@every_adapter
+def test_same_arguments_same_answer_and_arguments_untouched(name, adapter):
     arguments = problem(name)
     before = [a.clone() for a in arguments if isinstance(a, torch.Tensor)]
-    first, second = make_adapter(name)(*arguments), make_adapter(name)(*arguments)
+    first, second = adapter(*arguments), adapter(*arguments)
     assert torch.equal(first.logits, second.logits)
     assert all(map(torch.equal, before, [a for a in arguments if isinstance(a, torch.Tensor)]))
 
 
-def test_the_global_generator_is_left_alone(name):
+@every_adapter
+def test_the_global_generator_is_left_alone(name, adapter):
     arguments, before = problem(name), torch.get_rng_state()
-    make_adapter(name)(*arguments)
+    adapter(*arguments)
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_permuting_episodes_permutes_answers(name):
+@every_adapter
+def test_permuting_episodes_permutes_answers(name, adapter):
     arguments, order = problem(name), torch.tensor([2, 0, 3, 1])
-    expected = make_adapter(name)(*arguments).logits[order]
-    assert torch.allclose(make_adapter(name)(*reorder(arguments, order)).logits, expected, atol=1e-5)
+    expected = adapter(*arguments).logits[order]
+    assert torch.allclose(adapter(*reorder(arguments, order)).logits, expected, atol=1e-5)
 
 
-def test_episodes_are_independent(name):
+@every_adapter
+def test_episodes_are_independent(name, adapter):
     arguments = problem(name)
-    together = make_adapter(name)(*arguments).logits
+    together = adapter(*arguments).logits
     for e in range(4):
-        alone = make_adapter(name)(*reorder(arguments, slice(e, e + 1))).logits
+        alone = adapter(*reorder(arguments, slice(e, e + 1))).logits
         assert torch.allclose(alone[0], together[e], atol=1e-5)
 
 
-def test_the_order_of_support_images_does_not_matter(name):
-    if getattr(make_adapter(name), "batch_size", 0) in range(1, 6):
+@every_adapter
+def test_the_order_of_support_images_does_not_matter(name, adapter):
+    if getattr(adapter, "batch_size", 0) in range(1, 6):
         pytest.skip("its batches are drawn by position in the support set")
     arguments, order = problem(name), torch.tensor([3, 0, 5, 1, 4, 2])
-    expected = make_adapter(name)(*arguments).logits
-    assert torch.allclose(make_adapter(name)(*reorder(arguments, slice(None), order)).logits, expected, atol=1e-4)
+    expected = adapter(*arguments).logits
+    assert torch.allclose(adapter(*reorder(arguments, slice(None), order)).logits, expected, atol=1e-4)
 
 
-def test_each_query_is_classified_on_its_own(name):
+@every_adapter
+def test_each_query_is_classified_on_its_own(name, adapter):
     """No adapter is transductive by default: another set of queries does not change the answer for one of them."""
     *others, x_q = problem(name)
-    adapter = make_adapter(name)
     assert not adapter.transductive
     expected = adapter(*others, x_q).logits[:, :2]
     assert torch.allclose(adapter(*others, x_q[:, :2].contiguous()).logits, expected, atol=1e-5)

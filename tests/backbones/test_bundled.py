@@ -14,7 +14,7 @@ from fewshot_bn.results.files import read_result
 from fewshot_bn.results.statistics import estimate, paired_difference
 
 
-@pytest.mark.parametrize("n_support", [1, 5, 20])
+@pytest.mark.parametrize("n_support", [1, 5, pytest.param(20, marks=pytest.mark.full)])
 def test_it_beats_its_own_random_initialisation_under_every_probe(tmp_path, n_support):
     found = {}
     for weights in ("card", "random"):

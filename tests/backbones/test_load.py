@@ -77,10 +77,11 @@ def test_the_fingerprint_stands_for_architecture_and_weights(tmp_path):
     assert load_backbone(write_card(tmp_path, norm_eps="0.01")).fingerprint != same
 
 
-def test_random_weights_are_a_fixed_draw_that_ignores_the_global_generator():
-    first = load_backbone("vit_b_32", weights="random")
+@pytest.mark.parametrize("name", ["resnet18", pytest.param("vit_b_32", marks=pytest.mark.full)])
+def test_random_weights_are_a_fixed_draw_that_ignores_the_global_generator(name):
+    first = load_backbone(name, weights="random")
     torch.rand(3)
-    assert load_backbone("vit_b_32", weights="random").fingerprint == first.fingerprint
+    assert load_backbone(name, weights="random").fingerprint == first.fingerprint
 
 
 def test_a_file_for_a_torchvision_network_may_hold_the_head(tmp_path):

@@ -27,8 +27,8 @@ SHAPE = EpisodeShape(3, 2, 4)
 
 
 @pytest.fixture
-def here(image_folder, tmp_path, monkeypatch):
-    """A working directory with an image folder."""
+def here(image_folder, own_cache, tmp_path, monkeypatch):
+    """A working directory with an image folder, and a cold cache."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

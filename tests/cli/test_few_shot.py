@@ -172,7 +172,7 @@ def test_bad_input_is_one_clear_line_and_status_2(here, capsys, arguments, messa
     assert printed.out == ""
 
 
-def test_a_damaged_image_is_named_before_anything_is_reported(here, capsys):
+def test_a_damaged_image_is_named_before_anything_is_reported(here, own_cache, capsys):
     path = here / "shapes" / "c" / "3.png"
     path.write_bytes(path.read_bytes()[:70])
     assert run("--mode", "proto", "--n-episodes", "40") == 2

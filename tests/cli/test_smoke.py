@@ -1,27 +1,27 @@
-"""The command as users run it: a process of its own, in another folder, also killed in the middle."""
+"""The command as users run it: a process of its own, in another folder, also killed in the middle.
+
+The first test is the process test of the default tier. The others have siblings there, in this process.
+"""
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import filelock
 import pytest
-
-from fewshot_bn.results.files import read_result
+import torch
+from reference.commands import answers, results, run
 
 TINY = ["--n-way", "5", "--n-support", "5", "--mode", "proto", "bn", "--set", "bn.steps=10", "--chunk", "2"]
 
 
 def command(*arguments):
     return [sys.executable, "-m", "fewshot_bn.eval", *TINY, *arguments]
-
-
-def answers(folder):
-    found = {path.name: read_result(path) for path in folder.glob("*.json")}
-    return {name: (r.key, r.correct, r.converged, r.steps, r.episodes) for name, r in found.items()}
 
 
 def wait_for(condition, process):
@@ -46,6 +46,7 @@ def test_the_embedded_default_runs_from_any_folder(tmp_path):
     assert len(answers(tmp_path / "results")) == 3
 
 
+@pytest.mark.full
 def test_a_terminal_without_the_letters_and_a_reader_that_goes_away(tmp_path):
     plain = {**os.environ, "PYTHONIOENCODING": "ascii"}
     arguments = [sys.executable, "-m", "fewshot_bn.eval", "--mode", "proto", "--n-episodes", "2"]
@@ -58,12 +59,14 @@ def test_a_terminal_without_the_letters_and_a_reader_that_goes_away(tmp_path):
     assert process.wait() == 141
 
 
+@pytest.mark.full
 def test_a_clear_error_is_one_line_and_status_2(tmp_path):
     done = subprocess.run(command("--dataset", "eurosat"), cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
     assert done.stderr.startswith("error: eurosat: no data found; looked in ")
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_stopped_in_the_middle_goes_on_to_the_identical_answer(tmp_path, stop):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
@@ -84,6 +87,28 @@ def test_a_run_stopped_in_the_middle_goes_on_to_the_identical_answer(tmp_path, s
     assert answers(stopped) == answers(whole)
 
 
+def test_what_a_killed_run_leaves_is_gone_on_with(here, monkeypatch):
+    """Such a run leaves what is in the folder after one of its writes, here the second of three."""
+    replace, written = Path.replace, []
+
+    def replace_and_copy(path, target):
+        found = replace(path, target)
+        written.append(target)
+        if written[-2:] == [target] * 2 and not (here / "left").exists():
+            shutil.copytree(target.parent, here / "left")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", replace_and_copy)
+        assert run("--chunk", "2", "--baseline", "none") == 0
+    assert [len(result) for result in results(here / "left").values()] == [4]
+    assert run("--chunk", "2", "--baseline", "none", "--output", "left") == 0
+    (result,) = results(here / "left").values()
+    assert [(part.start, part.stop) for part in result.runs] == [(0, 4), (4, 6)]
+    assert answers(here / "left") == answers(here / "results")
+
+
+@pytest.mark.full
 def test_other_threads_and_chunks_give_the_same_episodes_and_accuracies_up_to_a_tie(tmp_path):
     for folder, threads, chunk in (("a", "2", "2"), ("b", "1", "3")):
         environment = {**os.environ, "OMP_NUM_THREADS": threads, "FEWSHOT_BN_CACHE": str(tmp_path / f"cache-{folder}")}
@@ -92,10 +117,26 @@ def test_other_threads_and_chunks_give_the_same_episodes_and_accuracies_up_to_a_
     first, second = answers(tmp_path / "a"), answers(tmp_path / "b")
     assert first.keys() == second.keys()
     for name in first:
-        assert first[name][4] == second[name][4]
-        assert sum(abs(a - b) for a, b in zip(first[name][1], second[name][1], strict=True)) <= 1  # of 750 queries
+        assert first[name][3] == second[name][3]
+        assert sum(abs(a - b) for a, b in zip(first[name][0], second[name][0], strict=True)) <= 1  # of 750 queries
 
 
+def test_other_threads_give_the_same_episodes_and_accuracies_up_to_a_tie(here):
+    found = {}
+    for n_threads in (1, 2):
+        torch.set_num_threads(n_threads)
+        try:
+            probe = ("--baseline", "proto", "--no-feature-cache")
+            assert run("--mode", "bn", *probe, "--n-episodes", "2", "--output", str(n_threads)) == 0
+        finally:
+            torch.set_num_threads(1)
+        found[n_threads] = answers(here / str(n_threads))
+    for key, (correct, _, _, episodes) in found[1].items():
+        assert found[2][key][3] == episodes
+        assert sum(abs(a - b) for a, b in zip(correct, found[2][key][0], strict=True)) <= 1  # of 24 queries
+
+
+@pytest.mark.full
 def test_a_run_waits_while_another_writes_its_result_and_then_goes_on(tmp_path):
     arguments = command("--baseline", "none", "--mode", "bn", "--output", str(tmp_path))
     subprocess.run([*arguments, "--n-episodes", "2"], check=True, capture_output=True)

@@ -17,7 +17,7 @@ from PIL import Image
 from reference.servers import QuietServer, Server
 
 from fewshot_bn.data import main
-from fewshot_bn.datasets import fetching, open_dataset
+from fewshot_bn.datasets import fetching, open_dataset, read_dataset_card
 from fewshot_bn.files import downloads
 
 CARD = """
@@ -133,6 +133,18 @@ def test_a_dataset_is_fetched_and_opens(pets):
         f"check every image: python -m fewshot_bn.data verify '{pets.path}' --data-root '{pets.root}'",
     ]
     assert_whole(pets)
+
+
+def test_every_step_says_how_far_it_is(pets, monkeypatch):
+    monkeypatch.setattr(downloads, "BLOCK_BYTES", 5000)
+    size = len(zipped(IMAGES))
+    steps = list(fetching.fetch_all(read_dataset_card(pets.path), pets.root))
+    arrived = [step.done for step in steps if step.title == "pets.zip"]
+    assert arrived == [*range(0, size, 5000), size]
+    assert {(step.unit, step.total) for step in steps if step.title == "pets.zip"} == {("B", size)}
+    unpacked = steps[len(arrived) :]
+    assert {(step.title, step.unit, step.total) for step in unpacked} == {("unpacking pets.zip", "B", None)}
+    assert (unpacked[0].done, unpacked[-1].done) == (0, sum(map(len, IMAGES.values())))
 
 
 def test_the_command_that_it_names_verifies(pets, capsys):

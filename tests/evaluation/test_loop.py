@@ -13,11 +13,12 @@ from fewshot_bn.evaluation.loop import evaluate
 from fewshot_bn.inputs.images import Images, normalise
 
 CPU = torch.device("cpu")
+QUICK = {"bn": {"epochs": 2, "readout": "ridge"}}
 
 
 @pytest.mark.parametrize("mode", ["proto", "lr", "bn"])
 def test_correct_counts_equal_a_loop_over_episodes(source, episodes, mode):
-    adapter = make_adapter(mode)
+    adapter = make_adapter(mode, **QUICK.get(mode, {}))
     outcomes = list(evaluate(adapter, source, episodes, chunk=3))
     assert [len(outcome.correct) for outcome in outcomes] == [3, 3, 1]
     found = np.concatenate([outcome.correct for outcome in outcomes])
@@ -37,8 +38,9 @@ def test_correct_counts_equal_a_loop_over_episodes(source, episodes, mode):
 
 @pytest.mark.parametrize("mode", ["proto", "lr", "bn"])
 def test_the_chunk_does_not_change_the_answer(source, episodes, mode):
+    adapter = make_adapter(mode, **QUICK.get(mode, {}))
     answers = [
-        np.concatenate([outcome.correct for outcome in evaluate(make_adapter(mode), source, episodes, chunk=chunk)])
+        np.concatenate([outcome.correct for outcome in evaluate(adapter, source, episodes, chunk=chunk)])
         for chunk in (1, 2, 7, None)
     ]
     assert all((answer == answers[0]).all() for answer in answers)
@@ -95,7 +97,7 @@ def test_where_memory_runs_out_the_chunk_is_halved_and_the_answer_stays(source, 
 
 
 def test_where_a_single_episode_is_too_large_its_images_are_halved(source, episodes, caplog, monkeypatch):
-    bn = make_adapter("bn")
+    bn = make_adapter("bn", **QUICK["bn"])
     expected = [n for outcome in evaluate(bn, source, episodes) for n in outcome.correct]
     sizes, kept = [], EpisodicNetwork.features
 
@@ -127,9 +129,10 @@ def test_host_memory_that_runs_out_halves_the_chunk_too(source, episodes, monkey
             raise MemoryError
         return gather(self, rows, device)
 
-    expected = [n for outcome in evaluate(make_adapter("bn"), source, episodes) for n in outcome.correct]
+    bn = make_adapter("bn", **QUICK["bn"])
+    expected = [n for outcome in evaluate(bn, source, episodes) for n in outcome.correct]
     monkeypatch.setattr(Images, "gather", full)
-    assert [n for outcome in evaluate(make_adapter("bn"), source, episodes) for n in outcome.correct] == expected
+    assert [n for outcome in evaluate(bn, source, episodes) for n in outcome.correct] == expected
     assert "going on with half" in caplog.text
 
 

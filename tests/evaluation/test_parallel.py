@@ -20,8 +20,8 @@ def correct(outcomes):
 
 @pytest.mark.parametrize("mode", ["lr", "bn", "bn-cdfsl"])
 def test_two_devices_give_the_answer_of_one_in_the_same_order(source, episodes, mode):
-    settings = {"epochs": "3"} if mode == "bn-cdfsl" else {}
-    adapter = adapter_with(mode, settings)
+    settings = {"bn": {"epochs": "2", "readout": "ridge"}, "bn-cdfsl": {"epochs": "3"}}
+    adapter = adapter_with(mode, settings.get(mode, {}))
     expected = correct(evaluate(adapter, source, episodes, chunk=2))
     assert correct(evaluate(adapter, source, episodes, chunk=2, executor=BOTH)) == expected
     assert correct(evaluate(adapter, source, episodes, executor=BOTH)) == expected
@@ -40,7 +40,7 @@ def test_an_error_on_one_device_ends_the_run(source, episodes):
 
 
 def test_a_reader_that_stops_early_ends_the_run(source, episodes):
-    outcomes = evaluate(make_adapter("bn"), source, episodes, chunk=1, executor=BOTH)
+    outcomes = evaluate(make_adapter("bn-plain"), source, episodes, chunk=1, executor=BOTH)
     assert len(next(outcomes).correct) == 1
     outcomes.close()
 

@@ -36,7 +36,7 @@ def test_only_images_of_the_episodes_are_decoded(here, own_cache):
         assert np.flatnonzero(file["filled"]).tolist() == rows.tolist()
 
 
-def test_without_room_on_the_disk_the_run_goes_on_and_says_so(here, capsys, monkeypatch):
+def test_without_room_on_the_disk_the_run_goes_on_and_says_so(here, own_cache, capsys, monkeypatch):
     def full(file, data, at):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

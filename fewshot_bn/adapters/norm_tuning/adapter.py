@@ -29,12 +29,13 @@ from torch import Tensor
 from fewshot_bn.adapters.contract import Fit, count_ways
 from fewshot_bn.adapters.norm_tuning.affines import Affines
 from fewshot_bn.adapters.norm_tuning.batches import Support
-from fewshot_bn.adapters.norm_tuning.episodic_network import EpisodicNetwork
+from fewshot_bn.adapters.norm_tuning.episodic_network import EpisodicNetwork, Stem
+from fewshot_bn.adapters.norm_tuning.episodic_norm import Statistics
 from fewshot_bn.adapters.norm_tuning.heads import Head, normal_head, probe_head, prototype_head, seen, zero_head
 from fewshot_bn.adapters.norm_tuning.norm_layers import check_batch_statistics, choose_layers
 from fewshot_bn.adapters.norm_tuning.readout import mean_probabilities, read_out
 from fewshot_bn.adapters.norm_tuning.settings import TuningSettings
-from fewshot_bn.adapters.norm_tuning.training import Training
+from fewshot_bn.adapters.norm_tuning.training import Group, Training
 from fewshot_bn.adapters.norm_tuning.views import RANDOM_VIEWS, fixed_view, fixed_views, parse_views
 from fewshot_bn.adapters.probes.lr import LogisticRegression
 from fewshot_bn.backbones.backbone import Backbone
@@ -100,8 +101,16 @@ class NormTuning(TuningSettings):
         if self.statistics == "converted":
             network.convert(stem)
         affines = Affines(network, self.affines, self.units)
+        statistics: Statistics = "running" if self.statistics == "frozen" else "batch, tracked"
+
+        def forward(stem: Stem) -> Float[Tensor, "e b way"]:
+            affines.apply()
+            return head(seen(network.features(stem, statistics), self.scaling))
+
+        groups = [Group(affines.values, self.lr_norm), Group([head.weight, head.bias], self.lr_head)]
+        training = Training(self, forward, groups, network.running, images_at_once or n)
         with torch.enable_grad():
-            steps = Training(self, network, affines, head, images_at_once or n).run(support, self.n_steps(n))
+            steps = training.run(support, self.n_steps(n))
         with torch.no_grad():
             affines.apply()
             networks = [network]

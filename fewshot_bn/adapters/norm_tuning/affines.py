@@ -34,11 +34,8 @@ class Affines:
         if units == "relative":
             starts = (torch.zeros_like(network.gamma), torch.zeros_like(network.beta))
         self._scale, self._shift = (start.clone() for start in starts)
-        self.values: list[Tensor] = {
-            "both": [self._scale, self._shift],
-            "scale": [self._scale],
-            "shift": [self._shift],
-        }[which]
+        chosen = {"both": [self._scale, self._shift], "scale": [self._scale], "shift": [self._shift]}[which]
+        self.values: list[Tensor] = [value for value in chosen if value.numel()]
         self._unit = network.gamma.abs() / math.sqrt(sum(value.shape[1] for value in self.values))
         for value in self.values:
             value.requires_grad_()
@@ -47,4 +44,5 @@ class Affines:
         """Give the network the scales and shifts that belong to the present values."""
         relative = self._units == "relative"
         self._network.gamma = self._gamma + self._unit * self._scale if relative else self._scale
-        self._network.beta = self._beta + self._unit * self._shift if relative else self._shift
+        unit = self._unit[:, : self._shift.shape[1]]  # either all layers have a shift, or none has
+        self._network.beta = self._beta + unit * self._shift if relative else self._shift

@@ -7,7 +7,8 @@ that cannot be traced stays whole.
 The scales of all layers are one tensor and the shifts another, so that an optimiser has two parameters and not two
 per layer; affines.py sets them.
 
-Shapes: images [e b 3 h w]; gamma, beta [e a], a being the channels of all tuned layers; features [e b d].
+Shapes: images [e b 3 h w]; gamma, beta [e a], a being the channels of all tuned layers, but none in beta for a kind of
+layers that has no shift; features [e b d].
 """
 
 import contextlib
@@ -49,7 +50,7 @@ class EpisodicNetwork:
         with torch.no_grad():
             self.gamma = torch.cat([layer.gamma.flatten(1) for layer in self.layers], 1)
             self.beta = torch.cat([layer.beta.flatten(1) for layer in self.layers], 1)
-        self._sizes = [layer.gamma[0].numel() for layer in self.layers]
+        self._sizes = [(layer.gamma[0].numel(), layer.beta[0].numel()) for layer in self.layers]
         self._device = self.gamma.device.type
         self._copies = False
         self._parts = cut(self._network, backbone.graph, set(names)) if backbone.graph else None
@@ -153,7 +154,8 @@ class EpisodicNetwork:
         return list(made.values())
 
     def _bind(self, statistics: Statistics, n_images: int) -> None:
-        parts = zip(self.layers, self.gamma.split(self._sizes, 1), self.beta.split(self._sizes, 1), strict=True)
+        scales, shifts = zip(*self._sizes, strict=True)
+        parts = zip(self.layers, self.gamma.split(scales, 1), self.beta.split(shifts, 1), strict=True)
         for layer, gamma, beta in parts:
             layer.n_images = n_images
             layer.gamma, layer.beta = gamma.reshape(layer.gamma.shape), beta.reshape(layer.beta.shape)

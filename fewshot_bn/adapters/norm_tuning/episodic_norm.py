@@ -35,7 +35,8 @@ class EpisodicNorm(nn.Module):
         self.n_images = 0  # of the batch, set before each pass
         state = frozen.state_dict()
         self.gamma: Tensor = state["weight"].expand(n_episodes, *state["weight"].shape)
-        self.beta: Tensor = state["bias"].expand(n_episodes, *state["bias"].shape)
+        shift = state["bias"] if "bias" in state else state["weight"].new_empty(0)  # RMSNorm has none
+        self.beta: Tensor = shift.expand(n_episodes, *shift.shape)
 
     def check(self, x: Tensor) -> None:
         """Raise `ModelError` where the first axis of the input is not the images of the batch."""
@@ -47,7 +48,7 @@ class EpisodicNorm(nn.Module):
 
 
 class EpisodicAffine(EpisodicNorm):
-    """A layer that normalises each image by itself (GroupNorm, LayerNorm and kin), run on one episode after another."""
+    """A layer that normalises each image by itself (GroupNorm, LayerNorm, RMSNorm), run on episode after episode."""
 
     def __init__(self, frozen: nn.Module, n_episodes: int) -> None:
         super().__init__(frozen, n_episodes)
@@ -60,7 +61,8 @@ class EpisodicAffine(EpisodicNorm):
         return torch.cat([self._run(part, e) for e, part in enumerate(x.chunk(self.n_episodes))])
 
     def _run(self, x: Tensor, e: int) -> Tensor:
-        y: Tensor = torch.func.functional_call(self.frozen, {"weight": self.gamma[e], "bias": self.beta[e]}, (x,))
+        affine = {"weight": self.gamma[e]} | ({"bias": self.beta[e]} if self.beta.numel() else {})
+        y: Tensor = torch.func.functional_call(self.frozen, affine, (x,))
         return y
 
 

@@ -19,22 +19,22 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fewshot_bn.backbones.backbone import Backbone
-from fewshot_bn.backbones.graph import NORM_LAYERS
+from fewshot_bn.backbones.norms import NORMS
 from fewshot_bn.errors import ModelError, UsageError, some
 
-TITLES = {"batch": "BatchNorm", "group": "GroupNorm", "layer": "LayerNorm"}
 KNOWN_FORWARDS = (_BatchNorm.forward, nn.SyncBatchNorm.forward)  # the latter's eval mode is the former's
 PATTERNS = {"all": ("*",), "bn23": ("bn1", "*.bn2", "*.bn3")}
 
 
 def affine_layers(network: nn.Module, kind: str) -> dict[str, nn.Module]:
-    """The norm layers of this kind that have a scale and a shift by name, in the order of the network."""
+    """The norm layers of this kind that have a scale, and a shift if the kind has, by name, in order."""
+    norm = NORMS[kind]
     return {
         name: module
         for name, module in network.named_modules()
-        if isinstance(module, NORM_LAYERS[kind])
+        if isinstance(module, norm.layer)
         and isinstance(module.weight, Tensor)
-        and isinstance(getattr(module, "bias", None), Tensor)
+        and (not norm.has_shift or isinstance(getattr(module, "bias", None), Tensor))
     }
 
 
@@ -43,12 +43,13 @@ def choose_layers(backbone: Backbone, kind: str, scope: str) -> list[str]:
 
     Raises `ModelError` where the network has none of that kind, and `UsageError` where a pattern matches nothing.
     """
-    layers = affine_layers(backbone.module, kind)
+    layers, norm = affine_layers(backbone.module, kind), NORMS[kind]
     if not layers:
         found = sorted({type(m).__name__ for m in backbone.module.modules() if "Norm" in type(m).__name__})
         has = f"its norm layers are {', '.join(found)}" if found else "it has no norm layers"
-        raise ModelError(f"{backbone.name}: no {TITLES[kind]} layer with scale and shift, which this mode tunes; {has}")
-    if kind == "batch":
+        what = f"{norm.title} layer with {'scale and shift' if norm.has_shift else 'a scale'}"
+        raise ModelError(f"{backbone.name}: no {what}, which this mode tunes; {has}")
+    if norm.keeps_statistics:
         unfit = [name for name, layer in layers.items() if layer.running_mean is None]
         if unfit:
             raise ModelError(
@@ -66,7 +67,7 @@ def choose_layers(backbone: Backbone, kind: str, scope: str) -> list[str]:
     for pattern in patterns:
         if scope not in PATTERNS and not fnmatch.filter(layers, pattern):
             raise UsageError(
-                f"{backbone.name}: scope {pattern!r} matches none of its {len(layers)} {TITLES[kind]} layers "
+                f"{backbone.name}: scope {pattern!r} matches none of its {len(layers)} {norm.title} layers "
                 f"({some(list(layers))}); choose from: all, bn23, last, or patterns of layer names"
             )
     chosen = [name for name in layers if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]

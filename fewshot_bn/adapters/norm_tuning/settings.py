@@ -6,7 +6,8 @@ from typing import ClassVar, Literal
 from fewshot_bn.adapters.contract import check_not_negative, check_positive
 from fewshot_bn.adapters.norm_tuning.affines import Units, Which
 from fewshot_bn.adapters.norm_tuning.views import FIXED_VIEWS, RANDOM_VIEWS, parse_views
-from fewshot_bn.errors import UsageError
+from fewshot_bn.backbones.norms import NORMS
+from fewshot_bn.errors import UsageError, unknown
 from fewshot_bn.settings import setting
 
 MOST_STEPS = 10**9
@@ -22,7 +23,7 @@ class TuningSettings:
 
     alternatives: ClassVar[tuple[str, ...]] = ("steps", "epochs")
 
-    norm: Literal["batch", "group", "layer"] = setting("batch", "kind of norm layers: batch, group or layer")
+    norm: str = setting("batch", "kind of norm layers: batch, group, layer or rms", choices=NORMS.keys)
     scope: str = setting(
         "all",
         "which norm layers: all; bn23, the stem and bn2 and bn3 of every block; last, the last stage; or patterns of "
@@ -97,6 +98,8 @@ class TuningSettings:
     )
 
     def __post_init__(self) -> None:
+        if self.norm not in NORMS:
+            raise unknown("value of norm", self.norm, NORMS)
         check_positive(head_std=self.head_std, C=self.C)
         check_not_negative(
             steps=self.steps, epochs=self.epochs, batch_size=self.batch_size, lr_norm=self.lr_norm, lr_head=self.lr_head
@@ -129,7 +132,10 @@ class TuningSettings:
             )
         if self.dampening and (self.optimiser == "adam" or not self.momentum):
             raise UsageError("dampening needs optimiser=sgd with a momentum above 0")
-        if self.statistics != "frozen" and self.norm != "batch":
+        norm = NORMS[self.norm]
+        if self.affines == "shift" and not norm.has_shift:
+            raise UsageError(f"affines=shift: {norm.title} layers have no shift; take affines=scale")
+        if self.statistics != "frozen" and not norm.keeps_statistics:
             raise UsageError(f"statistics={self.statistics} is a policy of BatchNorm; norm={self.norm} keeps none")
         parse_views(self.augment, RANDOM_VIEWS)
         parse_views(self.test_augment, FIXED_VIEWS)

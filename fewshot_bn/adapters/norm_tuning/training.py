@@ -1,12 +1,14 @@
-"""The training of the scales, the shifts and the heads of some episodes: gradient steps on their support sets.
+"""Gradient steps on the support sets of some episodes: what is trained comes as groups of parameters.
 
-Shapes: support labels y [e n]; features [e b d].
+Episodes are trained side by side and independently: their losses are summed, and no parameter is shared.
+
+Shapes: parameters [e ...], support labels y [e n], scores [e b way].
 Source: the schedule: Loshchilov and Hutter 2017, arXiv:1608.03983, eq. 5 without restarts.
 """
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,21 +16,31 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from fewshot_bn.adapters.norm_tuning.affines import Affines
 from fewshot_bn.adapters.norm_tuning.batches import Batch, Support
-from fewshot_bn.adapters.norm_tuning.episodic_network import EpisodicNetwork
-from fewshot_bn.adapters.norm_tuning.heads import Head, seen
+from fewshot_bn.adapters.norm_tuning.episodic_network import Stem
 from fewshot_bn.adapters.norm_tuning.settings import TuningSettings
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """Parameters [e ...] that are trained with one learning rate."""
+
+    values: Sequence[Tensor]
+    lr: float
+
+
+@dataclass(frozen=True, slots=True)
 class Training:
-    """Network, affines and heads are trained in place; `images_at_once` of an episode are in memory together."""
+    """The parameters of `groups` are trained in place, by the scores that `forward` gives of a part of a batch.
+
+    `followers` [e ...] change with them, such as running statistics. `images_at_once` of an episode are in memory
+    together.
+    """
 
     settings: TuningSettings
-    network: EpisodicNetwork
-    affines: Affines
-    head: Head
+    forward: Callable[[Stem], Float[Tensor, "e b way"]]
+    groups: Sequence[Group]
+    followers: Sequence[Tensor]
     images_at_once: int
 
     def run(self, support: Support, n_steps: int) -> Int64[Tensor, "e"]:
@@ -36,9 +48,9 @@ class Training:
         optimiser, schedule = self._optimiser(n_steps)
         going = torch.ones(len(support.y), dtype=torch.bool, device=support.y.device)
         steps = torch.zeros(len(support.y), dtype=torch.int64, device=support.y.device)
-        pass_loss = self.head.bias.new_zeros(len(support.y))
+        pass_loss = self._zeros(len(support.y))
         stop_loss = self.settings.stop_loss
-        changing = (*self.affines.values, self.head.weight, self.head.bias, *self.network.running)
+        changing = (*(value for group in self.groups for value in group.values), *self.followers)
         for batch in itertools.islice(support.batches(), n_steps):
             kept = [tensor.clone() for tensor in changing] if stop_loss else []
             optimiser.zero_grad()
@@ -56,15 +68,16 @@ class Training:
                         break
         return steps
 
+    def _zeros(self, n_episodes: int) -> Float[Tensor, "e"]:
+        return self.groups[0].values[0].new_zeros(n_episodes)
+
     def _backward(self, batch: Batch) -> Float[Tensor, "e"]:
         """Add the gradients of the mean loss of each episode; those losses."""
-        frozen = self.settings.statistics == "frozen"
-        total = self.head.bias.new_zeros(len(batch.y))
+        frozen = self.settings.statistics == "frozen"  # else a batch has to go through the network in one piece
+        total = self._zeros(len(batch.y))
         for part in batch.parts(self.images_at_once) if frozen else [batch]:
-            self.affines.apply()
-            z = self.network.features(part.stem, "running" if frozen else "batch, tracked")
             losses = F.cross_entropy(
-                self.head(seen(z, self.settings.scaling)).flatten(0, 1),
+                self.forward(part.stem).flatten(0, 1),
                 part.y.flatten(),
                 reduction="none",
                 label_smoothing=self.settings.label_smoothing,
@@ -76,10 +89,7 @@ class Training:
 
     def _optimiser(self, n_steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
         settings = self.settings
-        groups = [
-            {"params": self.affines.values, "lr": settings.lr_norm},
-            {"params": [self.head.weight, self.head.bias], "lr": settings.lr_head},
-        ]
+        groups = [{"params": list(group.values), "lr": group.lr} for group in self.groups]
         optimiser: torch.optim.Optimizer
         if settings.optimiser == "adam":
             optimiser = torch.optim.Adam(groups, betas=(settings.momentum, 0.999), weight_decay=settings.weight_decay)

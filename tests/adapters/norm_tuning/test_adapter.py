@@ -91,11 +91,11 @@ def test_equals_the_plain_loop_in_float32(statistics):
         {"readout": "ridge", "statistics": "batch"},
         {"readout": "ridge", "statistics": "transductive", "test_augment": "flip"},
         {"test_augment": "flip"},
-        {"test_augment": "centre,flip", "readout": "lr"},
-        {"steps": 0, "readout": "lr", "test_augment": "flip,centre"},
+        pytest.param({"test_augment": "centre,flip", "readout": "lr"}, marks=pytest.mark.full),
+        pytest.param({"steps": 0, "readout": "lr", "test_augment": "flip,centre"}, marks=pytest.mark.full),
         {"steps": 0, "head": "proto"},
         {"readout": "lr+ridge", "test_augment": "centre"},
-        {"readout": "lr", "test_augment": "flip", "average_frozen": True},
+        pytest.param({"readout": "lr", "test_augment": "flip", "average_frozen": True}, marks=pytest.mark.full),
         {"readout": "ridge", "statistics": "converted", "average_frozen": True},
     ],
     ids=str,
@@ -187,7 +187,7 @@ def test_the_scores_over_views_are_log_probabilities(backbone):
     assert torch.allclose(logits.exp().sum(-1), torch.ones(3, 5, dtype=logits.dtype))
 
 
-@pytest.mark.parametrize("mode", ["bn", "bn-plain", "bn-all", "bn-cdfsl"])
+@pytest.mark.parametrize("mode", [pytest.param("bn", marks=pytest.mark.full), "bn-plain", "bn-all", "bn-cdfsl"])
 def test_equals_the_plain_loop_for_the_presets(mode):
     settings = ADAPTERS[mode]
     shorter = replace(settings, epochs=min(settings.epochs, 4), steps=min(settings.steps, 12))
@@ -207,7 +207,16 @@ def test_the_33_layer_preset_equals_the_plain_loop_on_a_bottleneck_resnet():
     assert relative(settings(backbone, x_s, y_s, x_q).logits, expected) < 1e-6
 
 
-@pytest.mark.parametrize("model", ["resnet18", "mobilenet_v2", "densenet121", "efficientnet_b0", "regnet_y_400mf"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "regnet_y_400mf",
+        *(
+            pytest.param(name, marks=pytest.mark.full)
+            for name in ("resnet18", "mobilenet_v2", "densenet121", "efficientnet_b0")
+        ),
+    ],
+)
 @pytest.mark.parametrize("statistics", ["frozen", "batch"])
 def test_equals_the_plain_loop_on_torchvision_networks(model, statistics):
     backbone = load_backbone(model, weights="random")
@@ -218,7 +227,9 @@ def test_equals_the_plain_loop_on_torchvision_networks(model, statistics):
     assert relative(settings(backbone, x_s, y_s, x_q).logits, expected) < 1e-6
 
 
-@pytest.mark.parametrize("model", ["convnext_tiny", "swin_t", "vit"])
+@pytest.mark.parametrize(
+    "model", ["vit", *(pytest.param(m, marks=pytest.mark.full) for m in ("convnext_tiny", "swin_t"))]
+)
 def test_equals_the_plain_loop_on_layer_norms(model):
     if model == "vit":
         network = VisionTransformer(32, 8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32)

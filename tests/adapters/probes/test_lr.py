@@ -99,7 +99,9 @@ def left_out_loss(z_s, y_s, left_out, C):
 
 
 @pytest.mark.filterwarnings("ignore:(?i).*line search")
-@pytest.mark.parametrize(("n_way", "n_support", "dim"), [(2, 4, 6), (3, 3, 20), (3, 7, 5)])
+@pytest.mark.parametrize(
+    ("n_way", "n_support", "dim"), [(2, 4, 6), (3, 3, 20), pytest.param(3, 7, 5, marks=pytest.mark.full)]
+)
 @pytest.mark.parametrize("select", ["kfold", "loo"])
 def test_the_chosen_C_has_the_least_loss_on_left_out_images_by_scikit_learn(n_way, n_support, dim, select, fresh_seed):
     z_s, y_s, z_q = problem(n_way, n_support, dim, n_episodes=2, spread=1.2, seed=fresh_seed)
