@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from fewshot_bn.config import FewShotConfig as FewShotConfig
     from fewshot_bn.config import ManyShotConfig as ManyShotConfig
     from fewshot_bn.datasets import Dataset as Dataset
+    from fewshot_bn.datasets import dataset_of_files as dataset_of_files
     from fewshot_bn.datasets import open_dataset as open_dataset
     from fewshot_bn.episodes import Episodes as Episodes
     from fewshot_bn.episodes import EpisodeShape as EpisodeShape
     from fewshot_bn.episodes import sample as sample
     from fewshot_bn.errors import FewshotError as FewshotError
     from fewshot_bn.evaluation.loop import evaluate as evaluate
-    from fewshot_bn.experiment import results as results
     from fewshot_bn.experiment import run as run
     from fewshot_bn.inputs.features import Features as Features
     from fewshot_bn.inputs.images import Images as Images
@@ -45,13 +45,13 @@ _HOME = {
     "FewShotConfig": "config",
     "ManyShotConfig": "config",
     "Dataset": "datasets",
+    "dataset_of_files": "datasets",
     "open_dataset": "datasets",
     "Episodes": "episodes",
     "EpisodeShape": "episodes",
     "sample": "episodes",
     "FewshotError": "errors",
     "evaluate": "evaluation.loop",
-    "results": "experiment",
     "run": "experiment",
     "Features": "inputs.features",
     "Images": "inputs.images",

@@ -80,13 +80,18 @@ class SourceConfig:
         flag="--no-store",
     )
 
+    def __post_init__(self) -> None:
+        for name in ("output", "data_root"):
+            if isinstance(value := getattr(self, name), str):
+                object.__setattr__(self, name, Path(value))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FewShotConfig(SourceConfig):
     """Episodes, and the adapters that are run on them.
 
-    `modes` are names of `ADAPTERS`, or adapters by a name of your choice; they are compared with `baseline`, which is
-    one of `modes` or a name of `ADAPTERS`. `n_episodes` of None is 600, or as many as there are of disjoint or listed
+    `n_support` is one number of shots or several. `modes` are names of `ADAPTERS`, or adapters by a name of your choice;
+    they are compared with `baseline`, which is one of `modes` or a name of `ADAPTERS`. `n_episodes` of None is 600, or as many as there are of disjoint or listed
     ones.
     """
 
@@ -128,6 +133,11 @@ class FewShotConfig(SourceConfig):
         "only every K-th episode from the I-th on, for job arrays; the same command without it merges the shards",
         metavar="I/K",
     )
+
+    def __post_init__(self) -> None:
+        SourceConfig.__post_init__(self)
+        shots = (self.n_support,) if isinstance(self.n_support, int) else tuple(self.n_support)
+        object.__setattr__(self, "n_support", shots)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fewshot_bn import rng
-from fewshot_bn.adapters.contract import Adapter, Fit
+from fewshot_bn.adapters.contract import Fit
 from fewshot_bn.adapters.own import is_users
 from fewshot_bn.backbones.backbone import Backbone, freeze
 from fewshot_bn.backbones.networks import CifarResNet
@@ -38,14 +38,12 @@ class Problem:
     x_q: Tensor
     backbone: Backbone | None = None
 
-    def solve(self, adapter: Any, part: slice = slice(None), queries: slice = slice(None)) -> Fit:
-        """The answer for some of the episodes and of their queries."""
+    def solve(self, adapter: Any, part: slice = slice(None), queries: slice = slice(None)) -> Any:
+        """The answer for some of the episodes and of their queries, a `Fit` if all is well."""
         x_s, y_s, x_q = self.x_s[part], self.y_s[part], self.x_q[part][:, queries].contiguous()
         if self.backbone is None:
-            fit: Fit = adapter(x_s, y_s, x_q)
-        else:
-            fit = adapter(self.backbone, x_s, y_s, x_q, seeds=list(range(N_EPISODES))[part])
-        return fit
+            return adapter(x_s, y_s, x_q)
+        return adapter(self.backbone, x_s, y_s, x_q, seeds=list(range(N_EPISODES))[part])
 
     @cached_property
     def tensors(self) -> list[Tensor]:
@@ -166,7 +164,7 @@ CHECKS: Sequence[Check] = (
 )
 
 
-def check_own(name: str, adapter: Adapter) -> None:
+def check_own(name: str, adapter: Any) -> None:
     """Run all checks on an adapter of the user's own. Raises `UsageError` for the first that it does not pass."""
     if not is_users(adapter):
         return

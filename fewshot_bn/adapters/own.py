@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from fewshot_bn.adapters import Adapter, make_adapter
+from fewshot_bn.adapters import make_adapter
 from fewshot_bn.files.own_code import code_of, is_own, load_object
 
 
-def adapter_of(text: str) -> tuple[str, Adapter]:
-    """A name for the table and the result, and the adapter.
+def adapter_of(text: str) -> tuple[str, Any]:
+    """A name for the table and the result, and the adapter; one of the user's own is not checked yet (checks.py).
 
     Raises `UsageError` for an unknown mode, or a file or name that is not there.
     """
@@ -18,11 +18,11 @@ def adapter_of(text: str) -> tuple[str, Adapter]:
     return name, found() if isinstance(found, type) else found
 
 
-def is_users(adapter: Adapter) -> bool:
+def is_users(adapter: object) -> bool:
     """Whether its class is none of this package's."""
     return not type(adapter).__module__.startswith("fewshot_bn.")
 
 
-def origin_of(adapter: Adapter) -> dict[str, str]:
+def origin_of(adapter: object) -> dict[str, str]:
     """What tells the results of a user's own adapter from those of another version of its code; else nothing."""
     return {"code": code_of(type(adapter))} if is_users(adapter) else {}

@@ -24,8 +24,10 @@ def _adapters(modes: Sequence[str], texts: Texts) -> "dict[str, Adapter]":
     """Each once, with the settings that are given as text."""
     from fewshot_bn.adapters.own import adapter_of
 
-    adapters = dict(adapter_of(mode) for mode in dict.fromkeys(modes))
-    adapters = {name: with_texts(name, adapter, texts.get(name, {})) for name, adapter in adapters.items()}
+    found = [adapter_of(mode) for mode in dict.fromkeys(modes)]
+    adapters = {name: with_texts(name, adapter, texts.get(name, {})) for name, adapter in found}
+    if len(adapters) < len(found):
+        raise UsageError(f"two of the modes have one name ({', '.join(name for name, _ in found)}); rename a class")
     unused = texts.keys() - adapters.keys()
     if unused:
         raise UsageError(f"--set names {min(unused)!r}, which is not a mode of this run ({', '.join(adapters)})")

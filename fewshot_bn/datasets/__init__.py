@@ -1,7 +1,7 @@
 """Datasets: a name on a card, a user's own card, or files of one of the forms below, opened as a `Dataset`.
 
 An image folder with one subfolder per class; a CSV table of paths and labels; a plain list `IMG_NAME CLASS_NUMBER`;
-arrays in an HDF5 or NPZ file.
+arrays in an HDF5 or NPZ file; or `file.py:name`, whatever a Python file of the user's own gives.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,16 +16,19 @@ from fewshot_bn.datasets.dataset import Dataset, Finding
 from fewshot_bn.datasets.digits import open_digits
 from fewshot_bn.datasets.folder import class_folders, open_class_folders, open_folder
 from fewshot_bn.datasets.name_list import open_list
+from fewshot_bn.datasets.own import dataset_of_files, open_own
 from fewshot_bn.datasets.torchvision_sets import has_tree, open_torchvision
 from fewshot_bn.errors import DataError, UsageError, some, unknown
 from fewshot_bn.files import paths
 from fewshot_bn.files.atomic import digest
+from fewshot_bn.files.own_code import is_own
 
 __all__ = [
     "Dataset",
     "DatasetCard",
     "Finding",
     "card_of",
+    "dataset_of_files",
     "differences",
     "find_tree",
     "open_dataset",
@@ -75,6 +78,8 @@ def _is(question: Callable[[], bool]) -> bool:
 
 
 def _open_path(name: str) -> Dataset:
+    if is_own(name):
+        return open_own(name)
     path = Path(name)
     if _is(path.is_dir):
         return open_folder(path)

@@ -1,11 +1,12 @@
 """One call that runs an experiment: what a config asks for, done or taken from results that are there.
 
-    >>> from fewshot_bn import FewShotConfig, estimate, results
-    >>> config = FewShotConfig(modes=["proto"], n_support=[1], n_episodes=3, output=folder)
+    >>> from fewshot_bn import FewShotConfig, estimate
+    >>> from fewshot_bn.experiment import results
+    >>> config = FewShotConfig(modes=["proto"], n_support=1, n_episodes=3, output=folder)
     >>> for result in results(config):
     ...     print(result.mode, len(result), round(estimate(result.accuracies).mean, 2))
-    lr 3 0.83
-    proto 3 0.84
+    lr 3 0.82
+    proto 3 0.82
 
 Nothing is printed or drawn here: `run` yields events, and whoever calls it shows them.
 """

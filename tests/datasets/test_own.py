@@ -1,0 +1,78 @@
+"""Datasets of the user's own: from a list of files, and from a Python file."""
+
+import pytest
+from reference.commands import results, run
+
+from fewshot_bn.datasets import dataset_of_files, open_dataset
+from fewshot_bn.errors import DataError, UsageError
+
+CODE = """
+from dataclasses import replace
+from pathlib import Path
+from fewshot_bn import dataset_of_files
+
+def given():
+    return dataset_of_files("mine", [(path, path.parent.name) for path in Path("shapes").glob("*/*.png")])
+
+"""
+
+
+def listed(folder):
+    return [(path, path.parent.name) for path in folder.glob("*/*.png")]
+
+
+def test_a_list_of_files_is_the_dataset_of_its_folder(image_folder):
+    found, expected = dataset_of_files("shapes", listed(image_folder)[::-1]), open_dataset(str(image_folder))
+    assert (found.ids, found.class_names) == (expected.ids, expected.class_names)
+    assert found.labels.tolist() == expected.labels.tolist()
+    assert (found.fingerprint, found.stamp) == (expected.fingerprint, expected.stamp)
+    assert found.read(0) == expected.read(0)
+
+
+def test_groups_are_those_of_the_files(image_folder):
+    images = listed(image_folder)
+    found = dataset_of_files("shapes", images, groups={path: path.stem for path, _ in images})
+    assert found.groups == tuple(image_id.rpartition("/")[2].removesuffix(".png") for image_id in found.ids)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda images: [*images, ("none.png", "c")], "mine: .*none.png: not there; 30 images are listed"),
+        (lambda images: [], "mine: no image: not there"),
+        (lambda images: [*images, images[0]], "mine: .*: listed more than once"),
+        (lambda images: [(path, "one") for path, _ in images], "1 classes found"),
+    ],
+)
+def test_wrong_lists(image_folder, change, message):
+    with pytest.raises(DataError, match=message):
+        dataset_of_files("mine", change(listed(image_folder)))
+
+
+def test_the_command_takes_a_function_of_a_file(here):
+    (here / "mine.py").write_text(CODE)
+    assert run("--mode", "proto") == 0
+    assert run("--mode", "proto", "--dataset", "mine.py:given", "--output", "own") == 0
+    expected, found = results(here / "results"), results(here / "own")
+    assert found["proto", 2].correct == expected["proto", 2].correct
+    assert found["proto", 2].key["dataset"]["name"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "message"),
+    [
+        ("def load(): return 3", DataError, "mine.py:load: is a int; a fewshot_bn.Dataset"),
+        ("def load(): raise OSError('away')", DataError, r"mine.py:load: fails: OSError: away \(line \d+\)"),
+        ("load = 3", DataError, "mine.py:load: is a int"),
+        ("", UsageError, "mine.py: unknown name 'load'"),
+        ("def load(): return replace(given(), ids=('a',) * 29)", DataError, "has the same id twice"),
+        ("def load(): return replace(given(), ids=given().ids[::-1])", DataError, "are not sorted by label"),
+        ("def load(): return replace(given(), labels=given().labels + 1)", DataError, "labels 0..classes-1"),
+        ("def load(): return replace(given(), groups=('a',))", DataError, "has 29 ids and 1 groups"),
+        ("def load(): return replace(given(), read=lambda row: b'no')", DataError, "cannot be read: it is no image"),
+    ],
+)
+def test_what_is_no_sound_dataset_is_refused(here, code, error, message):
+    (here / "mine.py").write_text(CODE + code)
+    with pytest.raises(error, match=message):
+        open_dataset("mine.py:load")
