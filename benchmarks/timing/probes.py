@@ -16,7 +16,6 @@ first two differ by more than 1e-3.
 """
 
 import argparse
-import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -32,9 +31,8 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.timing.record import head, machine_of, new_folder
+from benchmarks.timing.record import Record, begin
 from benchmarks.timing.speed import timed
-from fewshot_bn import __version__
 from fewshot_bn.adapters import ADAPTERS, make_adapter
 from fewshot_bn.adapters.probes.newton import path, regressions
 from fewshot_bn.adapters.probes.span import span
@@ -175,18 +173,17 @@ def single_thread(problem: Problem) -> np.ndarray:
         return sklearn_loop(problem, max_iter=1000)
 
 
-def text_of(rows: Sequence[dict[str, Any]], facts: dict[str, Any], n_episodes: int) -> str:
+def add(record: Record, rows: Rows, facts: dict[str, Any], n_episodes: int) -> None:
     numbers = ("seconds", "x loop", "x best loop", "x lr-c1")
-    head = ["", f"s/{n_episodes} episodes", "x loop", "x best loop", "time / lr-c1's"]
-    lines = [head, ["---"] * len(head)] + [[row["name"], *(f"{row[key]:.3g}" for key in numbers)] for row in rows]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    heads = ["", f"s/{n_episodes} episodes", "x loop", "x best loop", "time / lr-c1's"]
+    table = [heads, *([row["name"], *(f"{row[key]:.3g}" for key in numbers)] for row in rows)]
     exact = [
         f"{name}: largest difference of a probability from the reference {found['largest difference']:.1e}, "
         f"the same class {'everywhere' if found['same class'] else 'not everywhere'}"
         for name, found in facts["exactness"].items()
     ]
     accuracy = f"(accuracy of the reference {100 * facts['accuracy of the reference']:.1f} %)"
-    return f"\n## {facts['shots']}-shot\n\n{table}\n\n" + "; ".join(exact) + f" {accuracy}.\n"
+    record.add(f"{facts['shots']}-shot", table, [*rows, facts], more=f"\n{'; '.join(exact)} {accuracy}.\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -204,25 +201,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if min(*args.shots, args.n_episodes, args.n_loop, args.n_exact, args.dim, args.repetitions) < 1:
         parser.error("all numbers must be at least 1")
     keep_freed_memory()
+    title, facts = "Speed and exactness of the probes", f"D = {args.dim}; medians of {args.repetitions} repetitions."
     try:
         device = choose_device(args.device)
-        folder = new_folder(args.output, f"probes-{device.type}")
+        record = begin("probes", words, args.output, title=title, device=device, facts=facts, doc=__doc__)
     except (FewshotError, FileExistsError) as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 2
-    facts = (
-        f"{machine_of(device)}, {torch.get_num_threads()} threads; Python {sys.version.split()[0]}, torch "
-        f"{torch.__version__}, fewshot_bn {__version__}. D = {args.dim}; medians of {args.repetitions} repetitions, "
-        "all are in `probes.jsonl`."
-    )
-    parts = [head("Speed and exactness of the probes", "probes", words, args.output, facts=facts, doc=__doc__)]
     for n_support in args.shots:
-        rows, facts = measure(n_support, args, device)
-        parts.append(text_of(rows, facts, args.n_episodes))
-        print(parts[-1], flush=True)
-        with (folder / "probes.jsonl").open("a") as file:
-            file.writelines(json.dumps(row) + "\n" for row in [*rows, facts])
-        (folder / "README.md").write_text("".join(parts), encoding="utf-8")
+        add(record, *measure(n_support, args, device), args.n_episodes)
     return 0
 
 

@@ -17,7 +17,6 @@ All keep freed memory and exact convolutions (GPU: no TF32), as the command does
 """
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,8 +30,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.references import plain_tuning
-from benchmarks.timing.record import head, machine_of, new_folder
-from fewshot_bn import __version__, host_memory, preprocessing
+from benchmarks.timing.record import Record, begin
+from fewshot_bn import host_memory, preprocessing
 from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
 from fewshot_bn.adapters.norm_tuning.norm_layers import input_sizes, shared_copy
 from fewshot_bn.backbones.backbone import Backbone, with_preprocessing
@@ -178,25 +177,12 @@ def forward_flops(backbone: Backbone) -> int:
     return counter.get_total_flops() - before[0]
 
 
-def headline(args: argparse.Namespace, words: Sequence[str], device: torch.device) -> str:
-    facts = (
-        f"{machine_of(device)}, threads: {args.threads}; Python {sys.version.split()[0]}, torch {torch.__version__}, "
-        f"fewshot_bn {__version__}. {args.steps} steps in {args.precision}, queries per class: {args.n_query}; 600 "
-        f"episodes are extrapolated. Medians of {args.repetitions} repetitions; all are in `speed.jsonl`."
-    )
-    return head("Speed of BatchNorm tuning", "speed", words, args.output, facts=facts, doc=__doc__)
-
-
-def save(folder: Path, title: str, rows: Sequence[dict[str, Any]]) -> None:
-    lines = [["", *rows[0]["quantities"]], ["---"] * (1 + len(rows[0]["quantities"]))]
+def add(record: Record, title: str, rows: Sequence[dict[str, Any]]) -> None:
+    table = [["", *rows[0]["quantities"]]]
     for each in rows:
         medians = [quantity["median"] for quantity in each["quantities"].values()]
-        lines.append([each["name"], *(f"{x:,.0f}" if x >= 100 else f"{x:.3g}" if x else "-" for x in medians)])
-    text = f"\n## {title}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    print(text, flush=True)
-    with (folder / "README.md").open("a") as readme, (folder / "speed.jsonl").open("a") as numbers:
-        readme.write(text)
-        numbers.writelines(json.dumps({"table": title, **each}) + "\n" for each in rows)
+        table.append([each["name"], *(f"{x:,.0f}" if x >= 100 else f"{x:.3g}" if x else "-" for x in medians)])
+    record.add(title, table, [{"table": title, **each} for each in rows])
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -226,17 +212,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         device = choose_device(args.device)
         args.steps = args.steps or DEFAULTS[device.type][1]
         settings = NormTuning(steps=0, epochs=args.steps, precision=args.precision, lr_norm=1e-5, lr_head=1e-5)
-        folder = new_folder(args.output, f"speed-{device.type}")
-        (folder / "README.md").write_text(headline(args, words, device), encoding="utf-8")
+        facts = (
+            f"{args.steps} steps in {args.precision}, queries per class: {args.n_query}; 600 episodes are "
+            f"extrapolated. Medians of {args.repetitions} repetitions."
+        )
+        title = "Speed of BatchNorm tuning"
+        record = begin("speed", words, args.output, title=title, device=device, facts=facts, doc=__doc__)
         with exact_convolutions():
             for case in args.case or DEFAULTS[device.type][0]:
                 model, side = CASES[case]
                 backbone = load_backbone(model, weights="random", device=device)
                 trial = resized(Trial(backbone, settings, device, N_WAY * args.n_query), side)
                 rows = measure([*contenders(trial, args.chunk)], args.repetitions)
-                save(folder, case, [*rows, *floor(trial, rows[0]["s/image-step"])])
+                add(record, case, [*rows, *floor(trial, rows[0]["s/image-step"])])
                 if args.growth:
-                    save(folder, f"{case}, growth", measure([*growth(trial)], args.repetitions))
+                    add(record, f"{case}, growth", measure([*growth(trial)], args.repetitions))
     except (FewshotError, FileExistsError) as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 2

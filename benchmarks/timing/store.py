@@ -16,7 +16,6 @@ there, and generated ones: smoothed noise, which compresses about as photographs
 """
 
 import argparse
-import json
 import multiprocessing
 import pickle
 import subprocess
@@ -32,9 +31,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.timing.record import head, machine_of, new_folder
+from benchmarks.timing.record import begin
 from benchmarks.timing.trees import bare, bare_with_array, generated
-from fewshot_bn import __version__
 from fewshot_bn.datasets import Dataset, open_dataset
 from fewshot_bn.datasets.rows import FileReader
 from fewshot_bn.errors import DataError, FewshotError
@@ -191,10 +189,9 @@ def scanning(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]
     yield {"files": int(found[0][0]), "seconds": median(float(seconds) for _, seconds in found)}
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
+def table(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
     names = [name for name in rows[0] if name != "seconds" or not isinstance(rows[0][name], dict)]
-    cells = [[f"{row[k]:.3g}" if isinstance(row[k], float) else str(row[k]) for k in names] for row in rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in [names, ["---"] * len(names), *cells])
+    return [names, *([f"{row[k]:.3g}" if isinstance(row[k], float) else str(row[k]) for k in names] for row in rows)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -212,20 +209,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     measures = {"building": building, "gathering": gathering, "memory": memory, "scanning": scanning}
     try:
-        folder_of_record = new_folder(args.output, "store")
-        facts = (
-            f"{machine_of(torch.device('cpu'))}; Python {sys.version.split()[0]}, fewshot_bn {__version__}. Medians of "
-            f"{args.repetitions} repetitions; all are in `store.jsonl`."
-        )
-        text = head("The store of decoded images", "store", words, args.output, facts=facts, doc=__doc__)
+        title, facts = "The store of decoded images", f"Medians of {args.repetitions} repetitions."
+        device = torch.device("cpu")
+        record = begin("store", words, args.output, title=title, device=device, facts=facts, doc=__doc__)
         for part in args.parts:
             with tempfile.TemporaryDirectory() as folder:
                 rows = list(measures[part](args, Path(folder)))
-            print(f"\n## {part}\n\n{table(rows)}", flush=True)
-            text += f"\n## {part}\n\n{table(rows)}"
-            with (folder_of_record / "store.jsonl").open("a") as file:
-                file.writelines(json.dumps({"part": part, **row}) + "\n" for row in rows)
-            (folder_of_record / "README.md").write_text(text, encoding="utf-8")
+            record.add(part, table(rows), [{"part": part, **row} for row in rows])
     except (FewshotError, FileExistsError) as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 2

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -46,6 +46,7 @@ class Outcome:
 Work = Callable[[Source, Episodes, Portion], Iterator[Outcome]]
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Does `work` on all the episodes, in parts of at most a portion, and yields what comes of it in their order."""
 

@@ -1,4 +1,8 @@
-"""Suites: what is run, and that the others go on if one fails."""
+"""Suites: what is run, and that the others go on if one fails; and where scripts are found."""
+
+import importlib.util
+
+from reference.places import ROOT
 
 from benchmarks import run
 
@@ -17,3 +21,8 @@ def test_a_suite_runs_and_a_failing_run_does_not_stop_the_others(tmp_path, capsy
     printed = capsys.readouterr()
     assert "n_way is 11, but there are only 10 classes" in printed.err
     assert printed.out.count("result: ") == 1
+
+
+def test_scripts_are_found_in_their_package_only():
+    names = {path.stem for path in (ROOT / "benchmarks").rglob("*.py")} - {"__init__"}
+    assert [name for name in sorted(names) if importlib.util.find_spec(name)] == []
