@@ -49,7 +49,7 @@ def _add_list(add: Add) -> None:
     what = "the known datasets, and what of them is under the data root"
     verb = add("list", help=what, description=what, allow_abbrev=False)
     add_options(verb, FewShotConfig, ["data_root"])
-    verb.add_argument("--markdown", action="store_true", help="as the table of the README, without looking for files")
+    verb.add_argument("--markdown", action="store_true", help="as the table of docs/data.md, without looking for files")
 
 
 def _add_fetch(add: Add) -> None:

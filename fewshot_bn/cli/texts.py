@@ -23,11 +23,11 @@ def texts(root: Path) -> dict[Path, str]:
         "settings of norm tuning": modes.tuning_settings_table(),
         "many-shot": modes.many_shot_table(),
     }
-    readme = {"modes": modes.mode_list(), "datasets": catalogue.markdown()}
     return {
         root / "fewshot_bn" / "cli" / "modes.txt": modes.help_text(),
         root / "docs" / "modes.md": _filled(root / "docs" / "modes.md", guide),
-        root / "README.md": _filled(root / "README.md", readme),
+        root / "docs" / "data.md": _filled(root / "docs" / "data.md", {"datasets": catalogue.markdown()}),
+        root / "README.md": _filled(root / "README.md", {"modes": modes.mode_list()}),
     }
 
 

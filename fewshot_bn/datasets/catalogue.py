@@ -1,4 +1,4 @@
-"""All datasets that have a card, as the table that `list` prints and the README holds."""
+"""All datasets that have a card, as the table that `list` prints and docs/data.md holds."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ def cards() -> list[DatasetCard]:
 
 
 def markdown() -> str:
-    """The table of the README."""
+    """The table of docs/data.md."""
     rows = [tuple(map(_cell, _row(card))) for card in cards()]
     return "\n".join("| " + " | ".join(row) + " |" for row in [HEADER, ("---",) * len(HEADER), *rows])
 

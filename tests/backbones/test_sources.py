@@ -1,4 +1,4 @@
-"""A library of networks is one entry: its networks are backbones by name, by card, random and with weights of a file."""
+"""A library of networks is one entry: its networks are backbones by name, by card, random and with weights of one."""
 
 import pytest
 import torch

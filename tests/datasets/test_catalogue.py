@@ -22,9 +22,9 @@ def what_is_found(root):
 
 def test_the_table_of_the_readme_is_what_list_prints(capsys):
     assert main(["list", "--markdown"]) == 0
-    _, _, rest = (ROOT / "README.md").read_text(encoding="utf-8").partition("<!-- datasets -->\n")
+    _, _, rest = (ROOT / "docs" / "data.md").read_text(encoding="utf-8").partition("<!-- datasets -->\n")
     table, end, _ = rest.partition("<!-- /datasets -->")
-    assert end, "README.md has no table between the lines <!-- datasets --> and <!-- /datasets -->"
+    assert end, "docs/data.md has no table between the lines <!-- datasets --> and <!-- /datasets -->"
     assert table.strip() == capsys.readouterr().out.strip()
 
 

@@ -1,0 +1,72 @@
+"""The Python in the documentation is run as it stands there, on small images and a small network."""
+
+import re
+
+import pytest
+from reference.commands import TINY, results
+from reference.places import ROOT
+
+from fewshot_bn.eval import main
+
+SMALLER = {
+    'dataset="path/to/folder"': 'dataset="shapes"',
+    'model="resnet50"': 'model="card.toml"',
+    "n_support=(1, 5)": "n_support=(1, 2), n_way=3, n_query=4, n_episodes=4",
+    "for shots in (1, 5)": "for shots in (1, 2)",
+    "resize_px=256, crop_px=224": "16, 16",
+    'modes=["proto", "bn"]': 'modes=["proto"], n_way=3, n_support=2, n_query=4, n_episodes=3',
+    "network = MyNetwork()": "network = CifarResNet(depth=8, width=4)",
+}
+
+
+def blocks(name):
+    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / name).read_text(encoding="utf-8"), re.S)
+
+
+def smaller(code):
+    for large, small in SMALLER.items():
+        code = code.replace(large, small)
+    return code
+
+
+def test_an_experiment(here, capsys):
+    exec(smaller(blocks("python.md")[0]), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["1", "2"]
+    assert set(results(here / "results")) == {(mode, shots) for mode in ("lr", "bn", "proto") for shots in (1, 2)}
+
+
+def test_an_adapter(here, capsys):
+    (here / "my_probe.py").write_text(blocks("python.md")[1])
+    small = ["--dataset", "shapes", "--model", "card.toml", *TINY]
+    assert main([*small, "--mode", "my_probe.py:MyProbe", "--set", "MyProbe.power=0.5"]) == 0
+    assert results(here / "results")["MyProbe", 2].key["adapter"]["settings"] == {"power": 0.5}
+    assert len(blocks("python.md")[1].splitlines()) <= 30
+
+
+def test_a_dataset(here, image_folder):
+    image_folder.rename(here / "scans")
+    (here / "my_data.py").write_text(blocks("python.md")[2])
+    small = ["--model", "card.toml", *TINY, "--n-support", "1", "--n-query", "1", "--mode", "proto"]
+    assert main(["--dataset", "my_data.py:patients", *small, "--by-group"]) == 0
+
+
+def test_a_network(here):
+    from fewshot_bn.backbones.networks import CifarResNet
+
+    (code,) = blocks("backbones.md")
+    exec(smaller(code).replace("path/to/folder", "shapes"), {"CifarResNet": CifarResNet})
+    assert ("proto", 2) in results(here / "results")
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "docs").glob("*.md")))
+def test_links_lead_somewhere(name):
+    folder = ROOT / "docs"
+    text = (folder / name).read_text(encoding="utf-8")
+    for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+        assert (folder / link).exists(), link
+
+
+def test_links_of_the_readme_lead_somewhere():
+    for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", (ROOT / "README.md").read_text(encoding="utf-8")):
+        assert (ROOT / link).exists(), link
