@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fewshot_bn.files.paths import DEFAULT_MODEL
 from fewshot_bn.settings import setting
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from fewshot_bn.backbones.backbone import Backbone
     from fewshot_bn.datasets import Dataset
     from fewshot_bn.evaluation.linear import LinearEvaluation
-
-DEFAULT_MODEL = "fractal_resnet8"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

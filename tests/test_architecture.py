@@ -11,19 +11,19 @@ import fewshot_bn
 
 PACKAGE = Path(fewshot_bn.__file__).parent
 ORDER = [
-    ["errors", "events", "settings", "host_memory", "__init__"],
-    ["config", "files", "rng"],
+    ["errors", "events", "settings", "host_memory"],
+    ["files", "rng"],
     ["preprocessing", "workers", "runtime"],
     ["datasets"],
     ["episodes", "backbones"],
     ["inputs"],
     ["adapters"],
     ["evaluation"],
-    ["results"],
+    ["results", "config"],
     ["experiment", "reports"],
     ["cli"],
     ["eval", "data"],
-    ["__main__"],
+    ["__main__", "__init__"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -34,11 +34,9 @@ def room_of(path):
 
 
 def imported_rooms(path):
-    """Rooms imported anywhere in the module except for type checking."""
-    tree = ast.parse(path.read_text())
-    skipped = {id(n) for node in ast.walk(tree) if isinstance(node, ast.If) for n in ast.walk(node)}
-    for node in ast.walk(tree):
-        if id(node) in skipped or not isinstance(node, ast.Import | ast.ImportFrom):
+    """Rooms imported anywhere in the module, for type checking too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Import | ast.ImportFrom):
             continue
         names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.module == "fewshot_bn":

@@ -18,7 +18,8 @@ from fewshot_bn.cli.settings import with_texts
 from fewshot_bn.config import FewShotConfig
 from fewshot_bn.datasets import card_of
 from fewshot_bn.errors import FewshotError
-from fewshot_bn.events import Done, Note
+from fewshot_bn.events import Note
+from fewshot_bn.experiment.events import Done
 
 CARDS = Path(__file__).parents[2] / "tests" / "cards"
 WEIGHTS = {

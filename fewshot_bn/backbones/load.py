@@ -17,10 +17,10 @@ from fewshot_bn.backbones.card import ModelCard, shipped_models
 from fewshot_bn.backbones.checkpoints import KeyRules, load_strictly, read_checkpoint, tensors_of
 from fewshot_bn.backbones.networks import NETWORKS
 from fewshot_bn.backbones.sources import SOURCES, all_names, split_name
-from fewshot_bn.config import DEFAULT_MODEL
 from fewshot_bn.errors import ModelError, UsageError, unknown
 from fewshot_bn.files.atomic import sha256_of
 from fewshot_bn.files.cards import read_card
+from fewshot_bn.files.paths import DEFAULT_MODEL
 from fewshot_bn.preprocessing import Preprocessing
 from fewshot_bn.runtime import move
 

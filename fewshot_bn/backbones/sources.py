@@ -11,7 +11,7 @@ from fewshot_bn.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Library:
     """How the networks of a library become backbones.
 
     `names` are those that it knows. `build` gives a network without its head, its weights a fixed draw, and the name of
@@ -25,8 +25,8 @@ class Source:
     preprocessing: Callable[[str], Preprocessing]
 
 
-SOURCES: dict[str, Source] = {
-    "torchvision": Source(
+SOURCES: dict[str, Library] = {
+    "torchvision": Library(
         torchvision.names, torchvision.build_headless, torchvision.official_weights, torchvision.official_preprocessing
     ),
 }

@@ -4,10 +4,14 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from fewshot_bn.events import Done, Event, Note, Progress, Started
+from fewshot_bn.events import Note, Progress
+
+if TYPE_CHECKING:
+    from fewshot_bn.experiment.events import Adapting, Done, Event
 
 BYTES = "B"  # the unit that bars count in thousands
 
@@ -27,16 +31,14 @@ class Console:
     def note(self, text: object) -> None:
         self.say(f"note: {text}")
 
-    def draw(self, event: Progress) -> None:
+    def draw(self, event: Progress, more: str = "") -> None:
         """A bar, on a terminal only, so that logs of batch scripts stay short; another title makes another bar."""
         if self._bar is None or event.title != self._drawn:
             self.clear()
             self._bar = _bar(event, hidden=True if self.quiet else None)
             self._drawn = event.title
-        if event.accuracy is not None:
-            from fewshot_bn.reports.text import percent  # torch is there by now
-
-            self._bar.set_postfix_str(f"accuracy {percent(event.accuracy)}", refresh=False)
+        if more:
+            self._bar.set_postfix_str(more, refresh=False)
         self._bar.total = event.total
         self._bar.update(event.done - self._bar.n)
 
@@ -62,17 +64,21 @@ class Console:
             logger.propagate = before[1]
             self.clear()
 
-    def follow(self, events: Iterable[Event]) -> Iterator[Done]:
+    def follow(self, events: "Iterable[Event]") -> "Iterator[Done]":
         """Show what happens; yields what is done. Ctrl-C says how far the work on episodes has come."""
-        adapting: Progress | None = None
+        from fewshot_bn.experiment.events import Adapting, Started
+
+        adapting: Adapting | None = None
         try:
             for event in events:
                 if isinstance(event, Started):
                     self.say(event.headline)
                 elif isinstance(event, Note):
                     self.note(event.text)
+                elif isinstance(event, Adapting):
+                    adapting = event
+                    self.draw(event, _accuracy(event))
                 elif isinstance(event, Progress):
-                    adapting = event if event.unit == "episode" else adapting
                     self.draw(event)
                 else:
                     adapting = None
@@ -108,7 +114,13 @@ def _bar(event: Progress, *, hidden: bool | None) -> "tqdm[None]":
     )
 
 
-def _stopped(progress: Progress) -> str:
-    kept = f" and are kept in {progress.kept_in}" if progress.done else ""
-    done_now = f"{progress.done} of {progress.total} episodes of {progress.title} are done{kept}"
+def _accuracy(event: "Adapting") -> str:
+    from fewshot_bn.reports.text import percent
+
+    return "" if event.accuracy is None else f"accuracy {percent(event.accuracy)}"
+
+
+def _stopped(event: "Adapting") -> str:
+    kept = f" and are kept in {event.kept_in}" if event.done else ""
+    done_now = f"{event.done} of {event.total} episodes of {event.title} are done{kept}"
     return f"stopped: {done_now}; the same command goes on from there"

@@ -14,11 +14,12 @@ Nothing is printed or drawn here: `run` yields events, and whoever calls it show
 from collections.abc import Iterator
 
 from fewshot_bn.config import Config, FewShotConfig, ManyShotConfig
-from fewshot_bn.datasets import Dataset, open_dataset
-from fewshot_bn.events import Done, Event, Note
+from fewshot_bn.errors import UsageError
+from fewshot_bn.events import Note
+from fewshot_bn.experiment.events import Done, Event
 from fewshot_bn.experiment.few_shot import FewShot
 from fewshot_bn.experiment.many_shot import ManyShot
-from fewshot_bn.inputs.source import open_source
+from fewshot_bn.experiment.source import open_source
 from fewshot_bn.results.files import check_folder
 from fewshot_bn.results.result import ManyShotResult, Result
 from fewshot_bn.runtime import choose_devices
@@ -27,29 +28,24 @@ REGIMES = {FewShotConfig: FewShot, ManyShotConfig: ManyShot}
 
 
 def run(config: Config) -> Iterator[Event]:
-    """Do what `config` says; yields what happens: `Started`, `Note`, `Progress`, and a `Done` for each result.
+    """Do what `config` says; yields what happens: see events.py. Each result comes with a `Done`.
 
     What can be checked is checked before the first long computation. A run that was stopped goes on where it was when
     it is asked for again, and what is complete is not computed again. Raises the errors of errors.py.
     """
+    if type(config) not in REGIMES:
+        raise UsageError(f"{config!r} is no config; a FewShotConfig or a ManyShotConfig is needed")
     regime = REGIMES[type(config)](config)
     devices = choose_devices(config.device)
     regime.check_devices(devices)
     check_folder(config.output)
-    dataset = _dataset(config)
-    source = open_source(config, dataset, devices[0])
+    source = open_source(config, devices[0])
     started, jobs = regime.open(source, devices)
     yield started
-    for notice in (*regime.notices(source), *dataset.notices, *source.backbone.notices):
+    for notice in (*regime.notices(source), *source.images.dataset.notices, *source.backbone.notices):
         yield Note(str(notice))
     for job in jobs:
         yield from job.run()
-
-
-def _dataset(config: Config) -> Dataset:
-    if isinstance(config.dataset, Dataset):
-        return config.dataset
-    return open_dataset(config.dataset, root=config.data_root, strict=config.strict)
 
 
 def results(config: Config) -> list[Result | ManyShotResult]:

@@ -14,7 +14,8 @@ from fewshot_bn.episodes import Episodes, EpisodeShape, Plan, make_plan, n_disjo
 from fewshot_bn.errors import FewshotError, ResultError, UsageError, some
 from fewshot_bn.evaluation.loop import Executor, evaluate, serial
 from fewshot_bn.evaluation.parallel import OnDevices
-from fewshot_bn.events import Done, Event, Note, Progress, Started
+from fewshot_bn.events import Note
+from fewshot_bn.experiment.events import Adapting, Done, Event, Started
 from fewshot_bn.inputs.source import Source, compute_features, decode_images
 from fewshot_bn.results.files import ResultFile, open_result
 from fewshot_bn.results.key import Key, few_shot_key
@@ -185,7 +186,7 @@ class Job:
             file.write(result, Run(done, stop, seconds, device_names(devices), versions()))
             yield self._progress(file)
 
-    def _progress(self, file: ResultFile) -> Progress:
+    def _progress(self, file: ResultFile) -> Adapting:
         n = len(file.result)
         mean = estimate(file.result.accuracies) if n else None
-        return Progress(self.title, "episode", n, len(self.episodes), accuracy=mean, kept_in=file.path)
+        return Adapting(self.title, "episode", n, len(self.episodes), mean, file.path)

@@ -17,7 +17,8 @@ from fewshot_bn.datasets.splits import Split, split_of
 from fewshot_bn.errors import UsageError
 from fewshot_bn.evaluation.linear import CLASSIFIERS, LinearEvaluation, Samples
 from fewshot_bn.evaluation.metrics import metrics_of
-from fewshot_bn.events import Done, Event, Progress, Started
+from fewshot_bn.events import Progress
+from fewshot_bn.experiment.events import Done, Event, Started
 from fewshot_bn.inputs.source import Source, compute_features
 from fewshot_bn.results.files import check_same, held, read_many_shot, write_many_shot
 from fewshot_bn.results.key import Key, many_shot_key

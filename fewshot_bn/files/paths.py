@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent.parent
+DEFAULT_MODEL = "fractal_resnet8"  # the one whose weights ship with the package
 
 
 def shipped(kind: str) -> Path:

@@ -1,4 +1,4 @@
-"""From a config to what is computed on: the backbone, the images and their frozen features."""
+"""What a run computes on: a dataset's images, a backbone, and the frozen features of the images under it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,18 +7,11 @@ import torch
 from jaxtyping import Int64
 from numpy import ndarray
 
-from fewshot_bn.backbones.backbone import Backbone, with_preprocessing
-from fewshot_bn.backbones.load import load_backbone
-from fewshot_bn.config import SourceConfig
-from fewshot_bn.datasets import Dataset
+from fewshot_bn.backbones.backbone import Backbone
 from fewshot_bn.errors import StoreError
 from fewshot_bn.events import Note, Progress
-from fewshot_bn.files import paths
 from fewshot_bn.inputs.features import Features
 from fewshot_bn.inputs.images import Images
-from fewshot_bn.inputs.store import Store
-from fewshot_bn.preprocessing import with_geometry
-from fewshot_bn.runtime import move
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +31,6 @@ class Source:
             f"{dataset.name} ({len(dataset):,} images, {len(dataset.class_names)} classes), "
             f"{backbone.name} ({backbone.weights}) at {backbone.preprocessing.crop_px} px"
         )
-
-
-def open_source(config: SourceConfig, dataset: Dataset, device: torch.device) -> Source:
-    """Nothing is decoded or computed yet. Raises `ModelError` and `UsageError` as `load_backbone` does."""
-    backbone = _backbone(config, device)
-    geometry = with_geometry(backbone.preprocessing, config.preset, config.image_px, dataset.first_resize_px)
-    backbone = with_preprocessing(backbone, geometry)
-    store = Store(dataset, geometry, paths.store_root()) if config.keep_pixels else None
-    images = Images(dataset, geometry, store=store)
-    cache = paths.cache_root() if config.keep_features else None
-    return Source(images, backbone, Features(images, backbone, device=device, cache=cache), device)
-
-
-def _backbone(config: SourceConfig, device: torch.device) -> Backbone:
-    if isinstance(config.model, str):
-        return load_backbone(config.model, weights=config.weights, device=device, strict=config.strict)
-    move(config.model.module, device)
-    return config.model
 
 
 def decode_images(

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from fewshot_bn.backbones.load import load_backbone
-from fewshot_bn.backbones.sources import SOURCES, Source, all_names, split_name
+from fewshot_bn.backbones.sources import SOURCES, Library, all_names, split_name
 from fewshot_bn.errors import UsageError
 from fewshot_bn.preprocessing import Preprocessing
 
@@ -33,7 +33,7 @@ def official(name, weights):
 
 @pytest.fixture(autouse=True)
 def library(monkeypatch):
-    own = Source(lambda: ["tiny", "resnet18"], build, official, lambda name: Preprocessing(16, 16))
+    own = Library(lambda: ["tiny", "resnet18"], build, official, lambda name: Preprocessing(16, 16))
     monkeypatch.setitem(SOURCES, "own", own)
 
 

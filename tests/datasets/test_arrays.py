@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from fewshot_bn.datasets import arrays as module
+from fewshot_bn.datasets import array_file as module
 from fewshot_bn.datasets import open_dataset
 from fewshot_bn.errors import DataError
 from fewshot_bn.preprocessing import Preprocessing, pixels_of

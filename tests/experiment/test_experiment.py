@@ -14,7 +14,8 @@ from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.config import FewShotConfig, ManyShotConfig
 from fewshot_bn.datasets import open_dataset
 from fewshot_bn.errors import ResultError, UsageError
-from fewshot_bn.events import Done, Note, Progress, Started
+from fewshot_bn.events import Note, Progress
+from fewshot_bn.experiment.events import Adapting, Done, Started
 
 SMALL = {"dataset": "shapes", "model": "card.toml", "n_way": 3, "n_support": (2,), "n_query": 4, "n_episodes": 6}
 
@@ -51,7 +52,7 @@ def test_events_say_how_far_it_is(here, own_cache):
     assert isinstance(events[0], Started)
     assert events[0].headline.startswith("shapes (29 images, 3 classes), tiny (weights.pth) at 16 px; 3-way, 4 queries")
     steps = [event for event in events if isinstance(event, Progress)]
-    assert [step.done for step in steps if step.unit == "episode"] == [0, 2, 4, 6]
+    assert [step.done for step in steps if isinstance(step, Adapting)] == [0, 2, 4, 6]
     features = [step for step in steps if step.title == "frozen features"]
     assert features[0].done == 0
     assert features[-1].done == features[-1].total > 0
@@ -67,7 +68,7 @@ def test_events_say_how_far_it_is(here, own_cache):
 def test_a_run_that_is_left_in_the_middle_keeps_what_it_has_and_lets_others_go_on(here):
     config = FewShotConfig(**SMALL, modes=["proto"], baseline=None, chunk=2)
     for event in experiment.run(config):
-        if isinstance(event, Progress) and event.unit == "episode" and event.done == 4:
+        if isinstance(event, Adapting) and event.done == 4:
             break
     (result,) = experiment.results(config)
     assert [part.stop for part in result.runs] == [4, 6]

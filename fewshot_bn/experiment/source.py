@@ -1,0 +1,39 @@
+"""From a config to what is computed on: the dataset and the backbone that it names, or is given."""
+
+import torch
+
+from fewshot_bn.backbones.backbone import Backbone, with_preprocessing
+from fewshot_bn.backbones.load import load_backbone
+from fewshot_bn.config import SourceConfig
+from fewshot_bn.datasets import Dataset, open_dataset
+from fewshot_bn.files import paths
+from fewshot_bn.inputs.features import Features
+from fewshot_bn.inputs.images import Images
+from fewshot_bn.inputs.source import Source
+from fewshot_bn.inputs.store import Store
+from fewshot_bn.preprocessing import with_geometry
+from fewshot_bn.runtime import move
+
+
+def open_source(config: SourceConfig, device: torch.device) -> Source:
+    """Nothing is decoded or computed yet. Raises what `open_dataset` and `load_backbone` raise."""
+    dataset, backbone = _dataset(config), _backbone(config, device)
+    geometry = with_geometry(backbone.preprocessing, config.preset, config.image_px, dataset.first_resize_px)
+    backbone = with_preprocessing(backbone, geometry)
+    store = Store(dataset, geometry, paths.store_root()) if config.keep_pixels else None
+    images = Images(dataset, geometry, store=store)
+    cache = paths.cache_root() if config.keep_features else None
+    return Source(images, backbone, Features(images, backbone, device=device, cache=cache), device)
+
+
+def _dataset(config: SourceConfig) -> Dataset:
+    if isinstance(config.dataset, Dataset):
+        return config.dataset
+    return open_dataset(config.dataset, root=config.data_root, strict=config.strict)
+
+
+def _backbone(config: SourceConfig, device: torch.device) -> Backbone:
+    if isinstance(config.model, Backbone):
+        move(config.model.module, device)
+        return config.model
+    return load_backbone(config.model, weights=config.weights, device=device, strict=config.strict)
