@@ -19,8 +19,6 @@ from jaxtyping import install_import_hook
 os.environ["OMP_NUM_THREADS"] = "1"  # inherited by child processes; tiny tensors are slower on several threads
 
 OUTSIDE = ("nightly", "network", "gpu")
-
-
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks" / "__init__.py"
 
 

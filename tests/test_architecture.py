@@ -6,8 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from jaxtyping import TypeCheckError
 
 import fewshot_bn
+from fewshot_bn.adapters.contract import count_ways
+from fewshot_bn.inputs.images import normalise
+from fewshot_bn.preprocessing import Preprocessing
 
 PACKAGE = Path(fewshot_bn.__file__).parent
 ORDER = [
@@ -84,3 +89,14 @@ def test_the_version_is_that_of_the_installed_package():
 def test_heavy_libraries_are_imported_where_they_are_used(module, heavy):
     code = f"import {module}, sys; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_shapes_of_the_contract_are_checked_while_tests_run():
+    with pytest.raises(TypeCheckError):
+        count_ways(torch.zeros(2, 3))
+
+
+@pytest.mark.full
+def test_shapes_of_the_whole_package_are_checked_in_the_tier_full():
+    with pytest.raises(TypeCheckError):
+        normalise(torch.zeros(3, 8, 8, dtype=torch.uint8), Preprocessing(8, 8), torch.device("cpu"))
