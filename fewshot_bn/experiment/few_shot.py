@@ -12,7 +12,7 @@ from fewshot_bn.config import FewShotConfig
 from fewshot_bn.datasets import Dataset
 from fewshot_bn.episodes import Episodes, EpisodeShape, Plan, make_plan, n_disjoint
 from fewshot_bn.errors import FewshotError, ResultError, UsageError, some
-from fewshot_bn.evaluation.loop import Executor, evaluate, serial
+from fewshot_bn.evaluation.loop import evaluate, serial
 from fewshot_bn.evaluation.parallel import OnDevices
 from fewshot_bn.events import Note
 from fewshot_bn.experiment.events import Adapting, Done, Event, Started
@@ -59,7 +59,6 @@ class FewShot:
 
     def _jobs(self, source: Source, devices: Sequence[torch.device]) -> Iterator["Job"]:
         dataset, shard = source.images.dataset, self._shard
-        executor = serial if len(devices) == 1 else OnDevices(devices)
         for shape in self._shapes():
             whole = self._plan.draw(dataset, shape, self._config.n_episodes)
             episodes = whole[shard.part] if shard else whole
@@ -69,7 +68,7 @@ class FewShot:
                 key = few_shot_key(dataset, source.backbone, (mode, adapter), shape=shape, plan=self._plan)
                 key = of_shard(key, shard) if shard else key
                 listed = Listed(self._plan, shape, episodes, shard)
-                yield Job(f"{mode} {shape.n_support}-shot", adapter, key, listed, source, executor, self._config)
+                yield Job(f"{mode} {shape.n_support}-shot", adapter, key, listed, source, devices, self._config)
 
 
 def _plan(config: FewShotConfig, n_episodes: Sequence[int]) -> str:
@@ -85,13 +84,14 @@ def _plan(config: FewShotConfig, n_episodes: Sequence[int]) -> str:
 
 def _adapters(config: FewShotConfig) -> dict[str, Adapter]:
     """The baseline first, then the modes, each once; adapters of the user's own keep to the contract."""
-    modes = named(config.modes or ("bn",), ADAPTERS, "mode")
-    first = [config.baseline] if config.baseline else []
-    adapters = {**named([name for name in first if name not in modes], ADAPTERS, "mode"), **modes}
-    ordered = {name: adapters[name] for name in dict.fromkeys([*first, *modes])}
-    for name, adapter in ordered.items():
+    modes = named(config.modes, ADAPTERS, "mode")
+    names = [*([config.baseline] if config.baseline else []), *modes]
+    if not names:
+        raise UsageError("modes is empty; name at least one mode")
+    adapters = named(names, {**ADAPTERS, **modes}, "mode")
+    for name, adapter in adapters.items():
         check_own(name, adapter)
-    return ordered
+    return adapters
 
 
 def _check(mode: str, adapter: Tuner, backbone: Backbone, config: FewShotConfig) -> None:
@@ -130,7 +130,7 @@ class Job:
     key: Key
     listed: Listed
     source: Source
-    executor: Executor
+    devices: Sequence[torch.device]
     config: FewShotConfig
 
     @property
@@ -172,18 +172,17 @@ class Job:
         todo = self.episodes[done:]
         if not len(todo):
             return
-        devices = self.executor.devices if isinstance(self.executor, OnDevices) else [self.source.device]
         yield self._progress(file)
         if self.adapter.takes == "features":
             yield from compute_features(self.source, todo.rows)
         else:
-            yield from decode_images(self.source, todo.rows, devices)
-        seconds = 0.0
-        for outcome in evaluate(self.adapter, self.source, todo, chunk=self.config.chunk, executor=self.executor):
+            yield from decode_images(self.source, todo.rows, self.devices)
+        seconds, executor = 0.0, serial if len(self.devices) == 1 else OnDevices(self.devices)
+        for outcome in evaluate(self.adapter, self.source, todo, chunk=self.config.chunk, executor=executor):
             seconds += outcome.seconds
             stop = len(file.result) + len(outcome.correct)
             result = file.result.extended(outcome, episodes=self.episodes[:stop].fingerprint)
-            file.write(result, Run(done, stop, seconds, device_names(devices), versions()))
+            file.write(result, Run(done, stop, seconds, device_names(self.devices), versions()))
             yield self._progress(file)
 
     def _progress(self, file: ResultFile) -> Adapting:

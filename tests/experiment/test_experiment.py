@@ -93,6 +93,7 @@ def test_many_shot_is_another_config(here):
     [
         ({"modes": ["bm"]}, UsageError, r"unknown mode 'bm' \(did you mean 'bn'\?\)"),
         ({"baseline": "lrr"}, UsageError, "unknown mode 'lrr'"),
+        ({"modes": [], "baseline": None}, UsageError, "modes is empty; name at least one mode"),
         ({"n_way": 1}, UsageError, "n_way is 1; an episode needs at least 2"),
         ({"n_support": (0,)}, UsageError, "n_support is 0"),
         ({"chunk": 0}, UsageError, "chunk is 0; it must be at least 1"),
