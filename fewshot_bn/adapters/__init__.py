@@ -1,8 +1,8 @@
-"""Adapters by name. A new one is its file, a line in `ADAPTERS` and a row in the contract test."""
+"""Adapters by name. A new one is its file and an entry of `MODES`; the contract tests then run over it."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from fewshot_bn.adapters.contract import Adapter, Fit, Probe, Tuner
@@ -16,7 +16,18 @@ from fewshot_bn.adapters.probes.ridge import Ridge
 from fewshot_bn.adapters.probes.svm import SupportVectorMachine
 from fewshot_bn.errors import UsageError, unknown
 
-__all__ = ["ADAPTERS", "Adapter", "Fit", "Probe", "Tuner", "make_adapter", "named", "settings_of", "with_settings"]
+__all__ = [
+    "ADAPTERS",
+    "MODES",
+    "Adapter",
+    "Fit",
+    "Probe",
+    "Tuner",
+    "make_adapter",
+    "named",
+    "settings_of",
+    "with_settings",
+]
 
 Settings = TypeVar("Settings")
 
@@ -37,25 +48,63 @@ _RECIPE = NormTuning(  # docs/recipe.md says how it was found
 )
 _PUBLISHED = NormTuning(statistics="batch", head="normal", steps=0, epochs=70, batch_size=16, weight_decay=1e-6)
 
-ADAPTERS: dict[str, Adapter] = {
-    "proto": Prototypes(),
-    "lr": LogisticRegression(),
-    "lr-c1": LogisticRegression(C=1.0, select="fixed", scaling="raw"),  # the published few-shot probe
-    "ridge": Ridge(),
-    "lda": LinearDiscriminant(),
-    "knn": NearestNeighbours(),
-    "svm": SupportVectorMachine(),
-    "cosine": CosineHead(),
-    "bn": _RECIPE,
-    "bn-plain": NormTuning(),  # head and affines by plain SGD
-    "bn23": replace(_PUBLISHED, scope="bn23"),  # the 33-layer recipe of Yazdanpanah et al. 2022
-    "bn-all": replace(_PUBLISHED, weight_decay=0.0),  # an independent implementation of it, all layers
-    "bn-cdfsl": NormTuning(  # the fine-tuning of Guo et al. 2020, arXiv:1912.07200, on norm layers
-        statistics="batch", head="normal", steps=0, epochs=100, batch_size=4, schedule="constant", momentum=0.0
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """An adapter with certain settings, and what it is in one line."""
+
+    adapter: Adapter
+    title: str
+
+
+MODES: dict[str, Mode] = {
+    "proto": Mode(Prototypes(), "nearest class mean of the frozen features (Snell et al. 2017)"),
+    "lr": Mode(
+        LogisticRegression(),
+        "logistic regression on the frozen features, solved to the optimum; C chosen within the support set",
     ),
-    "gn": replace(_RECIPE, norm="group"),
-    "ln": replace(_RECIPE, norm="layer"),
+    "lr-c1": Mode(
+        LogisticRegression(C=1.0, select="fixed", scaling="raw"),
+        "the same as published for few-shot work, with C = 1 on raw features",
+    ),
+    "ridge": Mode(Ridge(), "ridge regression on the frozen features to one-hot targets, in closed form (Allen 1974)"),
+    "lda": Mode(
+        LinearDiscriminant(), "linear discriminant analysis with a shared covariance, shrunk (Ledoit and Wolf 2004)"
+    ),
+    "knn": Mode(NearestNeighbours(), "nearest neighbours among the frozen features (Cover and Hart 1967)"),
+    "svm": Mode(SupportVectorMachine(), "scikit-learn's linear support vector machine (Chang and Lin 2011)"),
+    "cosine": Mode(
+        CosineHead(), "cosine classifier trained by SGD (Chen et al. 2019), as long as in CD-FSL (Guo et al. 2020)"
+    ),
+    "bn": Mode(
+        _RECIPE,
+        "BatchNorm scales tuned under the solution of lr; then lr and ridge solved anew, averaged over views",
+    ),
+    "bn-plain": Mode(
+        NormTuning(),
+        "BatchNorm scales and shifts and a linear head, tuned together by full-support steps of plain SGD",
+    ),
+    "bn23": Mode(
+        replace(_PUBLISHED, scope="bn23"),
+        "the recipe for 33 of the 53 BatchNorm layers of ResNet-50, as published (Yazdanpanah et al. 2022)",
+    ),
+    "bn-all": Mode(
+        replace(_PUBLISHED, weight_decay=0.0),
+        "the same on all BatchNorm layers, without weight decay, as in an independent implementation",
+    ),
+    "bn-cdfsl": Mode(
+        NormTuning(
+            statistics="batch", head="normal", steps=0, epochs=100, batch_size=4, schedule="constant", momentum=0.0
+        ),
+        "all BatchNorm layers, tuned with the length and batches of CD-FSL's fine-tuning (Guo et al. 2020)",
+    ),
+    "gn": Mode(replace(_RECIPE, norm="group"), "the recipe of bn on the GroupNorm layers of networks that have those"),
+    "ln": Mode(
+        replace(_RECIPE, norm="layer"),
+        "the recipe of bn on the LayerNorm layers of networks that have those, such as ConvNeXt and ViT",
+    ),
 }
+ADAPTERS: dict[str, Adapter] = {name: mode.adapter for name, mode in MODES.items()}
 
 
 def make_adapter(name: str, **settings: Any) -> Adapter:

@@ -1,6 +1,6 @@
 """What the modes are and what can be set about them, as help text and as tables of the documentation.
 
-Made from the fields of the adapters (`setting`) and from `TITLES`, so that each fact is told once.
+Made from the fields of the adapters (`setting`) and from `MODES`, so that each fact is told once.
 """
 
 import dataclasses
@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fewshot_bn.adapters import ADAPTERS
-from fewshot_bn.adapters.titles import TITLES
+from fewshot_bn.adapters import ADAPTERS, MODES
 from fewshot_bn.evaluation.linear import LinearEvaluation
 
 WIDTH = 110
@@ -44,7 +43,7 @@ def closest(name: str) -> tuple[str, dict[str, str]] | None:
 def help_text() -> str:
     """All modes and settings, for a terminal."""
     sections = {
-        "modes:": [Entry((name,), [TITLES[name], *_settings_line(name, "{}")]) for name in ADAPTERS],
+        "modes:": [Entry((name,), [MODES[name].title, *_settings_line(name, "{}")]) for name in ADAPTERS],
         f"settings of {', '.join(PROBES)} (--set MODE.SETTING=VALUE):": _probe_entries(),
         f"settings of {', '.join(TUNERS)}:": _tuning_entries(),
         "settings with --regime many-shot:": [
@@ -56,12 +55,12 @@ def help_text() -> str:
 
 def mode_list() -> str:
     """One line for each mode, in markdown."""
-    return "\n".join(f"- `{name}`: {title}" for name, title in TITLES.items())
+    return "\n".join(f"- `{name}`: {mode.title}" for name, mode in MODES.items())
 
 
 def mode_table(names: Sequence[str]) -> str:
     """What the modes are and how they are set, in markdown."""
-    rows = ((f"`{name}`", TITLES[name], *(_settings_line(name, "`{}`") or ["see below"])) for name in names)
+    rows = ((f"`{name}`", MODES[name].title, *(_settings_line(name, "`{}`") or ["see below"])) for name in names)
     return _markdown(("`--mode`", "what it does", "settings"), rows)
 
 

@@ -7,12 +7,12 @@ import typing
 import pytest
 from reference.problems import adapter_with
 
-from fewshot_bn.adapters import ADAPTERS, make_adapter, settings_of
-from fewshot_bn.adapters.titles import TITLES
+from fewshot_bn.adapters import ADAPTERS, MODES, make_adapter, settings_of
 from fewshot_bn.evaluation.linear import LinearEvaluation
 from fewshot_bn.reports import modes
 
 KINDS = {type(adapter): adapter for adapter in ADAPTERS.values()} | {LinearEvaluation: LinearEvaluation()}
+TITLES = {name: mode.title for name, mode in MODES.items()}
 FIELDS = [(kind, field) for kind in KINDS for field in dataclasses.fields(kind)]
 
 
@@ -25,7 +25,6 @@ def rows_of(table):
 
 
 def test_every_mode_has_a_title_and_nothing_else_has():
-    assert list(TITLES) == list(ADAPTERS)
     assert len(set(TITLES.values())) == len(TITLES)
 
 
