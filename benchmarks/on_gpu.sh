@@ -39,7 +39,8 @@ speed() { # name, most seconds, options
     echo "|---|---|---|---|"
 } 2>/dev/null | tee "$record/README.md"
 
-part tests 140 -m pytest -n 0 -m gpu --continue-on-collection-errors
+# In one process, and without what the options of pyproject.toml need installed to run in several.
+part tests 140 -m pytest -o "addopts=--import-mode=importlib" -m gpu --continue-on-collection-errors
 speed speed-resnet50 110 --case resnet50@224 --steps 40
 speed speed-resnet50-bfloat16 80 --case resnet50@224 --steps 40 --precision bfloat16
 speed speed-mobilenet 60 --case mobilenet_v2_035@96 --steps 20

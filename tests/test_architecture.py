@@ -100,3 +100,17 @@ def test_shapes_of_the_contract_are_checked_while_tests_run():
 def test_shapes_of_the_whole_package_are_checked_in_the_tier_full():
     with pytest.raises(TypeCheckError):
         normalise(torch.zeros(3, 8, 8, dtype=torch.uint8), Preprocessing(8, 8), torch.device("cpu"))
+
+
+def table():
+    """Rooms with their modules and lines, level by level, and how many arrows lead from room to room."""
+    arrows = {(room_of(path), other) for path in MODULES for other in imported_rooms(path) if other != room_of(path)}
+    yield f"{len(LEVEL)} rooms on {len(ORDER)} levels, {len(MODULES)} modules, {len(arrows)} arrows, all downwards"
+    for level in range(len(ORDER) - 1, -1, -1):
+        for room in ORDER[level]:
+            sizes = [len(path.read_text().splitlines()) for path in MODULES if room_of(path) == room]
+            yield f"{level:2}  {room:14} {len(sizes):3} modules {sum(sizes):5} lines"
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n".join(table()) + "\n")
