@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
+from fewshot_bn.errors import DataError
+
 Metric = Literal["top-1", "mean-per-class", "map"]
 
 
@@ -56,6 +58,12 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def check_rows(self, rows: Int64[ndarray, "*shape"]) -> None:
+        """Raise `DataError` for the first that is no row: numpy would take -1 for the last."""
+        wrong = rows[(rows < 0) | (rows >= len(self.ids))]
+        if wrong.size:
+            raise DataError(f"{self.name}: there is no row {wrong.flat[0]}; rows are 0 to {len(self.ids) - 1}")
 
     @property
     def class_sizes(self) -> list[int]:

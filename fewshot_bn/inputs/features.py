@@ -28,6 +28,7 @@ from fewshot_bn.inputs.images import Images, normalise
 FORMAT = 2
 BATCH = 64
 ROWS_PER_PART = 256
+UNKNOWN = np.iinfo(np.int64).max  # a place that nothing can be read from; -1 would be the last
 
 
 class Features:
@@ -39,7 +40,7 @@ class Features:
         what = [backbone.fingerprint, images.dataset.stamp, images.preprocessing, device.type]
         key = digest([FORMAT, *software, *what])
         self._folder = cache / "features" / key[:32] if cache else None
-        self._place = np.full(len(images.dataset), -1, np.int64)
+        self._place = np.full(len(images.dataset), UNKNOWN)
         self._known = np.empty((0, backbone.dim), np.float32)
         self._read = False
         self.notices: list[str] = []
@@ -50,7 +51,8 @@ class Features:
             for path in sorted(self._folder.glob("*.h5")):
                 self._add(*_read_part(path, len(self._place), self._backbone.dim))
             self._read = True
-        return np.unique(rows[self._place[rows] < 0])
+        self._images.dataset.check_rows(rows)
+        return np.unique(rows[self._place[rows] == UNKNOWN])
 
     def compute(self, rows: Int64[ndarray, "n"]) -> Iterator[int]:
         """Make the features of `rows` known; yields the number of images done after each batch.
@@ -69,7 +71,13 @@ class Features:
             self._add(part, z)
 
     def gather(self, rows: Int64[ndarray, "*shape"]) -> Float[Tensor, "*shape d"]:
-        """Features of rows that are known, on the device."""
+        """Features of rows, on the device. Raises `DataError` where some have not been computed."""
+        if len(missing := self.missing(rows)):
+            dataset = self._images.dataset
+            raise DataError(
+                f"{dataset.name}: the features of {len(missing):,} images, such as {dataset.ids[missing[0]]!r} (row "
+                f"{missing[0]}), have not been computed; call compute with these rows first"
+            )
         return torch.from_numpy(self._known[self._place[rows]]).to(self._device)
 
     def _forward(self, rows: Int64[ndarray, "n"]) -> Float32[ndarray, "n d"]:
@@ -87,7 +95,7 @@ class Features:
         return z
 
     def _add(self, rows: Int64[ndarray, "n"], z: Float32[ndarray, "n d"]) -> None:
-        new = self._place[rows] < 0
+        new = self._place[rows] == UNKNOWN
         self._place[rows[new]] = len(self._known) + np.arange(int(new.sum()))
         self._known = np.concatenate([self._known, z[new]])
 

@@ -22,6 +22,7 @@ from fewshot_bn.workers import n_cores
 
 RESIDENT_SHARE = 0.25  # of the free memory of a GPU, for pixels that stay there
 READ_AT_ONCE = 64
+ELSEWHERE = np.iinfo(np.int64).max  # a place that nothing can be read from; -1 would be the last
 
 
 class Images:
@@ -58,7 +59,7 @@ class Images:
         By default they may take a share of the free memory of a GPU, and nothing of the host's.
         """
         rows = np.unique(rows)
-        if device in self._resident and (self._resident[device][0][rows] >= 0).all():
+        if device in self._resident and (self._resident[device][0][rows] != ELSEWHERE).all():
             return True
         if most_bytes is None:
             free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
@@ -69,7 +70,7 @@ class Images:
         pixels = torch.empty(len(rows), side, side, 3, dtype=torch.uint8, device=device).permute(0, 3, 1, 2)
         for start in range(0, len(rows), READ_AT_ONCE):
             pixels[start : start + READ_AT_ONCE] = self._from_host(rows[start : start + READ_AT_ONCE]).to(device)
-        place = np.full(len(self.dataset), -1, np.int64)
+        place = np.full(len(self.dataset), ELSEWHERE)
         place[rows] = np.arange(len(rows))
         self._resident[device] = place, pixels
         return True
@@ -77,11 +78,12 @@ class Images:
     def gather(self, rows: Int64[ndarray, "n"], device: torch.device | None = None) -> UInt8[Tensor, "n 3 h w"]:
         """The pixels of `rows`: on `device` where they reside there, else on the host.
 
-        Raises `DataError` that names the first image that cannot be read.
+        Raises `DataError` that names the first image that cannot be read, or a row that is none.
         """
+        self.dataset.check_rows(rows)
         if device in self._resident:
             place, pixels = self._resident[device]
-            if (place[rows] >= 0).all():
+            if (place[rows] != ELSEWHERE).all():
                 return pixels[torch.from_numpy(place[rows]).to(pixels.device)]
         return self._from_host(rows)
 

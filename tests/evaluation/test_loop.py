@@ -10,6 +10,7 @@ from fewshot_bn.adapters import Fit, make_adapter
 from fewshot_bn.adapters.norm_tuning.episodic_network import EpisodicNetwork
 from fewshot_bn.errors import DeviceError
 from fewshot_bn.evaluation.loop import evaluate
+from fewshot_bn.inputs.features import Features
 from fewshot_bn.inputs.images import Images, normalise
 
 CPU = torch.device("cpu")
@@ -139,3 +140,11 @@ def test_host_memory_that_runs_out_halves_the_chunk_too(source, episodes, monkey
 def test_other_failures_are_not_taken_for_lack_of_memory(source, episodes):
     with pytest.raises(RuntimeError, match="something else"):
         list(evaluate(NeedsRoom(room=0, message="something else"), source, episodes))
+
+
+def test_features_that_nobody_has_computed_are_computed(source, episodes):
+    adapter = make_adapter("lr")
+    expected = [n for outcome in evaluate(adapter, source, episodes) for n in outcome.correct]
+    fresh = replace(source, features=Features(source.images, source.backbone, device=CPU))
+    assert [n for outcome in evaluate(adapter, fresh, episodes[:2]) for n in outcome.correct] == expected[:2]
+    assert [n for outcome in evaluate(adapter, fresh, episodes) for n in outcome.correct] == expected
