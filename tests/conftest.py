@@ -10,6 +10,7 @@ the package that is installed.
 
 import importlib.util
 import os
+import pkgutil
 import sys
 from pathlib import Path
 
@@ -23,11 +24,21 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks" / "__init__.py"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    in_default = config.option.markexpr == "default"
-    install_import_hook("fewshot_bn.adapters" if in_default else "fewshot_bn", "beartype.beartype")
+    checked = ["fewshot_bn.adapters"] if config.option.markexpr == "default" else everything()
+    install_import_hook(checked, "beartype.beartype")
     spec = importlib.util.spec_from_file_location("benchmarks", BENCHMARKS)
     sys.modules["benchmarks"] = importlib.util.module_from_spec(spec)
     config.pluginmanager.import_plugin("reference.fixtures")
+
+
+def everything() -> list[str]:
+    """All of the package but `config`, whose fields also take texts, which become paths after they are checked."""
+    spec = importlib.util.find_spec("fewshot_bn")
+    return [
+        f"fewshot_bn.{found.name}"
+        for found in pkgutil.iter_modules(spec.submodule_search_locations)
+        if found.name != "config"
+    ]
 
 
 @pytest.hookimpl(tryfirst=True)
