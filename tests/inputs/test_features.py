@@ -43,9 +43,7 @@ def test_features_equal_the_plain_forward_pass(images, backbone):
 
 def test_rows_that_are_not_known_or_do_not_exist_cannot_be_read(images, backbone):
     features, _ = features_of(images, backbone, None, rows=[3, 4])
-    with pytest.raises(
-        DataError, match=r"the features of 2 images, such as 'a, b/0.png' \(row 0\), have"
-    ):
+    with pytest.raises(DataError, match=r"the features of 2 images, such as 'a, b/0.png' \(row 0\), have"):
         features.gather(np.array([[3, 0], [4, 28]]))
     for row in (-1, 29):
         with pytest.raises(DataError, match=rf"there is no row {row}; rows are 0 to 28"):
