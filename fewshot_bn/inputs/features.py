@@ -72,7 +72,7 @@ class Features:
 
     def gather(self, rows: Int64[ndarray, "*shape"]) -> Float[Tensor, "*shape d"]:
         """Features of rows, on the device. Raises `DataError` where some have not been computed."""
-        if len(missing := self.missing(rows)):
+        if len(missing := self.missing(rows.ravel())):
             dataset = self._images.dataset
             raise DataError(
                 f"{dataset.name}: the features of {len(missing):,} images, such as {dataset.ids[missing[0]]!r} (row "
