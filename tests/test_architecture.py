@@ -102,6 +102,11 @@ def test_shapes_of_the_whole_package_are_checked_in_the_tier_full():
         normalise(torch.zeros(3, 8, 8, dtype=torch.uint8), Preprocessing(8, 8), torch.device("cpu"))
 
 
+def test_the_embedded_default_needs_no_library_of_networks():
+    code = "from fewshot_bn import load_backbone; import sys; load_backbone(); print('torchvision' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+
+
 def table():
     """Rooms with their modules and lines, level by level, and how many arrows lead from room to room."""
     arrows = {(room_of(path), other) for path in MODULES for other in imported_rooms(path) if other != room_of(path)}

@@ -124,7 +124,7 @@ def _from_library(model: str, weights: str | None) -> Loaded:
 
 
 def _build(card: ModelCard) -> nn.Module:
-    library, name = split_name(card.network)
+    library, _, name = card.network.partition(":")
     if card.network in NETWORKS:
         try:
             with rng.torch_state(0, "random weights"):
@@ -133,7 +133,7 @@ def _build(card: ModelCard) -> nn.Module:
             raise ModelError(
                 f"{card.name}: {card.network} cannot be built with {card.arguments}: {problem}"
             ) from problem
-    elif library and ":" in card.network:
+    elif library in SOURCES:
         network, _ = SOURCES[library].build(name, card.arguments)
     else:
         libraries = " or ".join(f"{library}:<name>" for library in SOURCES)
