@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from fewshot_bn.errors import UsageError, unknown
+from fewshot_bn.files.tiff import advice_on_tiff
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -105,10 +106,15 @@ def image_of(encoded: bytes, preprocessing: Preprocessing) -> "Image":
 
 def decoded(encoded: bytes) -> "Image":
     """The whole image as RGB. Raises what `pixels_of` raises."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
-    with Image.open(io.BytesIO(encoded)) as opened:
-        image = _as_rgb(opened)
+    try:
+        with Image.open(io.BytesIO(encoded)) as opened:
+            image = _as_rgb(opened)
+    except UnidentifiedImageError as problem:
+        if advice := advice_on_tiff(encoded):
+            raise ValueError(advice) from problem
+        raise
     if max(image.size) > 100 * min(image.size):
         raise ValueError(f"it is {image.size[0]} x {image.size[1]} pixels, more than 100 times as long as wide")
     return image

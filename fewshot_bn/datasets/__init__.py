@@ -13,10 +13,11 @@ from fewshot_bn.datasets.card import DatasetCard, read_dataset_card, shipped_car
 from fewshot_bn.datasets.csv_table import open_csv, open_table
 from fewshot_bn.datasets.dataset import Dataset, Finding
 from fewshot_bn.datasets.digits import open_digits
-from fewshot_bn.datasets.folder import class_folders, open_class_folders, open_folder
+from fewshot_bn.datasets.folder import open_class_folders, open_folder
 from fewshot_bn.datasets.name_list import open_list
 from fewshot_bn.datasets.own import dataset_of_files, open_own
 from fewshot_bn.datasets.torchvision_sets import has_tree, open_torchvision
+from fewshot_bn.datasets.tree import class_folders
 from fewshot_bn.errors import DataError, UsageError, some, unknown
 from fewshot_bn.files import paths
 from fewshot_bn.files.atomic import digest

@@ -16,6 +16,7 @@ from fewshot_bn.datasets.card import GroupTable, Table
 from fewshot_bn.datasets.dataset import Dataset, Finding
 from fewshot_bn.datasets.listed import LONGEST, find_in, find_listed, not_listed, open_listed, read_text, tidy
 from fewshot_bn.datasets.rows import SPLITS, Row
+from fewshot_bn.datasets.split_names import split_number
 from fewshot_bn.errors import DataError, some
 
 
@@ -89,7 +90,7 @@ def _rows(folder: Path, file: str, table: Table, classes: Sequence[str]) -> Iter
             name and name + table.suffix,
             labels[0] if usable else "",
             more.get(table.group, ""),
-            SPLITS.get(more.get(table.split, "").lower(), -1),
+            split_number(more.get(table.split, "")),
             where,
         )
 

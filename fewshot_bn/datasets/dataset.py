@@ -15,10 +15,14 @@ Metric = Literal["top-1", "mean-per-class", "map"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is to be said of a dataset, as a sentence that may name the first cases; `cases` are all of them."""
+    """What is to be said of a dataset, as a sentence that may name the first cases; `cases` are all of them.
+
+    What `is_wrong` does not keep the dataset from being used, but is not as it should be, and `verify` says so.
+    """
 
     text: str
     cases: tuple[str, ...] = ()
+    is_wrong: bool = False
 
     def __str__(self) -> str:
         return self.text

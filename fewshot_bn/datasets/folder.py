@@ -1,109 +1,137 @@
 """Images in one folder per class: any user's data, and the datasets that are published in that form.
 
-The class folders may lie in folders `train`, `test` and, where there is one, `val`.
+The class folders may lie in folders that are called like splits: `train`, `val`, `test`, or as in `split_names`.
 """
 
-import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fewshot_bn.datasets.dataset import Dataset, Finding
-from fewshot_bn.datasets.rows import IMAGE_SUFFIXES, SPLITS, Row, assemble
+from fewshot_bn.datasets.masks import mask_files, mask_folder, no_classes
+from fewshot_bn.datasets.rows import SPLITS, Row, assemble
+from fewshot_bn.datasets.split_names import split_number
+from fewshot_bn.datasets.tree import LeftOut, class_folders, images_below, images_beside
 from fewshot_bn.errors import DataError, some
+
+SPLIT_NAMES = {number: name for name, number in SPLITS.items()}
 
 
 def open_folder(folder: Path, *, name: str | None = None, class_names: Sequence[str] | None = None) -> Dataset:
     """The images under `folder/<class>/`, at any depth; classes in alphabetical order unless they are given.
 
-    Or those under `folder/train/<class>/`, `folder/test/<class>/` and, where there is one, `folder/val/<class>/`.
-    Raises `DataError` for a class without images and for fewer than two classes.
+    Or those under `folder/train/<class>/`, `folder/test/<class>/` and `folder/val/<class>/`, of which test or val may
+    be missing. Raises `DataError` for a class without images, for masks among them, and for fewer than two classes.
     """
     name = name or folder.resolve().name
-    splits = _split_folders(folder) if class_names is None else {"": -1}
+    parts = split_folders(folder) if class_names is None else {"": -1}
     if class_names is None:
-        class_names = sorted({class_name for split in splits for class_name in class_folders(folder / split)})
-    if len(class_names) < 2:
-        raise DataError(
-            f"{folder}: {len(class_names)} class folders found, at least 2 are needed; "
-            "the expected tree is <folder>/<class>/<image>, one folder per class"
-        )
+        class_names = sorted({class_name for part in parts for class_name in class_folders(folder / part)})
+    _check_classes(folder, class_names)
     rows: list[Row] = []
-    n_ignored = 0
+    left_out = LeftOut()
+    pooled: Counter[str] = Counter()
     for class_name in class_names:
-        found = [
+        places = {f"{part}/{class_name}" if part else class_name: split for part, split in parts.items()}
+        there = {place: split for place, split in places.items() if parts == {"": -1} or (folder / place).is_dir()}
+        images = [
             Row(path, class_name, split=split, path=path, n_bytes=state.st_size, modified_ns=state.st_mtime_ns)
-            for part, split in splits.items()
-            for path, state in _class(folder, part, class_name)
+            for place, split in there.items()
+            for path, state in images_below(folder / place, place, left_out)
         ]
-        images = [row for row in found if row.id.lower().endswith(IMAGE_SUFFIXES)]
-        n_ignored += len(found) - len(images)
         if not any(row.split <= 0 for row in images):
-            where = folder / "train" if "train" in splits else folder
-            kinds = ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
-            raise DataError(f"{name}: the class folder {class_name!r} in {where} holds no image ({kinds})")
+            where = folder / next(iter(parts))
+            found = [str(finding).split(": ", 1)[1] for finding in left_out.findings(name)]
+            raise DataError(
+                f"{name}: the class folder {class_name!r} in {where} holds no image (png, jpg, tif and others)"
+                f"{', but: ' if found else ''}{some(found)}"
+            )
+        tails = [
+            row.id.removeprefix(f"{place}/") for place in there for row in images if row.id.startswith(f"{place}/")
+        ]
+        _refuse_masks(name, class_name, tails)
+        pooled.update({tail.partition("/")[0] + "/" if "/" in tail else "" for tail in tails})
         rows += images
-    notice = Finding(f"{name}: {n_ignored:,} files that are no images were left out")
-    return assemble(name, folder, class_names, rows, notices=[notice] if n_ignored else [])
+    common = sorted(place for place, n in pooled.items() if 2 * n > len(class_names))
+    beside = [path for part in parts for path in images_beside(folder / part)]
+    texts = _doubtful(class_names, common, beside)
+    notices = [*left_out.findings(name), *(Finding(f"{name}: {text}") for text in texts)]
+    return assemble(name, folder, class_names, rows, notices=notices)
 
 
 def open_class_folders(name: str, folder: Path, class_names: Sequence[str]) -> Dataset:
-    """Those of the classes `class_names` that are there; without names, every folder is a class."""
-    found = class_folders(folder)
-    there = set(found)
-    return open_folder(folder, name=name, class_names=[k for k in class_names or found if k in there])
+    """Those of the classes `class_names` that are there; without names, as `open_folder` finds them."""
+    there = set(class_folders(folder))
+    return open_folder(folder, name=name, class_names=[k for k in class_names if k in there] if class_names else None)
 
 
-def class_folders(folder: Path) -> list[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if _is_folder(entry) and not entry.name.startswith("."))
-    except OSError as problem:
-        raise DataError(f"{folder}: this folder cannot be read: {problem.strerror}") from problem
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads in circles
-        return False
-
-
-def _split_folders(folder: Path) -> dict[str, int]:
-    """The folders that hold the class folders, with the number of their split; the folder itself where it has none."""
-    found = set(class_folders(folder))
-    extra = sorted(found - SPLITS.keys())
-    if extra and {"train", "test"} <= found and class_folders(folder / "train"):
+def _check_classes(folder: Path, class_names: Sequence[str]) -> None:
+    if len(class_names) < 2:
+        one = f" ({class_names[0]}: if it holds the classes, name it)" if class_names else ""
         raise DataError(
-            f"{folder}: holds train and test, but also {some(extra)}; call the folder of validation images val, and "
-            "move others away"
+            f"{folder}: {len(class_names)} class folders found, at least 2 are needed{one}; "
+            "the expected tree is <folder>/<class>/<image>, one folder per class"
         )
-    if extra or not found:
+    if pair := no_classes(class_names):
+        raise DataError(
+            f"{folder}: holds the folders {pair}, which are no classes; the expected tree is <folder>/<class>/<image>, "
+            "one folder per class, without masks and labels"
+        )
+
+
+def _refuse_masks(name: str, class_name: str, tails: Sequence[str]) -> None:
+    if masks := mask_folder(tails, class_name):
+        raise DataError(
+            f"{name}: below the class folder {class_name!r} lie images in a folder {masks!r}, which would be taken for "
+            "images of the class; move the folders of that name elsewhere (or, if they are no masks, rename them)"
+        )
+    if files := mask_files(tails):
+        raise DataError(
+            f"{name}: {some(files)} in the class folder {class_name!r} would be taken for images of the class, but are "
+            "called as masks of images beside them; move them elsewhere (or, if they are no masks, rename them)"
+        )
+
+
+def _doubtful(class_names: Sequence[str], common: Sequence[str], beside: Sequence[str]) -> Iterator[str]:
+    """What is used or passed over in a way that may not be meant."""
+    if len(common) > 1:
+        shown = [repr(place.rstrip("/")) if place else "the class folder itself" for place in common]
+        yield f"the images of {some(shown, 6)} are used together in each class"
+    called = [class_name for class_name in class_names if split_number(class_name) >= 0]
+    if called:
+        yield f"{some(called)}: called like a split, but taken for a class, as other folders lie beside it"
+    if beside:
+        yield f"{len(beside):,} images beside the class folders were left out: {some(beside)}"
+
+
+def split_folders(folder: Path) -> dict[str, int]:
+    """The folders that hold the class folders, with the number of their split; the folder itself where it has none."""
+    found = class_folders(folder)
+    named = {part: split_number(part) for part in found if split_number(part) >= 0}
+    others = [part for part in found if part not in named]
+    training = [part for part, number in named.items() if number == 0]
+    holds_classes = any(class_folders(folder / part) for part in training)
+    if others and holds_classes and (len(set(named.values())) > 1 or no_classes(["images", *others])):
+        raise DataError(
+            f"{folder}: holds {' and '.join(sorted(named, key=lambda k: named[k]))}, but also {some(others)}; call a "
+            "folder of validation images val, and move others away"
+        )
+    if others or not named:
         return {"": -1}
-    if not {"train", "test"} <= found:
-        raise DataError(f"{folder}: holds {some(sorted(found))}; of train, val and test, only val may be missing")
-    return {name: number for name, number in SPLITS.items() if name in found}
+    for number, split in SPLIT_NAMES.items():
+        same = [part for part, other in named.items() if other == number]
+        if len(same) > 1:
+            raise DataError(f"{folder}: holds {' and '.join(same)}, both called as {split}; leave one, or merge them")
+    if not holds_classes:
+        has = f"holds {some(found)}; " + (f"{training[0]} has no class folders" if training else "train is missing")
+        raise DataError(f"{folder}: {has}; of train, val and test, only val and test may be missing")
+    return {_innermost(folder, part): named[part] for part in sorted(named, key=lambda part: named[part])}
 
 
-def _class(folder: Path, part: str, class_name: str) -> Iterator[tuple[str, os.stat_result]]:
-    prefix = f"{part}/{class_name}" if part else class_name
-    if not part or (folder / prefix).is_dir():
-        yield from files_below(folder / prefix, prefix)
-
-
-def files_below(folder: Path, prefix: str = "") -> Iterator[tuple[str, os.stat_result]]:
-    """Every file below `folder` with its state, folder links not followed (they may lead in circles).
-
-    Paths start with `prefix`.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                path = f"{prefix}/{entry.name}" if prefix else entry.name
-                if entry.is_dir(follow_symlinks=False):
-                    yield from files_below(folder / entry.name, path)
-                elif entry.is_file() or not Path(entry.path).exists():  # a broken link is an error, named below
-                    yield path, entry.stat()
-    except OSError as problem:
-        raise DataError(f"{problem.filename}: this folder or file cannot be read: {problem.strerror}") from problem
+def _innermost(folder: Path, part: str) -> str:
+    """The folder that holds the classes of a split: `seg_train/seg_train`, `train/images`, or the folder itself."""
+    inner = class_folders(folder / part)
+    is_wrapper = len(inner) == 1 and (split_number(inner[0]) >= 0 or no_classes([inner[0], "masks"]))
+    if is_wrapper and class_folders(folder / part / inner[0]):
+        return _innermost(folder, f"{part}/{inner[0]}")
+    return part

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fewshot_bn.datasets.dataset import Dataset
-from fewshot_bn.datasets.folder import class_folders
 from fewshot_bn.datasets.listed import LONGEST, find_listed, is_there, not_listed, open_listed, read_text, tidy
 from fewshot_bn.datasets.rows import Row
+from fewshot_bn.datasets.tree import class_folders
 from fewshot_bn.errors import DataError, some
 
 MOST_DIGITS = 18

@@ -12,7 +12,9 @@ from fewshot_bn.datasets.dataset import Dataset, Finding
 from fewshot_bn.errors import DataError, some
 from fewshot_bn.files.atomic import digest
 
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+# Of the formats that `preprocessing` opens.
+KINDS = "apng avif bmp dib gif j2c j2k jfif jp2 jpc jpe jpeg jpf jpg jpx pbm pgm png pnm ppm tif tiff webp"
+IMAGE_SUFFIXES = tuple(f".{kind}" for kind in KINDS.split())
 SPLITS = {"train": 0, "val": 1, "test": 2}
 
 

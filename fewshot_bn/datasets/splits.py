@@ -32,6 +32,11 @@ def split_of(dataset: Dataset, seed: int) -> Split:
     """Raises `DataError` for a class with too few images to be split."""
     splits = np.full(len(dataset), TRAIN) if dataset.splits is None else dataset.splits.copy()
     official = dataset.splits is not None
+    if official and not (splits == TEST).any():
+        raise DataError(
+            f"{dataset.name}: has training and validation images, but no test images, which many-shot work needs: add "
+            "them (a folder test, or that split), or give all images without splits, to have 20 % drawn"
+        )
     shares = {} if official else {TEST: 0.2}
     if not official or not (splits == VAL).any():
         shares[VAL] = 0.2 if official else 0.25  # of what is left after the test images

@@ -67,8 +67,8 @@ def report(dataset: Dataset, card: DatasetCard | None, examined: Iterable[Examin
     """
     off_card = tuple(differences(card, dataset)) if card else ()
     by_row = sorted(examined, key=attrgetter("row"))
-    wrong = [*dataset.problems, *off_card]
-    notes = [notice for notice in dataset.notices if notice not in off_card]
+    wrong = [*dataset.problems, *off_card, *(notice for notice in dataset.notices if notice.is_wrong)]
+    notes = [notice for notice in dataset.notices if notice not in wrong]
     bad = [f"{dataset.ids[one.row]}: {one.reason}" for one in by_row if one.reason]
     wrong += _finding(bad, "image cannot be read", "images cannot be read")
     same = "the same byte for byte"

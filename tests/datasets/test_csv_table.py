@@ -62,9 +62,8 @@ def test_columns_are_found_by_name_and_others_may_hold_anything(table):
 
 
 def test_groups_and_splits_are_read_where_their_columns_are_there(table):
-    text = (
-        "path,group,split,label\nim/b.png,p1,test,x\nim/a.png,p2,Train,x\nim/c d.png,p1,VAL,y\nim/e, f.png,p3,train,y\n"
-    )
+    lines = ["im/b.png,p1,test,x", "im/a.png,p2,Training,x", "im/c d.png,p1,VALID,y", "im/e, f.png,p3,train,y"]
+    text = "\n".join(["path,group,split,label", *lines])
     dataset = open_dataset(table(text.replace("im/e, f.png", '"im/e, f.png"')))
     assert dataset.ids == ("im/a.png", "im/b.png", "im/c d.png", "im/e, f.png")
     assert dataset.groups == ("p2", "p1", "p1", "p3")
@@ -202,7 +201,7 @@ PROBLEMS = {
     "a folder": (OK + "im,x\n", "mine: 1 of 3 images are listed but not in .*: im"),
     "a name too long for any disk": (OK + "n" * 300 + ".png,x\n", "mine: 1 of 3 images are listed but not in"),
     "no split": (
-        "path,label,split\nim/a.png,x,train\nim/b.png,y,dev\nim/c d.png,y,\n",
+        "path,label,split\nim/a.png,x,train\nim/b.png,y,fold 1\nim/c d.png,y,\n",
         "mine: mine.csv line 3, mine.csv line 4: the split is none of train, val, test",
     ),
 }

@@ -38,7 +38,7 @@ def test_images_may_lie_deeper_and_other_files_are_noticed(image_folder):
     dataset = open_dataset(str(image_folder))
     assert "c/more/deep/x.JPG" in dataset.ids
     assert dataset.class_sizes == [12, 10, 8]
-    assert tuple(map(str, dataset.notices)) == ("shapes: 1 files that are no images were left out",)
+    assert tuple(map(str, dataset.notices)) == ("shapes: 1 file left out: 1 .txt",)
 
 
 def test_links_that_lead_in_circles_are_not_followed(image_folder):
@@ -137,28 +137,141 @@ def test_a_split_may_lack_a_class_but_the_training_images_may_not(parted):
         open_dataset(str(parted))
 
 
-def test_train_or_test_alone_is_an_error(parted):
-    shutil.rmtree(parted / "train")
-    with pytest.raises(DataError, match="holds test, val; of train, val and test, only val may be missing"):
-        open_dataset(str(parted))
-    shutil.rmtree(parted / "val")
-    with pytest.raises(DataError, match="holds test; "):
+def test_test_or_validation_images_may_be_missing_but_training_images_may_not(parted):
+    shutil.rmtree(parted / "test")
+    assert open_dataset(str(parted)).class_sizes == [24, 18, 16]
+    (parted / "train").rename(parted / "test")
+    with pytest.raises(DataError, match="holds test, val; train is missing; of train, val and test, only val and test"):
         open_dataset(str(parted))
 
 
-def test_other_folders_beside_train_and_test_are_an_error(parted):
-    (parted / "val").rename(parted / "validation")
-    with pytest.raises(DataError, match="holds train and test, but also validation; call the folder of validation"):
+@pytest.mark.parametrize(
+    "names",
+    [
+        *(("train", "valid"), ("Training", "Testing"), ("TRAIN", "Dev"), ("train_set", "validation_set")),
+        *(("train2017", "val2017"), ("seg_train/seg_train", "seg_test/seg_test"), ("train/images", "eval/images")),
+    ],
+)
+def test_folders_called_like_splits_in_any_usual_way_are_splits(image_folder, names):
+    root = image_folder.parent / "parted"
+    for name in names:
+        shutil.copytree(image_folder, root / name)
+    dataset = open_dataset(str(root))
+    assert (dataset.class_names, dataset.class_sizes) == (("a, b", "c", "d e"), [24, 18, 16])
+    second = 2 if "est" in names[1] or "eval" in names[1] else 1
+    assert dataset.splits.tolist() == [0 if name.startswith(names[0]) else second for name in dataset.ids]
+    assert dataset.notices == ()
+
+
+def test_two_folders_of_one_split_are_an_error(parted):
+    shutil.copytree(parted / "val", parted / "validation")
+    with pytest.raises(DataError, match="holds val and validation, both called as val; leave one"):
+        open_dataset(str(parted))
+
+
+def test_split_folders_without_class_folders_are_an_error(tmp_path):
+    make_tree(tmp_path / "x", {"train": 3, "test": 3})
+    with pytest.raises(DataError, match="holds test, train; train has no class folders"):
+        open_dataset(str(tmp_path / "x"))
+
+
+@pytest.mark.parametrize("name", ["unlabeled", "test_masks"])
+def test_other_folders_beside_train_and_test_are_an_error(parted, name):
+    (parted / "val").rename(parted / name)
+    with pytest.raises(DataError, match=f"holds train and test, but also {name}; call a folder of validation"):
         open_dataset(str(parted))
 
 
 def test_the_folder_of_an_ordinary_dataset_has_no_splits(image_folder):
     assert open_dataset(str(image_folder)).splits is None
     shutil.copytree(image_folder / "c", image_folder / "test")  # a class of that name among others
-    assert open_dataset(str(image_folder)).class_names == ("a, b", "c", "d e", "test")
+    dataset = open_dataset(str(image_folder))
+    assert dataset.class_names == ("a, b", "c", "d e", "test")
+    (notice,) = dataset.notices
+    assert notice.text == "shapes: test: called like a split, but taken for a class, as other folders lie beside it"
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "a/" + "x" * 300, "x" * 300 + ".toml", "a\0b"])
 def test_a_name_that_no_file_can_have_is_unknown(name):
     with pytest.raises((UsageError, DataError), match="unknown dataset|there is no image folder"):
         open_dataset(name)
+
+
+def in_each_class(folder, *places):
+    for class_name in ("a, b", "c", "d e"):
+        for place in places:
+            (folder / class_name / place).mkdir(parents=True)
+            Image.new("L", (4, 4)).save(folder / class_name / place / "x.png")
+
+
+def test_folders_that_repeat_below_the_classes_are_named(image_folder):
+    in_each_class(image_folder, "extra/deep", "images")
+    dataset = open_dataset(str(image_folder))
+    assert dataset.class_sizes == [14, 11, 10]
+    (notice,) = dataset.notices
+    assert notice.text == (
+        "shapes: the images of the class folder itself, 'extra', 'images' are used together in each class"
+    )
+
+
+def test_one_folder_below_each_class_needs_no_word(tmp_path):
+    in_each_class(tmp_path, "images")
+    assert open_dataset(str(tmp_path)).notices == ()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "masks",
+        "Mask",
+        "labels",
+        "Annotations",
+        "ground_truth",
+        "GroundTruth/deep",
+        "GT",
+        "segmentation",
+        "lung mask_png",
+    ],
+)
+def test_masks_below_a_class_are_an_error(image_folder, name):
+    (image_folder / "c" / name).mkdir(parents=True)
+    assert open_dataset(str(image_folder)).class_sizes == [12, 9, 8]  # where no image lies in it
+    Image.new("L", (4, 4)).save(image_folder / "c" / name / "1.png")
+    with pytest.raises(DataError, match=f"below the class folder 'c' lie images in a folder {name.split('/')[0]!r}"):
+        open_dataset(str(image_folder))
+
+
+@pytest.mark.parametrize("name", ["no_mask", "bright", "masked", "labelled by Ann", "legs", "c"])
+def test_folders_that_are_called_otherwise_hold_images(image_folder, name):
+    (image_folder / "c").rename(image_folder / "mask")
+    shutil.copytree(image_folder / "mask", image_folder / "mask" / name)
+    assert open_dataset(str(image_folder)).class_sizes == [12, 8, 18]
+
+
+def test_a_class_may_be_called_mask(image_folder):
+    (image_folder / "c").rename(image_folder / "mask")
+    shutil.copytree(image_folder / "mask", image_folder / "mask" / "mask")  # as archives of archives leave it
+    assert open_dataset(str(image_folder)).class_sizes == [12, 8, 18]
+
+
+@pytest.mark.parametrize("name", ["1_mask", "1_mask_1", "1-segmentation", "1_GT"])
+def test_images_called_as_masks_of_those_beside_them_are_an_error(image_folder, name):
+    path = image_folder / "c" / f"{name}.png"
+    Image.new("L", (4, 4)).save(path)
+    with pytest.raises(DataError, match=f"{name}.png in the class folder 'c' would be taken for images of the class"):
+        open_dataset(str(image_folder))
+    (image_folder / "c" / "1.png").unlink()
+    assert open_dataset(str(image_folder)).class_sizes == [12, 9, 8]  # it is the mask of none
+
+
+def test_folders_of_images_and_labels_are_no_classes(image_folder):
+    for name in ("images", "labels"):
+        shutil.copytree(image_folder, image_folder.parent / "parts" / name)
+    with pytest.raises(DataError, match="holds the folders images, labels, which are no classes"):
+        open_dataset(str(image_folder.parent / "parts"))
+
+
+def test_images_beside_the_class_folders_are_noticed(image_folder):
+    shutil.copy(image_folder / "c" / "1.png", image_folder)
+    (notice,) = open_dataset(str(image_folder)).notices
+    assert notice.text == "shapes: 1 images beside the class folders were left out: 1.png"

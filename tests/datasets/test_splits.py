@@ -49,3 +49,8 @@ def test_a_class_that_is_too_small_is_named(dataset):
     official = replace(few, splits=np.array([0] * 28 + [2]))
     with pytest.raises(DataError, match="'few' has 1 training images .* at least 2 training images .* or a folder val"):
         split_of(official, 0)
+
+
+def test_official_splits_need_test_images(dataset):
+    with pytest.raises(DataError, match="has training and validation images, but no test images"):
+        split_of(replace(dataset, splits=np.arange(29) % 2), 0)

@@ -79,7 +79,7 @@ def test_notes_are_those_of_the_data(here):
     assert not [event for event in experiment.run(config) if isinstance(event, Note)]
     (here / "shapes" / "c" / "notes.txt").write_text("no image")
     notes = [event.text for event in experiment.run(config) if isinstance(event, Note)]
-    assert any("1 files that are no images were left out" in note for note in notes)
+    assert any("1 file left out: 1 .txt" in note for note in notes)
 
 
 def test_many_shot_is_another_config(here):

@@ -1,0 +1,59 @@
+"""What the header of a TIFF file says of its pixels, for files that PIL does not read.
+
+Source: TIFF 6.0 (Adobe 1992), section 2; BigTIFF: libtiff's specification.
+"""
+
+import struct
+
+BITS, COMPRESSION, CHANNELS, FORMAT = 258, 259, 277, 339
+KINDS = {2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
+N_CHANNELS_OF_EUROSAT = 13
+SHORT, LONG = 3, 4
+
+
+def describe_tiff(encoded: bytes) -> str:
+    """As in "a TIFF of 13 channels of 16 bits"; nothing for other files and damaged headers."""
+    try:
+        tags = _tags(encoded)
+    except (struct.error, IndexError):
+        return ""
+    if not tags:
+        return ""
+    n, bits = tags.get(CHANNELS, 1), tags.get(BITS, 1)
+    kind = f"{KINDS[tags[FORMAT]]} " if tags.get(FORMAT) in KINDS else ""
+    method = f", compressed by method {tags[COMPRESSION]}" if tags.get(COMPRESSION, 1) != 1 else ""
+    return f"a TIFF of {n} {'channel' if n == 1 else 'channels'} of {bits} {kind}bits{method}"
+
+
+def advice_on_tiff(encoded: bytes) -> str:
+    """What it is and what to do about it; nothing where it is no TIFF."""
+    what = describe_tiff(encoded)
+    if not what:
+        return ""
+    eurosat = (
+        "; of EuroSAT, the version in RGB is meant" if _tags(encoded).get(CHANNELS) == N_CHANNELS_OF_EUROSAT else ""
+    )
+    return f"it is {what}, which PIL does not read: save it with 3 channels of 8 bits{eurosat}"
+
+
+def _tags(encoded: bytes) -> dict[int, int]:
+    """The first value of each tag of the first image that is a short or long number."""
+    order = {b"II": "<", b"MM": ">"}.get(encoded[:2], "")
+    version = struct.unpack_from(f"{order}H", encoded, 2)[0] if order else 0
+    if version not in (42, 43):
+        return {}
+    offset_form, count_form, step, width = ("Q", "Q", 20, 8) if version == 43 else ("L", "H", 12, 4)
+    (start,) = struct.unpack_from(order + offset_form, encoded, 8 if version == 43 else 4)
+    (n,) = struct.unpack_from(order + count_form, encoded, start)
+    start += struct.calcsize(order + count_form)
+    tags = {}
+    for place in range(start, start + step * min(n, 1000), step):
+        tag, kind = struct.unpack_from(f"{order}HH", encoded, place)
+        if kind not in (SHORT, LONG):
+            continue
+        (count,) = struct.unpack_from(order + offset_form, encoded, place + 4)
+        value = place + 4 + width
+        if count * (2 if kind == SHORT else 4) > width:
+            (value,) = struct.unpack_from(order + offset_form, encoded, value)
+        tags[tag] = struct.unpack_from(order + ("H" if kind == SHORT else "L"), encoded, value)[0]
+    return tags
