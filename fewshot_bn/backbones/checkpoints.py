@@ -4,8 +4,9 @@ Security: safetensors, or torch files with `weights_only=True`; nothing is ever 
 """
 
 import pickle
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,28 @@ from fewshot_bn.errors import ModelError, some
 class KeyRules:
     """How the keys of a checkpoint become the keys of a network.
 
-    `unwrap` is the entry that holds the tensors ("a.b" for an entry of an entry); `prefix` is taken off every key, and
-    keys without it are an error unless dropped; `drop` are patterns of (original) keys to leave out, such as heads;
-    `may_lack` are patterns of network keys that need not be there.
+    `unwrap` is the entry that holds the tensors ("a.b" for an entry of an entry); `drop` are patterns of (original)
+    keys to leave out, such as heads; `prefix` is taken off every other key, and keys without it are an error.
+
+    `rename` then replaces the beginning of each key: of the entries that it begins with only one, the one of most
+    characters. A part "*" between dots stands for any one part; each "*" of the new beginning is filled in turn. Keys
+    that begin with none stay as they are. `may_lack` are patterns of network keys that need not be there.
     """
 
     unwrap: str = ""
     prefix: str = ""
     drop: tuple[str, ...] = ()
     may_lack: tuple[str, ...] = ("*.num_batches_tracked",)
+    rename: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for old, new in self.rename.items():
+            odd = [part for part in (old + "." + new).split(".") if "*" in part and part != "*"]
+            if not old or odd or new.count("*") > old.count("*"):
+                raise ModelError(
+                    f"rename: {old!r} to {new!r}: the beginning of a key is needed, in which * is a whole part between "
+                    "dots, and no more of them in the new than in the old"
+                )
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
@@ -75,7 +89,33 @@ def tensors_of(content: Mapping[str, Any], rules: KeyRules, where: str) -> dict[
     strange = [k for k in kept if not k.startswith(rules.prefix)]
     if strange:
         raise ModelError(f"{where}: keys without the prefix {rules.prefix!r} that are not dropped: {some(strange)}")
-    return {k.removeprefix(rules.prefix): v for k, v in kept.items()}
+    names = renamed([k.removeprefix(rules.prefix) for k in kept], rules.rename)
+    origin: dict[str, str] = {}
+    for key, name in zip(kept, names, strict=True):
+        if name in origin:
+            raise ModelError(f"{where}: rename makes {name!r} of two keys, {origin[name]!r} and {key!r}")
+        origin[name] = key
+    return {name: kept[key] for name, key in origin.items()}
+
+
+def renamed(keys: Sequence[str], rename: Mapping[str, str]) -> list[str]:
+    """`keys` as `KeyRules.rename` says."""
+    if not rename:
+        return list(keys)
+    rules = [
+        (re.compile(re.escape(old).replace(r"\*", "([^.]+)")), new)
+        for old, new in sorted(rename.items(), key=lambda rule: -len(rule[0]))
+    ]
+    return [_renamed(key, rules) for key in keys]
+
+
+def _renamed(key: str, rules: Sequence[tuple[re.Pattern[str], str]]) -> str:
+    for old, new in rules:
+        if found := old.match(key):
+            for part in found.groups():
+                new = new.replace("*", part, 1)  # noqa: PLW2901
+            return new + key[found.end() :]
+    return key
 
 
 def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], may_lack: Sequence[str], where: str) -> None:

@@ -1,9 +1,13 @@
 import pickle
+import tomllib
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn import functional as F
+from torchvision import models
 
 from fewshot_bn.backbones.checkpoints import KeyRules, load_strictly, read_checkpoint, tensors_of
 from fewshot_bn.errors import ModelError
@@ -138,3 +142,108 @@ def test_keys_that_are_no_names(tmp_path):
         read_checkpoint(tmp_path / "weights.pth")
     with pytest.raises(ModelError, match="keys that are no names: 3"):
         tensors_of({"a": {3: torch.zeros(1)}}, KeyRules(unwrap="a"), "here")
+
+
+def children_in_order(network):
+    """Only what `nn.Sequential(*network.children())` calls its tensors, as lightly's tutorials build a backbone."""
+    return nn.Sequential(*list(network.children())[:-1])
+
+
+SEQUENTIAL = {"0.": "conv1.", "1.": "bn1.", "4.": "layer1.", "5.": "layer2.", "6.": "layer3.", "7.": "layer4."}
+
+
+@pytest.mark.parametrize("name", ["resnet18", pytest.param("resnet50", marks=pytest.mark.full)])
+def test_a_backbone_made_of_children_loads_by_rename(name):
+    saved, network = models.get_model(name), models.get_model(name)
+    network.fc = nn.Identity()
+    state = {f"backbone.{k}": v for k, v in children_in_order(saved).state_dict().items()}
+    rules = KeyRules(unwrap="state_dict", prefix="backbone.", rename=SEQUENTIAL)
+    load_strictly(network, tensors_of({"state_dict": state}, rules, "here"), (), "here")
+    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(network.eval()(x), children_in_order(saved).eval()(x).flatten(1))
+
+
+class NamedLikeTransformers(nn.Module):
+    """A ResNet of basic blocks whose modules are called as in transformers' `ResNetModel`; small, with its own code."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedder = nn.Module()
+        self.embedder.embedder = convolution(3, 64, 7, stride=2)
+        self.encoder = nn.Module()
+        self.encoder.stages = nn.ModuleList()
+        for stage, width in enumerate((64, 128, 256, 512)):
+            before = 64 if stage == 0 else width // 2
+            self.encoder.stages.append(nn.Module())
+            self.encoder.stages[-1].layers = nn.ModuleList([named_block(before, width), named_block(width, width)])
+
+    def forward(self, x):
+        x = F.max_pool2d(run(self.embedder.embedder, x).relu(), 3, 2, 1)
+        for stage in self.encoder.stages:
+            for block in stage.layers:
+                shortcut = run(block.shortcut, x) if hasattr(block, "shortcut") else x
+                x = (run(block.layer[1], run(block.layer[0], x).relu()) + shortcut).relu()
+        return x.mean((2, 3))
+
+
+def convolution(n_in, n_out, kernel, stride=1):
+    module = nn.Module()
+    module.convolution = nn.Conv2d(n_in, n_out, kernel, stride, padding=kernel // 2, bias=False)
+    module.normalization = nn.BatchNorm2d(n_out)
+    return module
+
+
+def named_block(n_in, n_out):
+    block = nn.Module()
+    if n_in != n_out:
+        block.shortcut = convolution(n_in, n_out, 1, stride=2)
+    block.layer = nn.ModuleList([convolution(n_in, n_out, 3, stride=n_out // n_in), convolution(n_out, n_out, 3)])
+    return block
+
+
+def run(module, x):
+    return module.normalization(module.convolution(x))
+
+
+def card_in(document):
+    """The rename table of transformers' ResNets, as the document shows it."""
+    block = next(part for part in document.split("```") if part.startswith("toml") and "embedder.embedder" in part)
+    return tomllib.loads(block.removeprefix("toml"))["keys"]
+
+
+def test_the_documented_card_loads_transformers_resnets():
+    keys = card_in((Path(__file__).parents[2] / "docs" / "backbones.md").read_text(encoding="utf-8"))
+    saved, network = NamedLikeTransformers(), models.resnet18()
+    network.fc = nn.Identity()
+    state = {f"resnet.{k}": v for k, v in saved.state_dict().items()} | {"classifier.1.weight": torch.zeros(9, 512)}
+    rules = KeyRules(prefix=keys["prefix"], drop=tuple(keys["drop"]), rename=keys["rename"])
+    load_strictly(network, tensors_of(state, rules, "here"), (), "here")
+    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(network.eval()(x), saved.eval()(x))
+
+
+@pytest.mark.parametrize(
+    ("rename", "key", "name"),
+    [
+        ({"1.": "a.", "11.": "b."}, "11.weight", "b.weight"),  # the longest that fits, and whole beginnings only
+        ({"1.": "a.", "1.0.": "b."}, "1.0.weight", "b.weight"),
+        ({"1.": "2.", "2.": "3."}, "1.weight", "2.weight"),  # once, not in a chain
+        ({"a.": ""}, "a.weight", "weight"),
+        ({"1.": "a."}, "x.1.weight", "x.1.weight"),
+        ({"n.*.b.*.c": "l.*.*.d"}, "n.3.b.12.c.weight", "l.3.12.d.weight"),
+    ],
+)
+def test_how_keys_are_renamed(rename, key, name):
+    assert list(tensors_of({key: torch.zeros(1)}, KeyRules(rename=rename), "here")) == [name]
+
+
+def test_two_keys_that_become_one_are_an_error():
+    content = {"a.weight": torch.zeros(1), "b.weight": torch.ones(1)}
+    with pytest.raises(ModelError, match="here: rename makes 'b.weight' of two keys, 'a.weight' and 'b.weight'"):
+        tensors_of(content, KeyRules(rename={"a.": "b."}), "here")
+
+
+@pytest.mark.parametrize("rename", [{"": "a."}, {"a*.": "b"}, {"a.*.": "b*."}, {"a.": "*."}, {"*.": "**."}])
+def test_renames_that_cannot_be_meant(rename):
+    with pytest.raises(ModelError, match="rename: .* the beginning of a key is needed"):
+        KeyRules(rename=rename)
