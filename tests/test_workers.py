@@ -1,9 +1,13 @@
+import multiprocessing
 import os
 import subprocess
 import sys
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 from reference.work import die, process_numbers, squares, stumble
 
 from fewshot_bn import workers
@@ -54,3 +58,102 @@ def test_the_work_of_processes_needs_no_heavy_library():
     modules = "fewshot_bn.datasets.fetching, fewshot_bn.inputs.store"
     code = f"import sys, {modules}; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
+
+
+def none_can_be_had(*arguments):
+    raise OSError(30, "Read-only file system")
+
+
+def by_thread(rows):
+    return os.getpid() == number_of_the_tests
+
+
+number_of_the_tests = os.getpid()
+
+
+@pytest.mark.parametrize("way", ["/dev/shm is read-only", "they end at once"])
+def test_where_no_process_can_be_started_threads_do_the_work_and_it_is_said(processes, monkeypatch, caplog, way):
+    if way == "they end at once":
+        monkeypatch.setattr("multiprocessing.spawn.get_executable", lambda: b"/bin/false")
+    else:
+        monkeypatch.setattr("multiprocessing.context.SpawnContext.Event", none_can_be_had)
+    assert [done for _, done in map_rows(by_thread, np.arange(9), 2)] == [True] * 3
+    (said,) = caplog.messages
+    assert said.startswith("no process that reads images can be started")
+    assert ("Read-only file system" in said) == (way != "they end at once")
+
+
+@pytest.mark.parametrize(
+    "process",
+    [SimpleNamespace(daemon=True), SimpleNamespace(daemon=False, _inheriting=True)],
+    ids=["of a pool", "not up yet"],
+)
+def test_a_process_that_may_have_no_children_takes_threads(processes, monkeypatch, caplog, process):
+    monkeypatch.setattr(multiprocessing, "current_process", lambda: process)
+    assert all(done for _, done in map_rows(by_thread, np.arange(9), 2))
+    assert not caplog.messages
+
+
+def test_work_that_cannot_be_handed_over_is_done_by_threads(processes, caplog):
+    assert all(done for _, done in map_rows(lambda rows: os.getpid() == number_of_the_tests, np.arange(9), 2))
+    assert not caplog.messages
+
+
+def images(folder):
+    """2,160 of them, more than threads take on."""
+    encoded = folder / "one.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8)).save(encoded)
+    for k in range(6):
+        (folder / "many" / f"c{k}").mkdir(parents=True)
+        for i in range(360):
+            (folder / "many" / f"c{k}" / f"{i:03d}.png").hardlink_to(encoded)
+    encoded.unlink()
+
+
+UNGUARDED = """
+from fewshot_bn.data import main
+print("once", flush=True)
+raise SystemExit(main(["verify", "many"]))
+"""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("way", ["script", "standard input"])
+def test_a_program_needs_no_guard_and_is_run_once(tmp_path, way):
+    images(tmp_path)
+    (tmp_path / "program.py").write_text(UNGUARDED)
+    with (tmp_path / "program.py").open() as program:
+        how = {"args": [sys.executable, "program.py"]} if way == "script" else {"args": [sys.executable]}
+        done = subprocess.run(
+            **how, stdin=program, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=100
+        )
+    lines = done.stdout.splitlines()
+    assert (lines.count("once"), lines[1]) == (1, "many: 2,160 images, 6 classes")
+    assert any("the same byte for byte" in line for line in lines)  # all were read
+    assert done.stderr == ""
+
+
+ENDLESS = """
+import time
+import numpy as np
+from fewshot_bn.workers import map_rows
+from slow import read
+for rows, _ in map_rows(read, np.arange(2_160), 2):
+    print(rows[0], flush=True)
+"""
+
+
+@pytest.mark.full
+def test_one_ctrl_c_ends_a_program_and_its_processes(tmp_path):
+    (tmp_path / "slow.py").write_text("import os, time\ndef read(rows):\n    time.sleep(0.2)\n    return os.getpid()\n")
+    (tmp_path / "program.py").write_text(ENDLESS)
+    arguments = [sys.executable, "program.py"]
+    with subprocess.Popen(
+        arguments, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        process.stdout.readline()
+        os.killpg(process.pid, signal.SIGINT)
+        began = time.monotonic()
+        _, errors = process.communicate(timeout=30)  # until no process of it holds the pipes any more
+    assert time.monotonic() - began < 5
+    assert errors.splitlines()[-1] == "KeyboardInterrupt"
