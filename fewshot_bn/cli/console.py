@@ -52,16 +52,11 @@ class Console:
     def shown(self) -> Iterator[None]:
         """Within it, warnings of the package are said as notes; afterwards no bar is left."""
         logger, handler = logging.getLogger("fewshot_bn"), _Notes(self)
-        before = logger.level, logger.propagate
-        logger.setLevel(logging.ERROR if self.quiet else logging.WARNING)
-        logger.propagate = False
-        logger.addHandler(handler)
+        logger.addHandler(handler)  # while there is one, Python prints no warnings by itself
         try:
             yield
         finally:
             logger.removeHandler(handler)
-            logger.setLevel(before[0])
-            logger.propagate = before[1]
             self.clear()
 
     def follow(self, events: "Iterable[Event]") -> "Iterator[Done]":
