@@ -65,20 +65,13 @@ def none_can_be_had(*arguments):
     raise OSError(30, "Read-only file system")
 
 
-def by_thread(rows):
-    return os.getpid() == number_of_the_tests
-
-
-number_of_the_tests = os.getpid()
-
-
 @pytest.mark.parametrize("way", ["/dev/shm is read-only", "they end at once"])
 def test_where_no_process_can_be_started_threads_do_the_work_and_it_is_said(processes, monkeypatch, caplog, way):
     if way == "they end at once":
         monkeypatch.setattr("multiprocessing.spawn.get_executable", lambda: b"/bin/false")
     else:
         monkeypatch.setattr("multiprocessing.context.SpawnContext.Event", none_can_be_had)
-    assert [done for _, done in map_rows(by_thread, np.arange(9), 2)] == [True] * 3
+    assert [number for _, number in map_rows(process_numbers, np.arange(9), 2)] == [os.getpid()] * 3
     (said,) = caplog.messages
     assert said.startswith("no process that reads images can be started")
     assert ("Read-only file system" in said) == (way != "they end at once")
@@ -91,12 +84,12 @@ def test_where_no_process_can_be_started_threads_do_the_work_and_it_is_said(proc
 )
 def test_a_process_that_may_have_no_children_takes_threads(processes, monkeypatch, caplog, process):
     monkeypatch.setattr(multiprocessing, "current_process", lambda: process)
-    assert all(done for _, done in map_rows(by_thread, np.arange(9), 2))
+    assert {number for _, number in map_rows(process_numbers, np.arange(9), 2)} == {os.getpid()}
     assert not caplog.messages
 
 
 def test_work_that_cannot_be_handed_over_is_done_by_threads(processes, caplog):
-    assert all(done for _, done in map_rows(lambda rows: os.getpid() == number_of_the_tests, np.arange(9), 2))
+    assert {number for _, number in map_rows(lambda rows: os.getpid(), np.arange(9), 2)} == {os.getpid()}
     assert not caplog.messages
 
 
