@@ -18,13 +18,11 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from fewshot_bn.datasets.rows import SPLITS
+from fewshot_bn.datasets.array_names import KEYS, KNOWN, canonical
+from fewshot_bn.datasets.hdf5 import Contents, open_hdf5
 from fewshot_bn.errors import DataError
 
 MOST_BYTES_OF_NPZ = 2**30
-KEYS = {"images": ("images", "x", "X", "data"), "labels": ("labels", "y", "Y", "targets"), "groups": ("groups",)}
-PREFIXES = ("", *(f"{split}_" for split in SPLITS))
-KNOWN = {"class_names", *(prefix + name for prefix in PREFIXES for names in KEYS.values() for name in names)}
 # What numpy and h5py raise for damaged files, beside ValueError and OSError.
 DAMAGED = (
     *(OSError, ValueError, RuntimeError, LookupError, TypeError, EOFError, OverflowError, MemoryError, SyntaxError),
@@ -51,14 +49,21 @@ class ArrayFile:
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "state": self.state}
 
-    @functools.cached_property
+    @property
     def arrays(self) -> Mapping[str, Any]:
         """Raises `DataError` where the file cannot be read, or was changed."""
+        return self.contents.arrays
+
+    @functools.cached_property
+    def contents(self) -> Contents:
+        """Raises what `arrays` raises."""
         with self.reading():
-            arrays = _load_npz(self.path) if self.path.suffix.lower() == ".npz" else _open_hdf5(self.path)
+            contents = _open(self.path)
+            if beside := _labels_beside(self.path, contents):
+                contents = Contents({**_open(beside).arrays, **contents.arrays})
         if self._state() != self.state:
             raise DataError(f"{self.path}: was changed after it had been opened; run this again")
-        return arrays
+        return contents
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
@@ -79,24 +84,31 @@ class ArrayFile:
         return State(state.st_ino, state.st_size, state.st_mtime_ns)
 
 
-def _open_hdf5(path: Path) -> dict[str, Any]:
-    import h5py
+def _open(path: Path) -> Contents:
+    return Contents(_load_npz(path)) if path.suffix.lower() == ".npz" else open_hdf5(path)
 
-    # A row of a compressed file may lie in hundreds of chunks, which hold the rows after it too.
-    file = h5py.File(path, "r", rdcc_nbytes=2**26, rdcc_nslots=100_003)
-    items = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
-    return {name: item for name, item in items.items() if item.shape is not None and item.dtype.kind}
+
+def _labels_beside(path: Path, contents: Contents) -> Path | None:
+    """The file of the labels, where that is another one: `train_y.h5` beside `train_x.h5`, as PCam has them."""
+    if not path.stem.endswith("_x") or any(name in contents.arrays for name in KEYS["labels"]):
+        return None
+    other = path.with_name(f"{path.stem[:-1]}y{path.suffix}")
+    return other if other.is_file() else None
 
 
 def _load_npz(path: Path) -> dict[str, Any]:
     """Its arrays; those of names that mean nothing here are not read, and may be anything."""
     with zipfile.ZipFile(path) as archive:
-        n_bytes = sum(item.file_size for item in archive.infolist() if item.filename.removesuffix(".npy") in KNOWN)
+        n_bytes = sum(item.file_size for item in archive.infolist() if _known(item.filename.removesuffix(".npy")))
     if n_bytes > MOST_BYTES_OF_NPZ:
         raise DataError(
             f"{path}: holds {n_bytes / 2**30:.1f} GiB, which would have to be in memory; write it as HDF5, whose rows "
             "are read when they are needed"
         )
     with np.load(path, allow_pickle=False) as arrays:
-        found = {name: arrays[name] if name in KNOWN else None for name in arrays.files}
+        found = {canonical(name): arrays[name] if _known(name) else None for name in arrays.files}
     return {name: item for name, item in found.items() if item is None or isinstance(item, ndarray)}
+
+
+def _known(name: str) -> bool:
+    return canonical(name) in KNOWN

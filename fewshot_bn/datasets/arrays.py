@@ -1,26 +1,33 @@
 """Images as arrays in an HDF5 or NPZ file, as MedMNIST and many tools keep them.
 
 `images` (or `x`, `data`) of shape [n h w], [n h w 1|3|4] or [n 1|3 h w], uint8, beside `labels` (or `y`, `targets`) of
-shape [n] or [n 1]; optionally `groups` [n] and `class_names`. Or the same with the prefixes `train_`, `val_`, `test_`.
+shape [n] or [n 1]; optionally `groups` [n] and `class_names`. Or the same with the prefixes `train_`, `val_`, `test_`,
+or in HDF5 groups that are called so.
 Rows of HDF5 are read when they are needed; NPZ files are held in memory and may have 1 GiB.
 """
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64, UInt8
 from numpy import ndarray
 
-from fewshot_bn.datasets.array_file import KEYS, PREFIXES, ArrayFile
+from fewshot_bn.datasets.array_file import ArrayFile
+from fewshot_bn.datasets.array_names import KEYS, PREFIXES
 from fewshot_bn.datasets.dataset import Dataset
-from fewshot_bn.datasets.rows import SPLITS
+from fewshot_bn.datasets.listed import LONGEST
+from fewshot_bn.datasets.split_names import split_number
 from fewshot_bn.errors import DataError, some
 from fewshot_bn.files.atomic import digest
 
 SUFFIXES = (".npz", ".h5", ".hdf5")
+MOST_ROWS = 20_000_000
+MOST_PIXELS = 178_956_970  # above that PIL, too, takes an image for an attack
 SAMPLED = 16  # images whose pixels are part of the fingerprint: the size of the file says little of them
 
 
@@ -47,7 +54,8 @@ class ArrayReader:
         return encode(self.pixels(row))
 
     def pixels(self, row: int) -> UInt8[ndarray, "*size"]:
-        return np.asarray(self.file.arrays[self.keys[self.part[row]]][self.place[row]])
+        pixels = np.asarray(self.file.arrays[self.keys[self.part[row]]][self.place[row]])
+        return pixels.reshape(image_shape(pixels.shape))
 
 
 def open_arrays(path: Path) -> Dataset:
@@ -61,12 +69,12 @@ def open_arrays(path: Path) -> Dataset:
     order = np.lexsort((place, part, labels))
     part, place, labels = part[order], place[order], labels[order].astype(np.int64)
     ids = tuple(f"{parts[p].split}{i:07d}" for p, i in zip(part.tolist(), place.tolist(), strict=True))
-    splits = np.array([SPLITS.get(p.split.rstrip("/"), -1) for p in parts], np.int64)[part]
+    splits = np.array([split_number(p.split.rstrip("/")) for p in parts], np.int64)[part]
     groups = [p.groups for p in parts if p.groups is not None]
     read = ArrayReader(file, tuple(p.key for p in parts), part, place)
+    sample = (read.pixels(row).tobytes() for row in range(0, len(ids), 1 + len(ids) // SAMPLED))
     with file.reading():
-        sample = [read.pixels(row).tobytes() for row in range(0, len(ids), 1 + len(ids) // SAMPLED)]
-    fingerprint = digest([*names, labels.astype("<i8").tobytes(), *ids, file.state.n_bytes, *sample])
+        fingerprint = digest(chain(names, [labels.astype("<i8").tobytes()], ids, [file.state.n_bytes], sample))
     return Dataset(
         name=path.stem,
         class_names=names,
@@ -97,6 +105,11 @@ def encode(pixels: UInt8[ndarray, "*size"]) -> bytes:
     return b"P%d %d %d 255\n" % (5 if pixels.ndim == 2 else 6, width, height) + pixels.tobytes()
 
 
+def image_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """Without axes of length 1, where there are more than three."""
+    return tuple(side for side in shape if side != 1) if len(shape) > 3 else tuple(shape)
+
+
 def _parts(file: ArrayFile) -> list[Part]:
     prefixes = [prefix for prefix in PREFIXES if prefix and _key(file, "images", prefix)] or [""]
     parts = [_part(file, prefix) for prefix in prefixes]
@@ -111,15 +124,23 @@ def _part(file: ArrayFile, prefix: str) -> Part:
     for kind in ("images", "labels"):
         if not keys[kind]:
             wanted = " or ".join(prefix + name for name in KEYS[kind])
-            found = some([repr(name) for name in file.arrays], 12) or "nothing"
+            inside = [f"{name!r} (a group)" for name in file.contents.groups]
+            found = some([*(repr(name) for name in file.arrays), *inside], 12) or "nothing"
             raise DataError(f"{file.path}: has no array {wanted}; it holds {found}")
     images = file.arrays[keys["images"]]
     shape = list(images.shape)
-    channels_fit = len(shape) == 3 or (len(shape) == 4 and (shape[3] in (1, 3, 4) or shape[1] in (1, 3)))
+    one = image_shape(shape[1:])
+    channels_fit = len(one) == 2 or (len(one) == 3 and (one[2] in (1, 3, 4) or one[0] in (1, 3)))
     if images.dtype != np.uint8 or not channels_fit or 0 in shape:
         raise DataError(
             f"{file.path}: {keys['images']} is of type {images.dtype} and shape {shape}; uint8 of shape [n h w], "
             "[n h w 1|3|4] or [n 1|3 h w] is needed: scale and convert it"
+        )
+    n_pixels = math.prod(one) // (1 if len(one) == 2 else 3)
+    if len(images) > MOST_ROWS or n_pixels > MOST_PIXELS:
+        raise DataError(
+            f"{file.path}: {keys['images']} is of shape {shape}; at most {MOST_ROWS:,} images, of "
+            f"{MOST_PIXELS:,} pixels, are read"
         )
     labels = _column(file, keys["labels"], len(images))
     groups = _column(file, keys["groups"], len(images)) if keys["groups"] else None
@@ -134,7 +155,7 @@ def _column(file: ArrayFile, key: str, n: int) -> ndarray:
     """An array of `n` whole numbers or names."""
     array = file.arrays[key]
     shape, kind = list(array.shape), array.dtype.kind
-    if shape in ([n], [n, 1]) and kind in "iuSUO":
+    if shape[:1] == [n] and set(shape[1:]) <= {1} and kind in "iuSUO" and array.dtype.itemsize <= 4 * LONGEST:
         with file.reading():
             values: ndarray = np.asarray(array).reshape(n)
         if kind in "iu":

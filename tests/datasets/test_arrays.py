@@ -337,14 +337,14 @@ def test_an_hdf5_file_that_breaks_off(tmp_path, x):
 
 HDF5 = {
     "a group": (lambda file: file.create_group("labels"), "has no array labels .*; it holds 'images'"),
-    "a link to nothing": (lambda file: file.update(labels=h5py.SoftLink("/nothing")), "has no array labels"),
+    "a link to nothing": (lambda file: file.update(labels=h5py.SoftLink("/nothing")), "labels is a link to '/nothing'"),
     "a link in a circle": (
         lambda file: file.update(labels=h5py.SoftLink("/labels")),
-        "cannot be read: .*too many links",
+        "labels is a link to '/labels', which is not followed",
     ),
     "a link to another file": (
         lambda file: file.update(labels=h5py.ExternalLink("no.h5", "/x")),
-        "has no array labels",
+        "labels is a link to '/x', which is not followed, as it leads out of the file",
     ),
     "an empty array": (lambda file: file.update(labels=h5py.Empty("i8")), "has no array labels"),
     "far too many": (
@@ -369,6 +369,126 @@ def test_other_things_in_an_hdf5_file(tmp_path, x, add, message):
         add(file)
     with pytest.raises(DataError, match=f"mine.h5: .*{message}"):
         open_dataset(str(tmp_path / "mine.h5"))
+
+
+def elsewhere(file, how):
+    """Labels that lie in another file, which is there."""
+    folder = Path(file.filename).parent
+    (folder / "labels.bin").write_bytes(Y.astype("<i8").tobytes())
+    with h5py.File(folder / "other.h5", "w") as other:
+        other["labels"] = Y
+    if how == "external storage":
+        file.create_dataset("labels", (N,), "<i8", external=[(str(folder / "labels.bin"), 0, 8 * N)])
+    elif how == "a virtual array":
+        layout = h5py.VirtualLayout((N,), "<i8")
+        layout[:] = h5py.VirtualSource(str(folder / "other.h5"), "labels", (N,))
+        file.create_virtual_dataset("labels", layout)
+    elif how == "an external link":
+        file["labels"] = h5py.ExternalLink("other.h5", "/labels")
+    elif how == "a link to a link":
+        file["there"] = h5py.ExternalLink("other.h5", "/")
+        file["labels"] = h5py.SoftLink("/there/labels")
+    else:
+        file["train"] = h5py.ExternalLink("other.h5", "/")
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    {
+        "external storage": "labels lies in other files",
+        "a virtual array": "labels lies in other files",
+        "an external link": "labels is a link to '/labels', which is not followed",
+        "a link to a link": "labels is a link to '/there/labels', which is not followed",
+        "a group elsewhere": "train is a link to '/', which is not followed",
+    }.items(),
+)
+def test_arrays_in_other_files_are_not_read(tmp_path, x, how, message):
+    with h5py.File(tmp_path / "mine.h5", "w") as file:
+        file["images"] = x
+        elsewhere(file, how)
+    with pytest.raises(DataError, match=f"mine.h5: {message}"):
+        open_dataset(str(tmp_path / "mine.h5"))
+
+
+def test_links_within_the_file_are_followed(tmp_path, x):
+    with h5py.File(tmp_path / "mine.h5", "w") as file:
+        file["deep/x"], file["deep/y"] = x, Y
+        file["images"], file["labels"] = h5py.SoftLink("/deep/x"), h5py.SoftLink("deep/y")
+    np.testing.assert_array_equal(pixels(open_dataset(str(tmp_path / "mine.h5"))), x[ORDER])
+
+
+@pytest.mark.parametrize(
+    ("shape", "written", "message"),
+    [
+        ((20, 30_000, 30_000, 3), False, "images has the shape .*, but nothing was written to it"),
+        ((20, 30_000, 30_000, 3), True, "at most 20,000,000 images, of 178,956,970 pixels, are read"),
+        ((30_000_000, 2, 2), True, "at most 20,000,000 images"),
+    ],
+)
+def test_claimed_sizes_take_no_memory(tmp_path, shape, written, message):
+    with h5py.File(tmp_path / "mine.h5", "w") as file:
+        images = file.create_dataset("images", shape, np.uint8, chunks=tuple(min(side, 8) for side in shape))
+        if written:
+            images[0, 0, 0] = 1
+        file["labels"] = np.arange(20) % 2
+    with pytest.raises(DataError, match=message):
+        open_dataset(str(tmp_path / "mine.h5"))
+
+
+# Arrays in groups, and of other names
+
+
+@pytest.mark.parametrize("names", [("train", "val"), ("Training", "valid")])
+def test_groups_of_hdf5_that_are_called_like_splits(tmp_path, x, names):
+    with h5py.File(tmp_path / "mine.h5", "w") as file:
+        for k, name in enumerate(names):
+            file[f"{name}/images"], file[f"{name}/labels"] = x[k::2], Y[k::2]
+    dataset = open_dataset(str(tmp_path / "mine.h5"))
+    assert dataset.ids[0] == f"{names[0].lower()}/0000000"
+    assert sorted(dataset.splits.tolist()) == [0, 0, 0, 1, 1, 1]
+    even_then_odd = np.concatenate([x[::2], x[1::2]])
+    order = np.argsort(np.concatenate([Y[::2], Y[1::2]]), kind="stable")
+    np.testing.assert_array_equal(pixels(dataset), even_then_odd[order])
+
+
+def test_the_only_group_of_hdf5_is_looked_into(tmp_path, x):
+    with h5py.File(tmp_path / "mine.h5", "w") as file:
+        file["digits/images"], file["digits/labels"], file["version"] = x, Y, 3
+    np.testing.assert_array_equal(pixels(open_dataset(str(tmp_path / "mine.h5"))), x[ORDER])
+
+
+def test_groups_that_hold_something_else_are_named(tmp_path, x):
+    with h5py.File(tmp_path / "mine.h5", "w") as file:
+        file["cats/a"], file["dogs/a"] = x, x
+    with pytest.raises(DataError, match=r"has no array images .*; it holds 'cats' \(a group\), 'dogs' \(a group\)"):
+        open_dataset(str(tmp_path / "mine.h5"))
+
+
+@pytest.mark.parametrize(
+    "names", [("x_train", "y_train", "x_test", "y_test"), ("X_train", "y_train", "X_val", "y_val")]
+)
+def test_splits_may_be_named_last(stored, x, names):
+    dataset = open_dataset(stored(**dict(zip(names, (x[:3], Y[:3], x[3:], Y[3:]), strict=True))))
+    assert sorted(dataset.splits.tolist()) == [0, 0, 0, *[2 if "test" in names[2] else 1] * 3]
+    np.testing.assert_array_equal(pixels(dataset), x[ORDER])
+
+
+def test_splits_of_other_names_are_not_passed_over(stored, x):
+    arrays = {"train_images": x, "train_labels": Y, "valid_images": x, "valid_labels": Y}
+    assert open_dataset(stored(**arrays)).class_sizes == [4, 4, 4]
+
+
+def test_axes_of_length_1_count_for_nothing(stored, x):
+    path = stored(images=x[:, None, :, :, :, None], labels=Y[:, None, None, None])
+    np.testing.assert_array_equal(pixels(open_dataset(path)), x[ORDER])
+
+
+def test_labels_may_lie_in_a_file_beside_the_images(tmp_path, x):
+    path = save(tmp_path / "split_train_x.h5", x=x)
+    with pytest.raises(DataError, match="split_train_x.h5: has no array labels"):
+        open_dataset(path)
+    save(tmp_path / "split_train_y.h5", y=Y[:, None, None, None])
+    np.testing.assert_array_equal(pixels(open_dataset(path)), x[ORDER])
 
 
 # How a file is held
