@@ -4,7 +4,6 @@ Quick to import, so that the processes that build a store start quickly.
 Units: pixels; uint8 pixels run 0..255, and `mean` and `std` are those of pixels scaled to 0..1.
 """
 
-import io
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -14,7 +13,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from fewshot_bn.errors import UsageError, unknown
-from fewshot_bn.files.tiff import advice_on_tiff
+from fewshot_bn.raster import decoded
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -81,15 +80,19 @@ def with_geometry(
 
 
 def pixels_of(encoded: bytes, preprocessing: Preprocessing) -> UInt8[ndarray, "h w 3"]:
-    """Decode one image as RGB, resize and crop it. Raises one of `unreadable()` where PIL cannot read it."""
+    """Decode one image as RGB, resize and crop it. Raises one of `raster.unreadable()` if it cannot be read."""
     return np.asarray(image_of(encoded, preprocessing))
 
 
 def image_of(encoded: bytes, preprocessing: Preprocessing) -> "Image":
     """`pixels_of` as an image of PIL."""
+    return fitted(decoded(encoded).image, preprocessing)
+
+
+def fitted(image: "Image", preprocessing: Preprocessing) -> "Image":
+    """Resize and crop."""
     from PIL import Image
 
-    image = decoded(encoded)
     short = min(image.size)
     if first := preprocessing.first_resize_px:
         image = image.resize((first, first), Image.Resampling.BICUBIC)  # PIL's own default
@@ -102,50 +105,3 @@ def image_of(encoded: bytes, preprocessing: Preprocessing) -> "Image":
     crop = preprocessing.crop_px
     left, top = round((width - crop) / 2), round((height - crop) / 2)
     return image.crop((left, top, left + crop, top + crop))
-
-
-def decoded(encoded: bytes) -> "Image":
-    """The whole image as RGB. Raises what `pixels_of` raises."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(encoded)) as opened:
-            image = _as_rgb(opened)
-    except UnidentifiedImageError as problem:
-        if advice := advice_on_tiff(encoded):
-            raise ValueError(advice) from problem
-        raise
-    if max(image.size) > 100 * min(image.size):
-        raise ValueError(f"it is {image.size[0]} x {image.size[1]} pixels, more than 100 times as long as wide")
-    return image
-
-
-def _as_rgb(image: "Image") -> "Image":
-    """RGB; transparency is dropped, and 16-bit grey keeps its upper 8 bits (PIL alone would clip it to white)."""
-    from PIL import Image
-
-    if image.mode == "RGB":
-        image.load()
-        return image
-    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
-        raise ValueError(f"its pixels are of mode {image.mode} (32 bits), whose range is unknown; save it with 8 or 16")
-    if image.mode.startswith("I"):
-        upper = np.clip(np.asarray(image).astype(np.int64), 0, 65535) >> 8
-        return Image.fromarray(upper.astype(np.uint8)).convert("RGB")
-    if image.mode == "P":
-        image = image.convert("RGBA")
-    return image.convert("RGB")
-
-
-def reason_of(problem: Exception) -> str:
-    """Why an image cannot be read."""
-    from PIL import UnidentifiedImageError
-
-    return "it is no image" if isinstance(problem, UnidentifiedImageError) else str(problem)
-
-
-def unreadable() -> tuple[type[Exception], ...]:
-    """What reading or decoding an image may raise."""
-    from PIL import Image
-
-    return (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError)

@@ -17,7 +17,7 @@ from fewshot_bn.preprocessing import Preprocessing
 PACKAGE = Path(fewshot_bn.__file__).parent
 ORDER = [
     ["errors", "events", "settings", "host_memory"],
-    ["files", "rng"],
+    ["files", "raster", "rng"],
     ["preprocessing", "workers", "runtime"],
     ["datasets"],
     ["episodes", "backbones"],

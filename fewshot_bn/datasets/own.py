@@ -12,8 +12,8 @@ from fewshot_bn.datasets.dataset import Dataset
 from fewshot_bn.datasets.rows import Row, assemble, repeated_ids
 from fewshot_bn.errors import DataError, FewshotError, some
 from fewshot_bn.files.own_code import load_object, reason_of
-from fewshot_bn.preprocessing import decoded, unreadable
-from fewshot_bn.preprocessing import reason_of as why_unreadable
+from fewshot_bn.raster import decoded, unreadable
+from fewshot_bn.raster import reason_of as why_unreadable
 
 
 def dataset_of_files(

@@ -9,7 +9,7 @@ from operator import attrgetter
 import numpy as np
 
 from fewshot_bn.datasets import Dataset, DatasetCard, Finding, differences
-from fewshot_bn.preprocessing import decoded, reason_of, unreadable
+from fewshot_bn.raster import decoded, reason_of, unreadable
 from fewshot_bn.workers import map_rows
 
 

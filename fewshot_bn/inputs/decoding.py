@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fewshot_bn.files.atomic import BINARY, write_at
-from fewshot_bn.preprocessing import Preprocessing, image_of, reason_of, unreadable
+from fewshot_bn.preprocessing import Preprocessing, image_of
+from fewshot_bn.raster import reason_of, unreadable
 
 
 @dataclass(frozen=True, slots=True)

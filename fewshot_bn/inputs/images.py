@@ -16,7 +16,8 @@ from torch import Tensor
 from fewshot_bn.datasets import Dataset
 from fewshot_bn.errors import DataError
 from fewshot_bn.inputs.store import Store
-from fewshot_bn.preprocessing import Preprocessing, pixels_of, reason_of, unreadable
+from fewshot_bn.preprocessing import Preprocessing, pixels_of
+from fewshot_bn.raster import reason_of, unreadable
 from fewshot_bn.runtime import in_layout
 from fewshot_bn.workers import n_cores
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from fewshot_bn.datasets import Dataset
 from fewshot_bn.episodes import Episodes
 from fewshot_bn.errors import DataError, UsageError
-from fewshot_bn.preprocessing import Preprocessing, image_of, reason_of, unreadable
+from fewshot_bn.preprocessing import Preprocessing, image_of
+from fewshot_bn.raster import reason_of, unreadable
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -1,0 +1,144 @@
+"""One encoded image as RGB: which formats are read, what deep pixels become, and how the image looks.
+
+Deep images have 16 bits per channel, of which the upper 8 are kept. Files come from anywhere, so only plain raster
+formats are opened: others start programs (EPS starts Ghostscript) or are not what anybody means by an image.
+Units: `peak` is in values of the file (0..255, or 0..65535 where `bits` is 16), all other values run 0..255.
+"""
+
+import functools
+import io
+import warnings
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fewshot_bn.files.tiff import advice_on_tiff
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "GIF", "TIFF", "WEBP", "JPEG2000", "AVIF")  # JPEG stands for MPO as well
+OTHERS = ("EPS", "PSD", "ICO", "DDS", "FITS")  # not read, and known by their first bytes
+LONGEST = 100  # times as long as wide
+WHITE = 65535
+SAMPLE_PX = 32  # side of what is looked at: a few microseconds of an image's decoding
+
+
+@dataclass(frozen=True, slots=True)
+class Raster:
+    """A decoded image, how many bits its file has per channel, and the largest value (of 8 bits: not known, 255)."""
+
+    image: "Image"
+    bits: int
+    peak: int
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """An image at a glance: `darkest` and `brightest` of a sample of its pixels, and a checksum of the sample."""
+
+    bits: int
+    peak: int
+    darkest: int
+    brightest: int
+    sample: int
+
+
+def decoded(encoded: bytes) -> Raster:
+    """The whole image as RGB. Raises one of `unreadable()` if it cannot be read."""
+    try:
+        with _opened(encoded) as opened:
+            raster = _as_rgb(opened)
+    except unreadable():
+        raise
+    except Exception as problem:  # damaged bytes lead decoders astray in every way
+        raise ValueError(f"it is damaged ({type(problem).__name__}: {problem})") from problem
+    width, height = raster.image.size
+    if max(width, height) > LONGEST * min(width, height):
+        raise ValueError(f"it is {width} x {height} pixels, more than {LONGEST} times as long as wide")
+    return raster
+
+
+def look_at(raster: Raster) -> Look:
+    from PIL import Image
+
+    sample = raster.image.resize((SAMPLE_PX, SAMPLE_PX), Image.Resampling.NEAREST).tobytes()
+    return Look(raster.bits, raster.peak, min(sample), max(sample), zlib.crc32(sample))
+
+
+def reason_of(problem: Exception) -> str:
+    """Why an image cannot be read."""
+    from PIL import UnidentifiedImageError
+
+    if isinstance(problem, UnidentifiedImageError):
+        return "it is no image"
+    if isinstance(problem, MemoryError):
+        return "it does not fit in memory"
+    return str(problem) or f"it is damaged ({type(problem).__name__})"
+
+
+def unreadable() -> tuple[type[Exception], ...]:
+    """What reading or decoding an image may raise."""
+    return (OSError, ValueError, SyntaxError, MemoryError)
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this PIL has. From now on PIL's own warnings are not shown: they name no file."""
+    from PIL import Image
+
+    Image.init()
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _opened(encoded: bytes) -> "Image":
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        return Image.open(io.BytesIO(encoded), formats=_formats())
+    except UnidentifiedImageError:
+        if other := _other_format(encoded):
+            raise ValueError(f"it is of format {other}, which is not read; save it as PNG or JPEG") from None
+        if advice := advice_on_tiff(encoded):
+            raise ValueError(advice) from None
+        raise
+    except Image.DecompressionBombError as problem:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
+        raise ValueError(f"it has more than {most:,.0f} million pixels, the most that are read; shrink it") from problem
+
+
+def _other_format(encoded: bytes) -> str:
+    """The name of a format that is not read, by the first bytes alone; empty if no format is known by them."""
+    from PIL import Image
+
+    known = [name for name in OTHERS if name in Image.OPEN and len(encoded) >= 16]
+    return next((name for name in known if (accepts := Image.OPEN[name][1]) and accepts(encoded[:16])), "")
+
+
+def _as_rgb(image: "Image") -> Raster:
+    """RGB; transparency is dropped, and 16-bit grey keeps its upper 8 bits (PIL alone would clip it to white)."""
+    from PIL import Image
+
+    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
+        raise ValueError(f"its pixels are of mode {image.mode} (32 bits), whose range is unknown; save it with 8 or 16")
+    if image.mode.startswith("I"):
+        values = np.clip(np.asarray(image), 0, WHITE)
+        return Raster(Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB"), 16, int(values.max()))
+    is_deep = bool(_deep_modes(image))
+    if image.mode == "P":
+        image = image.convert("RGBA")
+    if image.mode == "RGB":
+        image.load()
+    else:
+        image = image.convert("RGB")
+    return Raster(image, 16, int(np.asarray(image).max()) << 8 | 255) if is_deep else Raster(image, 8, 255)
+
+
+def _deep_modes(image: "Image") -> list[str]:
+    """In which order of bytes 16-bit channels lie in the file, for each of its tiles; none if channels have 8 bits."""
+    arguments = [tile[3] for tile in getattr(image, "tile", ()) if tile[3]]
+    first = [argument[0] if isinstance(argument, tuple) else argument for argument in arguments]
+    return [mode for mode in first if isinstance(mode, str) and ";16" in mode]

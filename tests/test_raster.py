@@ -1,0 +1,102 @@
+"""Which files are images, and what is said of those that are not or are damaged."""
+
+import contextlib
+import io
+import shutil
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile
+
+from fewshot_bn.raster import FORMATS, decoded, reason_of, unreadable
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\n"
+
+
+def encoded(image, kind="PNG", **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def reason(content):
+    with pytest.raises(unreadable()) as caught:
+        decoded(content)
+    return reason_of(caught.value)
+
+
+@pytest.mark.parametrize("kind", [*FORMATS, "MPO"])
+def test_plain_formats_are_read(rng, kind):
+    image = Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8))
+    assert decoded(encoded(image, kind)).image.size == (24, 20)
+
+
+def test_no_program_is_started_for_an_image(tmp_path, monkeypatch):
+    gs = tmp_path / "gs"
+    gs.write_text(f"#!{shutil.which('sh')}\ntouch {tmp_path}/started\n")
+    gs.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert reason(EPS) == "it is of format EPS, which is not read; save it as PNG or JPEG"
+    assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("ICO", "it is of format ICO, which is not read; save it as PNG or JPEG"),
+        ("DDS", "it is of format DDS, which is not read; save it as PNG or JPEG"),
+        ("TGA", "it is no image"),
+        ("SGI", "it is no image"),
+        ("PDF", "it is no image"),
+    ],
+)
+def test_other_formats_are_refused(kind, expected):
+    assert reason(encoded(Image.new("RGB", (16, 16)), kind)) == expected
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"hello" * 20])
+def test_what_is_no_image(content):
+    assert reason(content) == "it is no image"
+
+
+@pytest.mark.parametrize(
+    "error", [SystemError, EOFError, OverflowError, RuntimeError, KeyError, TypeError, AttributeError, MemoryError]
+)
+def test_whatever_a_decoder_raises_is_a_reason(monkeypatch, error):
+    def fail(self):
+        raise error
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    found = reason(encoded(Image.new("RGB", (9, 9))))
+    assert found == "it does not fit in memory" if error is MemoryError else f"it is damaged ({error.__name__}" in found
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_damaged_files_are_read_or_refused_with_a_reason(rng, kind):
+    whole = encoded(Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)), kind)
+    for _ in range(40):
+        damaged = bytearray(whole[: rng.integers(len(whole) // 2, len(whole) + 1)])
+        damaged[rng.integers(0, len(damaged))] = rng.integers(0, 256)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with contextlib.suppress(*unreadable()):  # nothing else
+                assert decoded(bytes(damaged)).image.mode == "RGB"
+
+
+def test_too_many_pixels_are_a_plain_reason(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500_000)
+    assert reason(encoded(Image.new("L", (1100, 1000)))) == (
+        "it has more than 1 million pixels, the most that are read; shrink it"
+    )
+
+
+def test_an_image_of_many_pixels_is_read_without_a_warning():
+    code = (
+        "import io; from PIL import Image; from fewshot_bn.raster import decoded; Image.MAX_IMAGE_PIXELS = 1000; "
+        "file = io.BytesIO(); Image.new('L', (40, 40)).save(file, 'PNG'); print(decoded(file.getvalue()).image.size)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("(40, 40)\n", "")
