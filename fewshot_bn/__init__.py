@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fewshot_bn.inputs.images import Images as Images
     from fewshot_bn.inputs.source import Source as Source
     from fewshot_bn.preprocessing import Preprocessing as Preprocessing
-    from fewshot_bn.results.files import read_result as read_result
+    from fewshot_bn.results.reading import read_result as read_result
     from fewshot_bn.results.result import Result as Result
     from fewshot_bn.results.statistics import estimate as estimate
     from fewshot_bn.results.statistics import paired_difference as paired_difference
@@ -57,7 +57,7 @@ _HOME = {
     "Images": "inputs.images",
     "Source": "inputs.source",
     "Preprocessing": "preprocessing",
-    "read_result": "results.files",
+    "read_result": "results.reading",
     "Result": "results.result",
     "estimate": "results.statistics",
     "paired_difference": "results.statistics",

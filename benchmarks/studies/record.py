@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt16
 from numpy import ndarray
 
-from fewshot_bn.results.files import read_result
+from fewshot_bn.results.reading import read_result
 from fewshot_bn.results.result import Result
 
 NAME = "record.npz"

@@ -167,7 +167,7 @@ def _drawn(arguments: Namespace, dataset: Dataset) -> Shown:
 
 def _of_result(arguments: Namespace, dataset: Dataset) -> Shown:
     """What a result file holds. Raises `ResultError` where it is of another dataset, or damaged."""
-    from fewshot_bn.results.files import read_to_go_on
+    from fewshot_bn.results.reading import read_to_go_on
 
     path, result = arguments.result, read_to_go_on(arguments.result)
     try:

@@ -37,9 +37,8 @@ def _adapters(modes: Sequence[str], texts: Texts) -> "dict[str, Adapter]":
 def line(result: "Result") -> str:
     """What is said as soon as one result is complete."""
     from fewshot_bn.reports.text import percent
-    from fewshot_bn.results.statistics import estimate
 
-    return f"{result.mode} {result.shape['n_support']}-shot: {percent(estimate(result.accuracies))}"
+    return f"{result.mode} {result.shape['n_support']}-shot: {percent(result.accuracy)}"
 
 
 def table(results: "Sequence[Result]", config: FewShotConfig) -> str:

@@ -21,7 +21,6 @@ from fewshot_bn.results.files import ResultFile, open_result
 from fewshot_bn.results.key import Key, few_shot_key
 from fewshot_bn.results.result import Run
 from fewshot_bn.results.shards import Shard, find_shards, lagging, merged, of_shard, parse_shard
-from fewshot_bn.results.statistics import estimate
 from fewshot_bn.runtime import device_names, versions
 
 
@@ -181,11 +180,10 @@ class Job:
         for outcome in evaluate(self.adapter, self.source, todo, chunk=self.config.chunk, executor=executor):
             seconds += outcome.seconds
             stop = len(file.result) + len(outcome.correct)
-            result = file.result.extended(outcome, episodes=self.episodes[:stop].fingerprint)
-            file.write(result, Run(done, stop, seconds, device_names(self.devices), versions()))
+            file.add(outcome, Run(done, stop, seconds, device_names(self.devices), versions()))
             yield self._progress(file)
 
     def _progress(self, file: ResultFile) -> Adapting:
         n = len(file.result)
-        mean = estimate(file.result.accuracies) if n else None
+        mean = file.result.accuracy if n else None
         return Adapting(self.title, "episode", n, len(self.episodes), mean, file.path)

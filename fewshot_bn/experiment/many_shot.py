@@ -20,8 +20,9 @@ from fewshot_bn.evaluation.metrics import metrics_of
 from fewshot_bn.events import Progress
 from fewshot_bn.experiment.events import Done, Event, Started
 from fewshot_bn.inputs.source import Source, compute_features
-from fewshot_bn.results.files import check_same, held, read_many_shot, write_many_shot
+from fewshot_bn.results.files import check_same, held, write_many_shot
 from fewshot_bn.results.key import Key, many_shot_key
+from fewshot_bn.results.reading import read_many_shot
 from fewshot_bn.results.result import ManyShotResult
 from fewshot_bn.results.statistics import half_width_of_strata
 from fewshot_bn.runtime import device_names, versions

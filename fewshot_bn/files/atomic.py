@@ -1,12 +1,14 @@
 """The primitives of files: written whole or not at all, locked, hashed, read and written at a place."""
 
 import contextlib
+import errno
 import functools
 import hashlib
 import logging
 import os
 import re
 import shutil
+import stat
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -69,6 +71,18 @@ def rename_synced(half_made: Path, path: Path) -> None:
     with half_made.open("r+b") as file:
         os.fsync(file.fileno())
     half_made.replace(path)
+
+
+def read_file(path: Path, most_bytes: int) -> bytes:
+    """All of a file of the user's; never waits for a pipe. Raises `OSError`, also if it is no file or too large."""
+    descriptor = os.open(path, os.O_RDONLY | BINARY | getattr(os, "O_NONBLOCK", 0))
+    with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is a pipe or a device, a file is needed")
+        if found.st_size > most_bytes:
+            raise OSError(errno.EFBIG, f"it has {found.st_size:,} bytes, at most {most_bytes:,} are read")
+        return file.read(most_bytes)
 
 
 def read_at(file: int, into: memoryview, at: int) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fewshot_bn.evaluation.metrics import metrics_of
 from fewshot_bn.results.result import Result
-from fewshot_bn.results.statistics import Estimate, estimate, paired_difference
+from fewshot_bn.results.statistics import Estimate, paired_difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def _row(result: Result, baseline: Result | None) -> Row:
     return Row(
         mode=result.mode,
         n_support=result.shape["n_support"],
-        accuracy=estimate(result.accuracies),
+        accuracy=result.accuracy,
         is_baseline=baseline is result,
         difference=paired_difference(result.accuracies, baseline.accuracies) if baseline and compared else None,
         metrics={name: result.pooled(name) for name in metrics_of("episodes")},

@@ -1,30 +1,35 @@
-"""Result files: one JSON file per key, written chunk by chunk, resumed, locked, replaced atomically.
+"""Result files: one JSON file per key, grown chunk by chunk, resumed, locked, replaced atomically.
 
 Episodes are an endless list of which a file holds the first n, so a killed run goes on where it stopped, and asking for
-more episodes adds to the file. It is replaced atomically after every chunk and locked while a run writes to it.
+more episodes adds to the file. It is locked while a run writes to it.
+
+To write the whole file after every chunk would cost more and more. So it is written, and brought to the disk, once it
+has grown by 5 % or two seconds have passed, and at the end, also at Ctrl-C or an error. The chunks between lie in a
+journal beside it (journal.py), for which no disk is waited for: a process that is killed loses the chunk that it is at,
+a power cut perhaps what has come since the file was written.
 """
 
 import contextlib
 import json
-import math
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fewshot_bn.episodes import Episodes
 from fewshot_bn.errors import ResultError
-from fewshot_bn.evaluation.metrics import METRICS, metrics_of
+from fewshot_bn.evaluation.loop import Outcome
 from fewshot_bn.files.atomic import locked, replace_file
+from fewshot_bn.results.journal import Entry, append, journal_of, replayed
 from fewshot_bn.results.key import Key, file_name
+from fewshot_bn.results.reading import FORMAT, MANY_SHOT_FORMAT, read_to_go_on
 from fewshot_bn.results.result import ManyShotResult, Result, Run
-from fewshot_bn.results.statistics import estimate
 
-FORMAT = 3  # format 1 had no measures, format 2 no predictions
-MANY_SHOT_FORMAT = "many-shot 1"
+GROWTH = 1.05
+WRITE_S = 2.0
+WRITE_SHARE = 20  # times what writing takes is spent on other things
 
 
 def check_folder(folder: Path) -> None:
@@ -58,36 +63,71 @@ def held(folder: Path, key: Key) -> Iterator[Path]:
 
 
 class ResultFile:
-    """The file of one result, held by this process; `result` is what it says."""
+    """The file of one result, held by this process; `result` is what it says, or will say as soon as it is written.
 
-    def __init__(self, path: Path, result: Result) -> None:
+    `first(n)` are its first n episodes. A chunk that is not worth writing the whole file goes into the journal.
+    """
+
+    def __init__(self, path: Path, result: Result, first: Callable[[int], Episodes]) -> None:
         self.path = path
         self.result = result
+        self._first = first
         self._earlier = result.runs
+        self._n_written = len(result)
+        self._due_s = 0.0
 
     def adopt(self, result: Result) -> None:
         """Write `result`, which others have computed."""
         self.result, self._earlier = result, result.runs
-        _write(self.path, result)
+        self._write()
 
-    def write(self, result: Result, run: Run) -> None:
-        """Write `result`; `run` describes all that this process has added."""
-        self.result = replace(result, runs=(*self._earlier, run))
+    def add(self, outcome: Outcome, run: Run) -> None:
+        """Keep a chunk of episodes more; `run` describes all that this process has added."""
+        start = len(self.result)
+        self.result = replace(self.result.extended(outcome), runs=(*self._earlier, run))
+        if len(self.result) >= GROWTH * self._n_written or time.monotonic() > self._due_s:
+            self._write()
+        else:
+            rows = self._first(len(self.result))[start:].fingerprint
+            with _writing(self.path):
+                append(journal_of(self.path), Entry(start, outcome, rows, run))
+
+    def complete(self) -> None:
+        """Write what the file does not hold yet."""
+        if len(self.result) > self._n_written:
+            self._write()
+
+    def _write(self) -> None:
+        began = time.monotonic()
+        n = self._n_written = len(self.result)  # also if it fails: `complete` need not try it again
+        self.result = replace(self.result, episodes=self._first(n).fingerprint)
         _write(self.path, self.result)
+        with _writing(self.path):
+            journal_of(self.path).unlink(missing_ok=True)
+        ended = time.monotonic()
+        self._due_s = ended + max(WRITE_S, WRITE_SHARE * (ended - began))
 
 
 @contextlib.contextmanager
 def open_result(folder: Path, key: Key, first: Callable[[int], Episodes]) -> Iterator[ResultFile]:
     """The result file of `key` in `folder`, new or continued, and held; `first(n)` are its first n episodes.
 
-    Raises `ResultError` where the file is damaged or speaks of something else.
+    Whatever ends the work on it, what was added is in it. Raises `ResultError` where the file is damaged or speaks of
+    something else.
     """
     with held(folder, key) as path:
-        result = read_to_go_on(path) if path.exists() else Result(key)
+        result = read_to_go_on(path) if os.path.lexists(path) else Result(key)
         check_same(path, result.key, key)
         if len(result) and result.episodes != first(len(result)).fingerprint:
             raise ResultError(f"{path}: its episodes are not those of this dataset and seed; move it away")
-        yield ResultFile(path, result)
+        file = ResultFile(path, result, first)
+        longer = replayed(journal_of(path), result, first)
+        if len(longer) > len(result):
+            file.adopt(longer)
+        try:
+            yield file
+        finally:
+            file.complete()
 
 
 def check_same(path: Path, found: Key, wanted: Key) -> None:
@@ -109,16 +149,9 @@ def difference(found: Any, wanted: Any, where: str = "") -> str:
 
 
 def _write(path: Path, result: Result) -> None:
-    accuracy = estimate(result.accuracies)
     content = {
         "format": FORMAT,
-        "summary": {
-            "n_episodes": len(result),
-            "accuracy": accuracy.mean,
-            "ci95_half_width": accuracy.half_width if len(result) > 1 else None,
-            "not_converged": result.converged.count(False),
-            **{name: result.pooled(name) for name in metrics_of("episodes")},
-        },
+        "summary": result.summary,
         "identity": result.key,
         "correct": result.correct,
         "converged": result.converged,
@@ -139,89 +172,14 @@ def write_many_shot(path: Path, result: ManyShotResult) -> None:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """A line for each key, replaced atomically. Raises `ResultError` where that fails, and leaves what was there."""
     lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in content.items())
-    try:
+    with _writing(path):
         replace_file(path, f"{{\n{lines}\n}}\n".encode())
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as problem:
         kept = "what it held before is still there" if path.exists() else "nothing was kept"
         raise ResultError(f"{path}: cannot be written: {problem.strerror}; {kept}") from problem
-
-
-def read_to_go_on(path: Path) -> Result:
-    """As `read_result`; a record of an older format, which lacks predictions, is a `ResultError` too."""
-    result = read_result(path)
-    if len(result) and "predicted" not in result.measures:
-        raise ResultError(f"{path}: is of an older format, which cannot be continued; move it away")
-    return result
-
-
-def read_result(path: Path) -> Result:
-    """Read a result file. Raises `ResultError` where it is not a whole result file of this format."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise ResultError(f"{path}: cannot be read: {problem.strerror}") from problem
-    except (ValueError, RecursionError) as problem:
-        raise ResultError(f"{path}: not a whole result file (half-written or damaged); move it away") from problem
-    try:
-        if content["format"] not in range(1, FORMAT + 1):
-            raise ResultError(f"{path}: is of format {content['format']}, this version reads formats 1 to {FORMAT}")
-        result = Result(
-            key=content["identity"],
-            correct=tuple(content["correct"]),
-            converged=tuple(content["converged"]),
-            steps=tuple(content["steps"]),
-            measures={name: tuple(values) for name, values in content.get("measures", {}).items()},
-            episodes=content["episodes"],
-            runs=tuple(Run(**run) for run in content["runs"]),
-        )
-        fits = _fits_together(result)
-    except (KeyError, TypeError, ValueError, AttributeError) as problem:
-        raise ResultError(f"{path}: not a result file, or a damaged one ({problem}); move it away") from problem
-    if not fits:
-        raise ResultError(f"{path}: damaged: its episodes do not fit together; move it away")
-    return result
-
-
-def _fits_together(result: Result) -> bool:
-    """Whether counts are possible, lists of one length, and the runs follow each other over all episodes."""
-    ends = [0, *(run.stop for run in result.runs)]
-    return (
-        len(result.correct) == len(result.converged) == len(result.steps) == ends[-1]
-        and all(type(n) is int and 0 <= n <= result.n_queries for n in result.correct)
-        and all(type(value) is bool for value in result.converged)
-        and all(type(n) is int and n >= 0 for n in result.steps)
-        and all(len(values) == len(result) for values in result.measures.values())
-        and all(value is None or np.isfinite(value).all() for values in result.measures.values() for value in values)
-        and [run.start for run in result.runs] == ends[:-1]
-        and all(0 <= run.seconds < math.inf for run in result.runs)
-    )
-
-
-def read_many_shot(path: Path) -> ManyShotResult:
-    """Read a result file. Raises `ResultError` where it is not a whole one of this format."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content.pop("format") != MANY_SHOT_FORMAT:
-            raise ResultError(f"{path}: is of another format than {MANY_SHOT_FORMAT}; move it away")
-        content["key"] = content["identity"]
-        result = ManyShotResult(**{field.name: content[field.name] for field in fields(ManyShotResult)})
-        whole = _is_whole(result)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
-        raise ResultError(f"{path}: cannot be read as a many-shot result ({problem}); move it away") from problem
-    if not whole:
-        raise ResultError(f"{path}: damaged: its parts do not fit together; move it away")
-    return result
-
-
-def _is_whole(result: ManyShotResult) -> bool:
-    """Whether scores are fractions, every C has its scores and the chosen one is among them."""
-    metrics = result.test.keys()
-    scores = [result.test, *({metric: point[metric] for metric in metrics} for point in result.path)]
-    return (
-        result.metric in metrics <= METRICS.keys()
-        and all(0 <= value <= 1 for score in scores for value in score.values())
-        and len(result.path) == result.key["adapter"]["settings"]["n_values"]
-        and all(type(point["converged"]) is bool for point in result.path)
-        and result.C in [point["C"] for point in result.path]
-        and len(result.predictions) == result.key["split"]["test"]
-    )

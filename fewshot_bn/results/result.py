@@ -1,6 +1,6 @@
 """Results: what happened in every episode, with everything needed to do it again.
 
-A result's `key` is what decides its answer (key.py); files.py writes and reads results.
+A result's `key` is what decides its answer (key.py); reading.py and files.py read and write results.
 """
 
 from collections.abc import Mapping
@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fewshot_bn.evaluation.loop import Outcome
-from fewshot_bn.evaluation.metrics import METRICS
+from fewshot_bn.evaluation.metrics import METRICS, metrics_of
 from fewshot_bn.results.key import Key
+from fewshot_bn.results.statistics import Estimate, estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,8 @@ class Result:
             episodes="",
         )
 
-    def extended(self, outcome: Outcome, *, episodes: str) -> "Result":
-        """With some episodes more; `episodes` is the fingerprint of all. A measure that some lack is None for those."""
+    def extended(self, outcome: Outcome) -> "Result":
+        """With some episodes more; the fingerprint of all is left open. A measure that some lack is None for those."""
         n, more = len(self), len(outcome.correct)
         names = dict.fromkeys([*self.measures, *outcome.measures])
         return replace(
@@ -67,7 +68,7 @@ class Result:
                 name: (*self.measures.get(name, (None,) * n), *outcome.measures.get(name, (None,) * more))
                 for name in names
             },
-            episodes=episodes,
+            episodes="",
         )
 
     @property
@@ -94,6 +95,23 @@ class Result:
         """The number that `METRICS` makes of all episodes; None where some are too old to have been measured."""
         values = self.measures.get(METRICS[metric].kept, ())
         return METRICS[metric].pool(values, self.n_queries) if values and None not in values else None
+
+    @property
+    def accuracy(self) -> Estimate:
+        """The mean accuracy of its episodes."""
+        return estimate(self.accuracies)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What its episodes say together."""
+        accuracy = self.accuracy
+        return {
+            "n_episodes": len(self),
+            "accuracy": accuracy.mean,
+            "ci95_half_width": accuracy.half_width if len(self) > 1 else None,
+            "not_converged": self.converged.count(False),
+            **{name: self.pooled(name) for name in metrics_of("episodes")},
+        }
 
     @property
     def seconds_per_episode(self) -> float:

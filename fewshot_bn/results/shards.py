@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fewshot_bn.errors import ResultError, UsageError
-from fewshot_bn.results.files import read_to_go_on
 from fewshot_bn.results.key import Key, file_name
+from fewshot_bn.results.reading import read_to_go_on
 from fewshot_bn.results.result import Result, Run
 
 
@@ -86,7 +86,7 @@ def merged(shards: Sequence[Result]) -> Result:
         converged=tuple(result.converged[place] for result, place in order),
         steps=tuple(result.steps[place] for result, place in order),
         measures={
-            name: tuple(result.measures[name][place] for result, place in order)
+            name: tuple(result.measures[name][place] if name in result.measures else None for result, place in order)
             for name in max(shards, key=len).measures
         },
         runs=_joined([(by_index[i], len(range(i - 1, n, count))) for i in sorted(by_index)]),

@@ -10,7 +10,7 @@ from fewshot_bn.backbones.card import shipped_models
 from fewshot_bn.backbones.checkpoints import read_checkpoint
 from fewshot_bn.eval import main
 from fewshot_bn.files.paths import DEFAULT_MODEL
-from fewshot_bn.results.files import read_result
+from fewshot_bn.results.reading import read_result
 from fewshot_bn.results.statistics import estimate, paired_difference
 
 

@@ -3,7 +3,7 @@
 import pytest
 from reference.places import ROOT
 
-from fewshot_bn.results.files import read_result
+from fewshot_bn.results.reading import read_result
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks" / "results").rglob("*.json")), ids=lambda path: path.name)

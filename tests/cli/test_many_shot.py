@@ -11,7 +11,7 @@ from fewshot_bn.datasets import open_dataset
 from fewshot_bn.datasets.splits import split_of
 from fewshot_bn.eval import main
 from fewshot_bn.evaluation.linear import LinearEvaluation
-from fewshot_bn.results.files import read_many_shot
+from fewshot_bn.results.reading import read_many_shot
 
 
 def run(*arguments):
@@ -117,7 +117,7 @@ def test_bad_input_is_one_clear_line_and_status_2(here, capsys, arguments, messa
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda text: text[:100], "cannot be read as a many-shot result"),
+        (lambda text: text[:100], "not a whole result file .half-written or damaged."),
         (lambda text: text.replace('"many-shot 1"', '"many-shot 9"'), "is of another format than many-shot 1"),
         (lambda text: text.replace('"predictions"', '"other"'), "cannot be read as a many-shot result"),
         (lambda text: re.sub(r'"path": .*', '"path": [],', text), "its parts do not fit together"),

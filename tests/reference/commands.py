@@ -4,7 +4,7 @@ Norm tuning takes few steps and the readout that is solved fastest; its defaults
 """
 
 from fewshot_bn.eval import main
-from fewshot_bn.results.files import read_result
+from fewshot_bn.results.reading import read_result
 
 TINY = ["--n-way", "3", "--n-support", "2", "--n-query", "4", "--n-episodes", "6"]
 

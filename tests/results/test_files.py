@@ -2,18 +2,21 @@ import errno
 import json
 import logging
 import logging.handlers
+import os
 import queue
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from fewshot_bn.episodes import EpisodeShape, sample
 from fewshot_bn.errors import ResultError
 from fewshot_bn.evaluation.loop import Outcome
-from fewshot_bn.results.files import check_folder, open_result, read_result
+from fewshot_bn.results.files import check_folder, open_result
 from fewshot_bn.results.key import file_name
+from fewshot_bn.results.reading import read_result
 from fewshot_bn.results.result import Result, Run
 
 KEY = {
@@ -31,15 +34,20 @@ def first(n):
     return sample([9] * 6, EpisodeShape(5, 1, 2), seed=3, n_episodes=n)
 
 
-def extended(file, correct):
-    n = len(file.result) + len(correct)
-    fingerprint = first(n).fingerprint
+def predicted(correct):
+    """Of ten queries, two of each of five classes, the first so many as they are."""
+    return [place // 2 if place < correct else (place // 2 + 1) % 5 for place in range(10)]
+
+
+def chunk(correct):
     measures = {"nll": (0.5,) * len(correct), "gaps": ((0.1, -0.2),) * len(correct)}
-    measures["predicted"] = ((0,) * 10,) * len(correct)
-    outcome = Outcome(tuple(correct), (True,) * len(correct), (50,) * len(correct), 1.0, measures)
-    result = file.result.extended(outcome, episodes=fingerprint)
+    measures["predicted"] = tuple(predicted(n) for n in correct)
+    return Outcome(tuple(correct), (True,) * len(correct), (50,) * len(correct), 1.0, measures)
+
+
+def extended(file, correct):
     start = file._earlier[-1].stop if file._earlier else 0
-    file.write(result, replace(RUN, start=start, stop=n))
+    file.add(chunk(correct), replace(RUN, start=start, stop=len(file.result) + len(correct)))
 
 
 def write(folder, correct=(7, 3)):
@@ -72,8 +80,8 @@ def test_a_result_is_continued_and_keeps_who_ran_what(tmp_path):
     result = read_result(file.path)
     assert (result.correct, len(result.runs)) == ((7, 3, 10, 1), 2)
     assert result[:3].correct == (7, 3, 10)
-    predicted = ([0] * 10,) * 3
-    assert result[:3].measures == {"nll": (0.5,) * 3, "gaps": ([0.1, -0.2],) * 3, "predicted": predicted}
+    taken_for = (predicted(7), predicted(3), predicted(10))
+    assert result[:3].measures == {"nll": (0.5,) * 3, "gaps": ([0.1, -0.2],) * 3, "predicted": taken_for}
 
 
 def test_the_name_reads_well_and_differs_between_settings():
@@ -117,6 +125,29 @@ def test_a_single_episode_has_no_interval_in_the_file(tmp_path):
             "other settings .adapter.settings.steps is 40 there and 50",
         ),
         (lambda text: text.replace('"episodes": "', '"episodes": "0'), "its episodes are not those"),
+        (lambda text: "[" * 100_000, "not a whole result file"),
+        (
+            lambda text: text.replace('"correct": [7, 3]', '"correct": [10, 10]'),
+            "fit together .episode 0: correct is 10, but 7 are predicted right",
+        ),
+        (
+            lambda text: text.replace('"predicted": [[0, 0', '"predicted": [[0, 5'),
+            "episode 0: what is predicted is not a place from 0 to 4 for each of its queries",
+        ),
+        (lambda text: text.replace('"predicted": [[0,', '"predicted": [['), "episode 0: what is predicted is not"),
+        (lambda text: text.replace('"predicted": [[0', '"predicted": [[0.0'), "episode 0: what is predicted is not"),
+        (lambda text: text.replace('"nll": [0.5, 0.5]', '"nll": [[0.5], [0.5]]'), "not a result file, or a damaged"),
+        (lambda text: text.replace('"nll": [0.5, 0.5]', '"nll": {"0": 0.5, "1": 0.5}'), "not a result file, or a dam"),
+        (lambda text: text.replace('"gaps": [[0.1, -0.2]', '"gaps": [[0.1]'), "not a result file, or a damaged one"),
+        (lambda text: re.sub('"measures": .*', '"measures": 3,', text), "not a result file, or a damaged one"),
+        (lambda text: text.replace('"accuracy": 0.5', '"accuracy": 0.9'), "accuracy is 0.9 in the summary, 0.5 of the"),
+        (lambda text: text.replace('"n_episodes": 2', '"n_episodes": 9'), "n_episodes is 9 in the summary, 2 of the"),
+        (lambda text: text.replace('"seed": 3', '"seed": 3, "shard": 5'), "not a result file, or a damaged one"),
+        (lambda text: text.replace('"seed": 3', '"seed": 3, "shard": "5"'), "its seed or its shard is none"),
+        (lambda text: text.replace('"n_way": 5', '"n_way": ' + "5" * 400), "its shape is {"),
+        (lambda text: text.replace('"name": "net"', '"name": 3'), "dataset, backbone and adapter have no names"),
+        (lambda text: text.replace('"n_query": 2', '"n_query": 2000000000'), "episode 0: what is predicted is not"),
+        (lambda text: text.replace('"seconds": 1.5', '"seconds": 1' + "0" * 400), "took no time that can be"),
     ],
 )
 def test_a_file_that_is_damaged_or_of_something_else_is_left_alone(tmp_path, damage, message):
@@ -186,3 +217,20 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 def test_empty_results_have_no_accuracies():
     assert Result(KEY).accuracies == []
+
+
+@pytest.mark.parametrize(("kind", "message"), [("pipe", "it is a pipe or a device"), ("folder", "Is a directory")])
+def test_what_is_no_file_is_not_waited_for(tmp_path, kind, message):
+    path = tmp_path / file_name(KEY)
+    os.mkfifo(path) if kind == "pipe" else path.mkdir()
+    with pytest.raises(ResultError, match=rf"\.json: cannot be read: {message}"), open_result(tmp_path, KEY, first):
+        pass
+
+
+def test_a_file_of_any_size_is_not_read(tmp_path):
+    path = write(tmp_path)
+    os.truncate(path, 2**40)
+    with pytest.raises(ResultError, match="cannot be read: it has 1,099,511,627,776 bytes, at most 268,435,456 are"):
+        read_result(path)
+    with pytest.raises(ResultError, match="/dev/zero: cannot be read: it is a pipe or a device"):
+        read_result(Path("/dev/zero"))

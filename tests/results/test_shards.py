@@ -7,7 +7,7 @@ import pytest
 from reference.commands import answers, run
 
 from fewshot_bn.errors import UsageError
-from fewshot_bn.results.files import read_result
+from fewshot_bn.results.reading import read_result
 from fewshot_bn.results.result import Result, Run
 from fewshot_bn.results.shards import Shard, find_shards, merged, parse_shard
 

@@ -9,7 +9,7 @@ from reference.places import ROOT
 from benchmarks.studies import probes, record, report
 from benchmarks.studies.experiments import adapter_of, carry_out
 from fewshot_bn.config import FewShotConfig
-from fewshot_bn.results.files import read_result
+from fewshot_bn.results.reading import read_result
 
 RESULTS = ROOT / "benchmarks" / "results"
 CANDIDATES = ("proto", "start steps=0 readout=ridge")

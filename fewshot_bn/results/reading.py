@@ -1,0 +1,173 @@
+"""Result files, read and checked against themselves: what was edited or damaged is not taken for a result."""
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fewshot_bn.errors import ResultError
+from fewshot_bn.evaluation.metrics import METRICS, metrics_of
+from fewshot_bn.files.atomic import read_file
+from fewshot_bn.results.key import Key
+from fewshot_bn.results.result import ManyShotResult, Result, Run
+
+FORMAT = 3  # format 1 had no measures, format 2 no predictions
+MANY_SHOT_FORMAT = "many-shot 1"
+MOST_BYTES = 2**28  # about 700,000 episodes
+LONG_S = 1e12
+DAMAGE = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
+
+
+def read_to_go_on(path: Path) -> Result:
+    """As `read_result`; a record of an older format, which lacks predictions, is a `ResultError` too."""
+    result = read_result(path)
+    if len(result) and "predicted" not in result.measures:
+        raise ResultError(f"{path}: is of an older format, which cannot be continued; move it away")
+    return result
+
+
+def read_result(path: Path) -> Result:
+    """Read a result file. Raises `ResultError` where it is not a whole result file of this format."""
+    content = _json(path)
+    try:
+        if content["format"] not in range(1, FORMAT + 1):
+            raise ResultError(f"{path}: is of format {content['format']}, this version reads formats 1 to {FORMAT}")
+        result = Result(
+            key=content["identity"],
+            correct=tuple(content["correct"]),
+            converged=tuple(content["converged"]),
+            steps=tuple(content["steps"]),
+            measures={name: tuple(values) for name, values in content.get("measures", {}).items()},
+            episodes=content["episodes"],
+            runs=tuple(Run(**run) for run in content["runs"]),
+        )
+        _check_key(result.key)
+        problem = contradiction(result) or _other_summary(content.get("summary", {}), result)
+    except DAMAGE as trouble:
+        raise ResultError(f"{path}: not a result file, or a damaged one ({_short(trouble)}); move it away") from trouble
+    if problem:
+        raise ResultError(f"{path}: damaged: its episodes do not fit together ({problem}); move it away")
+    return result
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(read_file(path, MOST_BYTES))
+    except OSError as problem:
+        raise ResultError(f"{path}: cannot be read: {problem.strerror}") from problem
+    except (ValueError, RecursionError) as problem:
+        raise ResultError(f"{path}: not a whole result file (half-written or damaged); move it away") from problem
+
+
+def _short(problem: Exception) -> str:
+    text = " ".join(str(problem).split())
+    return text if len(text) <= 100 else f"{text[:100]}…"
+
+
+def _check_key(key: Key) -> None:
+    """Raise `ValueError`, or whatever comes of it, where a part that others rely on is of another kind."""
+    names = [key[part]["name"] for part in ("dataset", "backbone", "adapter")]
+    sizes = [key["shape"][part] for part in ("n_way", "n_support", "n_query")]
+    if not all(type(name) is str for name in names):
+        raise ValueError("dataset, backbone and adapter have no names")
+    if not all(type(size) is int and 1 <= size < 2**31 for size in sizes) or len(key["shape"]) != len(sizes):
+        raise ValueError(f"its shape is {key['shape']}")
+    if type(key["seed"]) is not int or not re.fullmatch(r"\d{1,9}/\d{1,9}", key.get("shard", "1/1"), re.ASCII):
+        raise ValueError("its seed or its shard is none")
+
+
+def contradiction(result: Result) -> str:
+    """What of it cannot be, "" for a result that may be one. Raises one of `DAMAGE` where values are of odd kinds."""
+    return next(_contradictions(result), "")
+
+
+def _contradictions(result: Result) -> Iterator[str]:
+    n, n_queries = len(result), result.n_queries
+    if any(len(values) != n for values in (result.converged, result.steps, *result.measures.values())):
+        yield f"not every list is of {n} values"
+    if not all(type(count) is int and 0 <= count <= n_queries for count in result.correct):
+        yield f"correct is not from 0 to {n_queries} everywhere"
+    if not all(type(value) is bool for value in result.converged):
+        yield "converged is not true or false everywhere"
+    if not all(type(count) is int and 0 <= count < 2**63 for count in result.steps):
+        yield "steps are not whole numbers"
+    values = (value for kept in result.measures.values() for value in kept)
+    if not all(value is None or np.isfinite(value).all() for value in values):
+        yield "not all measures are numbers"
+    if not all(math.isfinite(result.pooled(name) or 0) for name in metrics_of("episodes")):
+        yield "not all measures are numbers"
+    yield from _wrong_counts(result)
+    yield from wrong_runs(result)
+
+
+def _wrong_counts(result: Result) -> Iterator[str]:
+    """Episodes of which more or less was predicted as it is than is counted as correct."""
+    n_way, n_query = result.shape["n_way"], result.shape["n_query"]
+    kept = zip(result.correct, result.measures.get("predicted", ()), strict=False)
+    for number, (correct, predicted) in enumerate(kept):
+        if predicted is None:
+            continue
+        if len(predicted) != result.n_queries or not all(type(k) is int and -1 <= k < n_way for k in predicted):
+            yield f"episode {number}: what is predicted is not a place from 0 to {n_way - 1} for each of its queries"
+            continue
+        right = sum(k == place // n_query for place, k in enumerate(predicted))  # one class after another
+        if right != correct:
+            yield f"episode {number}: correct is {correct}, but {right} are predicted right"
+
+
+def wrong_runs(result: Result) -> Iterator[str]:
+    """What of its runs cannot be."""
+    ends = [0, *(run.stop for run in result.runs)]
+    if ends[-1] != len(result) or [run.start for run in result.runs] != ends[:-1]:
+        yield "its runs do not follow each other over all episodes"
+    if not all(type(run.device) is str and type(run.versions) is dict for run in result.runs):
+        yield "its runs lack a device or versions"
+    if not all(0 <= run.seconds < LONG_S for run in result.runs):
+        yield "its runs took no time that can be"
+
+
+def _other_summary(said: Any, result: Result) -> str:
+    """Where the summary says something else than the episodes, as far as it speaks of their accuracy."""
+    names = ("n_episodes", "accuracy", "ci95_half_width", "not_converged")
+    found = result.summary if len(result) else {}
+    for name in (name for name in names if name in said and name in found):
+        one, other = said[name], found[name]
+        if (one is None) != (other is None) or (one is not None and not math.isclose(one, other, abs_tol=1e-9)):
+            return f"{name} is {_short(ValueError(one))} in the summary, {other} of the episodes"
+    return ""
+
+
+def read_many_shot(path: Path) -> ManyShotResult:
+    """Read a result file. Raises `ResultError` where it is not a whole one of this format."""
+    try:
+        content = _json(path)
+        if content.pop("format") != MANY_SHOT_FORMAT:
+            raise ResultError(f"{path}: is of another format than {MANY_SHOT_FORMAT}; move it away")
+        content["key"] = content["identity"]
+        result = ManyShotResult(**{field.name: content[field.name] for field in fields(ManyShotResult)})
+        whole = _is_whole(result)
+    except DAMAGE as problem:
+        why = f"cannot be read as a many-shot result ({_short(problem)})"
+        raise ResultError(f"{path}: {why}; move it away") from problem
+    if not whole:
+        raise ResultError(f"{path}: damaged: its parts do not fit together; move it away")
+    return result
+
+
+def _is_whole(result: ManyShotResult) -> bool:
+    """Whether scores are fractions, every C has its scores and the chosen one is among them."""
+    metrics = result.test.keys()
+    scores = [result.test, *({metric: point[metric] for metric in metrics} for point in result.path)]
+    return (
+        result.metric in metrics <= METRICS.keys()
+        and all(0 <= value <= 1 for score in scores for value in score.values())
+        and len(result.path) == result.key["adapter"]["settings"]["n_values"]
+        and all(type(point["converged"]) is bool for point in result.path)
+        and result.C in [point["C"] for point in result.path]
+        and len(result.predictions) == result.key["split"]["test"]
+    )
