@@ -17,8 +17,9 @@ from fewshot_bn.preprocessing import Preprocessing
 PACKAGE = Path(fewshot_bn.__file__).parent
 ORDER = [
     ["errors", "events", "settings", "host_memory"],
-    ["files", "raster", "rng"],
-    ["preprocessing", "workers", "runtime"],
+    ["files", "rng"],
+    ["raster", "workers", "runtime"],
+    ["preprocessing"],
     ["datasets"],
     ["episodes", "backbones"],
     ["inputs"],

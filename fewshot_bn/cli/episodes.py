@@ -172,12 +172,7 @@ def _of_result(arguments: Namespace, dataset: Dataset) -> Shown:
     path, result = arguments.result, read_to_go_on(arguments.result)
     try:
         found = _episodes_of(result, arguments, dataset)
-        predicted = result.measures["predicted"]
-        n_way, by = result.key["shape"]["n_way"], result.key["adapter"]["name"]
-        possible = set(range(-1, n_way))
-        if not all(len(of) == result.n_queries and {*map(type, of)} == {int} and {*of} <= possible for of in predicted):
-            raise ValueError("predictions that cannot be")  # noqa: TRY301 - told as other damage is
-        return Shown(found, predicted, f"{by} on {result.key['backbone']['name']}")
+        return Shown(found, result.measures["predicted"], f"{result.mode} on {result.key['backbone']['name']}")
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise ResultError(f"{path}: not a result of episodes, or a damaged one: {problem}") from problem
 
