@@ -61,6 +61,27 @@ def decoded(encoded: bytes) -> Raster:
     return raster
 
 
+def scaled(encoded: bytes, max_value: int) -> bytes:
+    """The image as it is, unless it is deep: then as PPM of 8 bits, in which `max_value` and all above it is white."""
+    from PIL import Image
+
+    with _opened(encoded) as opened:
+        is_grey = opened.mode.startswith("I") and (opened.mode != "I" or opened.format in ("PNG", "PPM"))
+        if not is_grey and not _deep_modes(opened):
+            return encoded
+        try:
+            values = (
+                np.asarray(opened).astype(np.int64)
+                if is_grey
+                else np.asarray(_as_rgb(opened).image).astype(np.int64) * 257
+            )
+        except unreadable():
+            return encoded  # whoever decodes it says why
+    file = io.BytesIO()
+    Image.fromarray((np.clip(values, 0, max_value) * 255 // max_value).astype(np.uint8)).save(file, "PPM")
+    return file.getvalue()
+
+
 def look_at(raster: Raster) -> Look:
     from PIL import Image
 

@@ -13,7 +13,8 @@ from fewshot_bn.datasets.card import DatasetCard, read_dataset_card, shipped_car
 from fewshot_bn.datasets.csv_table import open_csv, open_table
 from fewshot_bn.datasets.dataset import Dataset, Finding
 from fewshot_bn.datasets.digits import open_digits
-from fewshot_bn.datasets.folder import open_class_folders, open_folder
+from fewshot_bn.datasets.folder import class_folders, open_class_folders, open_folder
+from fewshot_bn.datasets.looks import Scaled
 from fewshot_bn.datasets.name_list import open_list
 from fewshot_bn.datasets.own import dataset_of_files, open_own
 from fewshot_bn.datasets.torchvision_sets import has_tree, open_torchvision
@@ -98,6 +99,9 @@ def _open_path(name: str) -> Dataset:
 def _open_card(path: Path, root: Path) -> Dataset:
     card = read_dataset_card(path)
     dataset = _open_layout(card, root)
+    if card.max_value:
+        stamp = digest([dataset.stamp, card.max_value])
+        dataset = replace(dataset, read=Scaled(dataset.read, card.max_value), stamp=stamp)
     return replace(
         dataset,
         card=digest([path.read_bytes()]),

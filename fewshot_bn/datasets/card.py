@@ -50,6 +50,7 @@ class DatasetCard:
     `n_classes` and `n_images` (0: not known) are. `get` is how to get it by hand, `downloads` what can be fetched.
     `group` says what images are grouped by, `groups_span_classes` whether one may hold images of several classes.
     `metric` is what many-shot work on it reports; preset cdfsl resizes to `first_resize_px` first, where it is not 0.
+    In images of 16 bits per channel `max_value` is white, such as 4095 of a camera of 12 bits (0: the full range).
     `torchvision` names the class of torchvision that reads the layout of that name.
     """
 
@@ -69,6 +70,7 @@ class DatasetCard:
     group: str = ""
     groups_span_classes: bool = False
     first_resize_px: int = 0
+    max_value: int = 0
     note: str = ""
     csv: Table | None = None
     torchvision: str = ""
@@ -83,6 +85,8 @@ class DatasetCard:
         unlikely = self.n_images != 0 and self.n_images < self.n_classes
         if self.n_classes < 2 or unlikely or min(self.classes.values(), default=1) < 1:
             raise DataError(f"{self.name}: a card needs at least 2 classes, each of at least 1 image")
+        if not 0 <= self.max_value < 2**16:
+            raise DataError(f"{self.name}: max_value is {self.max_value}; 1 to 65535, or 0 for all, is needed")
         if self.layout != "digits" and not self.folders:
             raise DataError(f"{self.name}: a card names its folders, unless its images are embedded; '.' is the root")
         for layout, there in (("csv", bool(self.csv)), ("torchvision", bool(self.torchvision))):

@@ -9,17 +9,19 @@ from operator import attrgetter
 import numpy as np
 
 from fewshot_bn.datasets import Dataset, DatasetCard, Finding, differences
-from fewshot_bn.raster import decoded, reason_of, unreadable
+from fewshot_bn.datasets.looks import findings
+from fewshot_bn.raster import Look, decoded, look_at, reason_of, unreadable
 from fewshot_bn.workers import map_rows
 
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """The digest of an image's file, and why it cannot be read (nothing where it can)."""
+    """The digest of an image's file, why it cannot be read (nothing where it can), and how it looks."""
 
     row: int
     sha256: str
     reason: str
+    look: Look | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +43,17 @@ class Examination:
 
     def _examined(self, row: int) -> Examined:
         sha256 = reason = ""
+        look = None
         try:
             encoded = self.read(row)
             sha256 = hashlib.sha256(encoded).hexdigest()
             if encoded:
-                decoded(encoded)
+                look = look_at(decoded(encoded))
             else:
                 reason = "empty (0 bytes)"
         except unreadable() as problem:
             reason = reason_of(problem)
-        return Examined(row, sha256, reason)
+        return Examined(row, sha256, reason, look)
 
 
 def examine(dataset: Dataset, *, n_workers: int | None = None) -> Iterator[list[Examined]]:
@@ -76,6 +79,7 @@ def report(dataset: Dataset, card: DatasetCard | None, examined: Iterable[Examin
     group, several = (card.group if card else "") or "group", "images of several classes"
     where = notes if card and card.groups_span_classes else wrong
     where += _finding(_straddling(dataset), f"{group} has {several}", f"{group}s have {several}")
+    notes += findings(dataset, {one.row: one.look for one in by_row if one.look})
     return Report(tuple(wrong), tuple(notes))
 
 

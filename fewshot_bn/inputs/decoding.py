@@ -6,8 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fewshot_bn.files.atomic import BINARY, write_at
-from fewshot_bn.preprocessing import Preprocessing, image_of
-from fewshot_bn.raster import reason_of, unreadable
+from fewshot_bn.preprocessing import Preprocessing, fitted
+from fewshot_bn.raster import Look, decoded, look_at, reason_of, unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Rows that cannot be read, with the reason, and how the others look."""
+
+    bad: list[tuple[int, str]]
+    looks: dict[int, Look]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,18 +27,20 @@ class Decoding:
     read: Callable[[int], bytes]
     preprocessing: Preprocessing
 
-    def __call__(self, rows: list[int]) -> list[tuple[int, str]]:
-        """Write `rows`; those that cannot be read are returned, with the reason. Raises `OSError` on a full disk."""
-        bad = []
+    def __call__(self, rows: list[int]) -> Decoded:
+        """Write those of `rows` that can be read. Raises `OSError` on a full disk."""
+        done = Decoded([], {})
         file = os.open(self.path, os.O_WRONLY | BINARY)
         try:
             for row in rows:
                 try:
-                    pixels = image_of(self.read(row), self.preprocessing).tobytes()
+                    raster = decoded(self.read(row))
+                    pixels = fitted(raster.image, self.preprocessing).tobytes()
                 except unreadable() as problem:
-                    bad.append((row, reason_of(problem)))
+                    done.bad.append((row, reason_of(problem)))
                     continue
+                done.looks[row] = look_at(raster)
                 write_at(file, pixels, self.start + row * len(pixels))
         finally:
             os.close(file)
-        return bad
+        return done

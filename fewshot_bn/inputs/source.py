@@ -8,6 +8,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from fewshot_bn.backbones.backbone import Backbone
+from fewshot_bn.datasets.looks import findings
 from fewshot_bn.errors import StoreError
 from fewshot_bn.events import Note, Progress
 from fewshot_bn.inputs.features import Features
@@ -54,6 +55,8 @@ def fill_store(images: Images, rows: Int64[ndarray, "n"]) -> Iterator[Progress |
         for n_images in images.fill(missing):
             done += n_images
             yield Progress("decoded images", "image", done, len(missing))
+        for finding in findings(images.dataset, images.store.looks):
+            yield Note(str(finding))
     except StoreError as problem:
         yield Note(f"images are decoded again whenever they are needed: {problem}")
         images.store = None

@@ -31,6 +31,7 @@ from fewshot_bn.errors import DataError, StoreError
 from fewshot_bn.files.atomic import BINARY, check_free, digest, locked, plain_name, read_at, replacing
 from fewshot_bn.inputs.decoding import Decoding
 from fewshot_bn.preprocessing import Preprocessing
+from fewshot_bn.raster import Look
 from fewshot_bn.workers import map_rows
 
 FORMAT = 1
@@ -49,6 +50,7 @@ class Store:
         self._key = digest([dataset.stamp, preprocessing.geometry, version("pillow")])
         self._family = f"{plain_name(dataset.name)}_{preprocessing.geometry}_"
         self.path = folder / f"{self._family}{self._key[:16]}.h5"
+        self.looks: dict[int, Look] = {}  # of the rows that were decoded now
         self._filled = np.zeros(len(dataset), bool)
         self._file: int | None = None
         self._pixels_at = self._filled_at = 0
@@ -113,9 +115,10 @@ class Store:
         with ThreadPoolExecutor(1) as committer:  # the disk writes while images are decoded
             pending, due = committer.submit(self._commit, []), time.monotonic() + COMMIT_S
             try:
-                for part, bad in map_rows(decoding, rows, n_workers, in_memory=self._dataset.in_memory):
-                    done += sorted(set(part) - {row for row, _ in bad})
-                    unreadable += bad
+                for part, found in map_rows(decoding, rows, n_workers, in_memory=self._dataset.in_memory):
+                    done += sorted(set(part) - {row for row, _ in found.bad})
+                    unreadable += found.bad
+                    self.looks |= found.looks
                     if pending.done() and time.monotonic() > due:
                         pending.result()
                         pending, due, done = committer.submit(self._commit, done), time.monotonic() + COMMIT_S, []

@@ -267,7 +267,7 @@ def no_decoding(monkeypatch):
     def refuse(*arguments):
         raise AssertionError("an image is decoded again")
 
-    monkeypatch.setattr(decoding, "image_of", refuse)
+    monkeypatch.setattr(decoding, "decoded", refuse)
 
 
 def test_prepare_decodes_everything_once(run, own_cache, monkeypatch):
@@ -313,8 +313,8 @@ def test_prepare_keeps_all_but_the_images_that_cannot_be_read(run, here, monkeyp
         done, r"shapes: 2 images cannot be read: 'c/3\.png' \(row 15\) .*; 'd e/1\.png' \(row 22\) .*get these"
     )
     assert "All other images are in the store" in done[2]
-    seen, image_of = [], decoding.image_of
-    monkeypatch.setattr(decoding, "image_of", lambda *arguments: seen.append(1) or image_of(*arguments))
+    seen, decoded = [], decoding.decoded
+    monkeypatch.setattr(decoding, "decoded", lambda *arguments: seen.append(1) or decoded(*arguments))
     assert run("prepare", "shapes", "--preset", "cdfsl")[0] == 2
     assert len(seen) == 2
 

@@ -24,7 +24,7 @@ def test_the_store_does_not_change_the_answer(here, own_cache):
 def test_a_second_run_decodes_nothing(here, own_cache, monkeypatch):
     assert run("--mode", "bn", "--output", "one") == 0
     assert len(list((own_cache / "stores").glob("shapes_*.h5"))) == 1
-    monkeypatch.setattr(decoding, "image_of", None)
+    monkeypatch.setattr(decoding, "decoded", None)
     assert run("--mode", "bn", "--output", "two", "--no-feature-cache") == 0
     assert answers(here / "one") == answers(here / "two")
 
