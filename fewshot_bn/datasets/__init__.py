@@ -13,7 +13,7 @@ from fewshot_bn.datasets.card import DatasetCard, read_dataset_card, shipped_car
 from fewshot_bn.datasets.csv_table import open_csv, open_table
 from fewshot_bn.datasets.dataset import Dataset, Finding
 from fewshot_bn.datasets.digits import open_digits
-from fewshot_bn.datasets.folder import class_folders, open_class_folders, open_folder
+from fewshot_bn.datasets.folder import open_class_folders, open_folder
 from fewshot_bn.datasets.looks import Scaled
 from fewshot_bn.datasets.name_list import open_list
 from fewshot_bn.datasets.own import dataset_of_files, open_own
