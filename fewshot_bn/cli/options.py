@@ -15,6 +15,8 @@ from fewshot_bn.config import Config
 from fewshot_bn.errors import FewshotError, UsageError
 
 EPISODES = ("n_way", "n_support", "n_query", "n_episodes", "episodes", "by_group", "seed")
+MOST = 10**20  # what has a smaller limit says so itself
+SHOWN_CHARACTERS = 300  # of a word of a message, such as a path
 SEVERAL = ", one or several numbers"
 
 
@@ -23,6 +25,17 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; --help shows all options")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuses an empty argument, such as a variable of the shell leaves that is not set, and `--name=--`."""
+        texts = sys.argv[1:] if args is None else list(args)
+        for before, text in zip(["", *texts], texts, strict=False):
+            flag, equals, value = text.partition("=")
+            if text.startswith("--") and equals and value.strip() in ("", "--"):
+                self.error(f"{flag} is given {value!r}; give it a value or leave it out")
+            if not text.strip():
+                self.error(f"an argument is empty{f' (after {before})' if before else ''}; leave it out or fill it")
+        return super().parse_known_args(texts, namespace)
 
 
 def at_least(least: int) -> Callable[[str], int]:
@@ -33,8 +46,8 @@ def at_least(least: int) -> Callable[[str], int]:
             value = int(text)
         except ValueError:
             value = least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+        if not least <= value <= MOST:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least} (and at most {MOST})")
         return value
 
     return parse
@@ -87,6 +100,11 @@ def _what_it_takes(field: "dataclasses.Field[Any]") -> dict[str, Any]:
     return found
 
 
+def _shortened(word: str) -> str:
+    n = SHOWN_CHARACTERS
+    return word if len(word) <= n else f"{word[: n - 40]}…{word[-20:]}"
+
+
 def run_verb(verb: Callable[[], int]) -> int:
     """What `verb` returns; an error of ours becomes one line on standard error."""
     for stream in (sys.stdout, sys.stderr):
@@ -99,7 +117,7 @@ def run_verb(verb: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (FewshotError, OSError) as problem:
-        print(f"error: {' '.join(str(problem).split())}", file=sys.stderr)
+        print(f"error: {' '.join(map(_shortened, str(problem).split()))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         print(stop if stop.args else "stopped; what is kept is not computed again", file=sys.stderr)

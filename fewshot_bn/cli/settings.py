@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from fewshot_bn.errors import UsageError, unknown
 
 Settings = TypeVar("Settings")
+MOST = 2**31 - 1
 Texts = Mapping[str, Mapping[str, str]]  # by mode and setting
 
 
@@ -49,7 +50,10 @@ def _parse(text: str, hint: Any, where: str) -> Any:
             raise UsageError(f"{where} is {text!r}; it must be true or false")
         return text.lower() == "true"
     try:
-        return hint(text)
+        value = hint(text)
     except ValueError as problem:
         kind = {int: "a whole number", float: "a number"}.get(hint, str(hint))
         raise UsageError(f"{where} is {text!r}; it must be {kind}") from problem
+    if hint is int and abs(value) > MOST:
+        raise UsageError(f"{where} is {text!r}; it must be at most {MOST}")
+    return value

@@ -21,10 +21,12 @@ from fewshot_bn.episodes.episode import Episodes
 from fewshot_bn.episodes.lists import ROLES, EpisodeList, Image, ListedEpisode
 from fewshot_bn.errors import DataError, UsageError
 from fewshot_bn.files import paths
-from fewshot_bn.files.atomic import replace_file
+from fewshot_bn.files.atomic import read_file, replace_file
 
 FORMAT = "fewshot_bn episodes 1"
 COLUMNS = ("episode", "way", "class", "role", "place", "file")
+MOST_BYTES = 2**28
+MOST_SHOWN = 200  # characters of what is wrong
 FROZEN = "5way_50shot_15query_seed0.jsonl"
 
 
@@ -40,7 +42,7 @@ def frozen_list(name: str) -> EpisodeList:
 def read_list(path: Path) -> EpisodeList:
     """Read a list. Raises `DataError` where it is not a whole one."""
     try:
-        content = path.read_bytes()
+        content = read_file(path, MOST_BYTES)
         text = content.decode("utf-8", "surrogateescape")
     except OSError as problem:
         raise DataError(f"{path}: this list cannot be read: {problem.strerror}") from problem
@@ -54,7 +56,10 @@ def read_list(path: Path) -> EpisodeList:
             raise ValueError(f"{len(listed)} of {header['n_episodes']} episodes are there")  # noqa: TRY301
         _ = result.shape
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, csv.Error, UsageError) as problem:
-        raise DataError(f"{path}: not a list of episodes, or a damaged one: {problem}") from problem
+        why = " ".join(str(problem).split())[:MOST_SHOWN]
+        raise DataError(f"{path}: not a list of episodes, or a damaged one: {why}") from problem
+    except RecursionError as problem:
+        raise DataError(f"{path}: not a list of episodes: its brackets are nested too deep") from problem
     return result
 
 
@@ -66,6 +71,8 @@ def write_list(
     `drawn` says how they were drawn and from what. The suffix .csv makes a table, any other JSON lines. Raises
     `DataError` where the file cannot be written.
     """
+    if path.is_dir():
+        raise DataError(f"{path}: this list cannot be written: it is a folder; name a file in it")
     image = _namer(list(classes.values()), ids)
     listed = [_listed(episodes[e : e + 1], list(classes), image) for e in range(len(episodes))]
     if path.suffix.lower() == ".csv":
@@ -78,8 +85,12 @@ def write_list(
         header = {"format": FORMAT, **drawn, "images": "rank" if ids is None else "id", **shape}
         header |= {"n_episodes": len(episodes), "classes": dict(classes)}
         text = "".join(_line(line) for line in [header, *map(_as_json, listed)])
+    content = text.encode("utf-8", "surrogateescape")
+    if len(content) > MOST_BYTES:
+        size = f"{len(content):,} bytes, at most {MOST_BYTES:,} are read"
+        raise UsageError(f"{path}: would have {size}; draw fewer episodes")
     try:
-        replace_file(path, text.encode("utf-8", "surrogateescape"))
+        replace_file(path, content)
     except OSError as problem:
         raise DataError(f"{path}: this list cannot be written: {problem.strerror}") from problem
 

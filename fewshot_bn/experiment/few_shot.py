@@ -30,7 +30,7 @@ class FewShot:
     def __init__(self, config: FewShotConfig) -> None:
         self._config = config
         self._adapters = _adapters(config)
-        self._shard = parse_shard(config.shard) if config.shard else None
+        self._shard = parse_shard(config.shard) if config.shard is not None else None
         self._plan = make_plan(config.episodes, seed=config.seed, by_group=config.by_group)
 
     def check_devices(self, devices: Sequence[torch.device]) -> None:
@@ -84,7 +84,7 @@ def _plan(config: FewShotConfig, n_episodes: Sequence[int]) -> str:
 def _adapters(config: FewShotConfig) -> dict[str, Adapter]:
     """The baseline first, then the modes, each once; adapters of the user's own keep to the contract."""
     modes = named(config.modes, ADAPTERS, "mode")
-    names = [*([config.baseline] if config.baseline else []), *modes]
+    names = [*([config.baseline] if config.baseline is not None else []), *modes]
     if not names:
         raise UsageError("modes is empty; name at least one mode")
     adapters = named(names, {**ADAPTERS, **modes}, "mode")

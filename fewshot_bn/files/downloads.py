@@ -159,6 +159,8 @@ def _receive(what: Download, response: http.client.HTTPResponse, part: Path) -> 
         digest = hash_of(part, what.algorithm)
         yield done, total
         while block := _read(what, response, done, total):
+            if 0 < total < done + len(block):
+                raise DataError(f"{what.url}: sends more than the {total:,} bytes that are needed; {changed}")
             file.write(block)
             digest.update(block)
             done += len(block)

@@ -2,12 +2,14 @@
 
 import io
 import os
+import re
 import sys
 
 import pytest
 
 from fewshot_bn.cli.options import run_verb
 from fewshot_bn.errors import UsageError
+from fewshot_bn.eval import main
 
 
 def say(text):
@@ -47,3 +49,28 @@ def test_a_reader_that_goes_away_is_no_error(monkeypatch, capsys):
 def test_what_stops_a_verb_is_one_line(capsys, problem, status, line):
     assert run_verb(lambda: fail(problem)) == status
     assert capsys.readouterr() == ("", f"{line}\n")
+
+
+@pytest.mark.parametrize("flag", ["--shard", "--weights", "--baseline", "--dataset", "--output", "--set"])
+@pytest.mark.parametrize("given", ["{}=", "{}= ", "{}=--", "{}|"])
+def test_an_empty_variable_of_the_shell_does_not_run_everything(flag, given, capsys):
+    assert main(given.format(flag).split("|")) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert re.fullmatch(rf"error: .*{flag}.*leave it out.*", said.err.strip())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--image-size", "1" * 30],
+        ["--n-episodes", "9" * 5000],
+        ["--mode", "x" * 9000],
+        ["--set", "lr.max_steps=" + "9" * 21],
+    ],
+)
+def test_a_value_that_is_too_large_is_one_short_line(arguments, capsys):
+    assert main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert len(line) < 900

@@ -1,5 +1,7 @@
 import csv
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -215,3 +217,29 @@ def test_a_dataset_without_a_frozen_list():
     ):
         frozen_list("digits")
     assert sorted(path.parent.name for path in paths.shipped("episodes").glob(f"*/{FROZEN}")) == list(FROZEN_FOR)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path.write_text("[" * 100_000), "its brackets are nested too deep"),
+        (os.mkfifo, "this list cannot be read: it is a pipe or a device"),
+        (lambda path: path.symlink_to("/dev/zero"), "this list cannot be read: it is a pipe or a device"),
+        (
+            lambda path: path.touch() or os.truncate(path, 2**40),
+            "1,099,511,627,776 bytes, at most 268,435,456 are read",
+        ),
+    ],
+    ids=["nested", "pipe", "zeros", "huge"],
+)
+def test_what_is_no_list_is_refused_soon(tmp_path, make, message):
+    make(tmp_path / "list.jsonl")
+    with pytest.raises(DataError, match=message):
+        read_list(tmp_path / "list.jsonl")
+
+
+def test_a_list_is_not_written_over_a_folder(tmp_path):
+    episodes = sample([9] * 6, EpisodeShape(2, 1, 1), seed=0, n_episodes=1)
+    for folder in (tmp_path, Path("/")):
+        with pytest.raises(DataError, match="it is a folder; name a file in it"):
+            write_list(folder, episodes, {}, ids=None, drawn={})

@@ -386,3 +386,9 @@ def test_a_card_with_a_wrong_fact_says_so(tmp_path):
     (tmp_path / "card.toml").write_text('url = "https://a.org/b"\nfile = "b"\nsha256 = "1"')
     with pytest.raises(ModelError, match="the download 'b': md5 is '' and sha256 '1'; one of them is needed"):
         read_card(tmp_path / "card.toml", Download, ModelError)
+
+
+def test_a_server_that_does_not_stop_is_left_at_the_size_of_the_card(tmp_path, server, what):
+    with pytest.raises(DataError, match=f"sends more than the {SIZE:,} bytes that are needed"):
+        run(what("endless"), tmp_path)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= SIZE

@@ -1,5 +1,6 @@
 """Servers on this machine, with every kind of answer that the internet has."""
 
+import contextlib
 import hashlib
 import http.server
 import time
@@ -65,6 +66,13 @@ class Server(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
         self.wfile.write(body)
+
+    def answer_endless(self):
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(OSError):  # until nobody listens any more
+            while True:
+                self.wfile.write(CONTENT)
 
     def answer_cut_short_no_length(self):
         self.answer_no_length(CONTENT[:HALF])
