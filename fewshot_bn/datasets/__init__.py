@@ -67,7 +67,8 @@ def card_of(name: str) -> Path | None:
     path = Path(name)
     if path.suffix == ".toml" and _is(path.is_file):
         return path
-    return shipped_cards().get(name)
+    known = shipped_cards()
+    return known.get(name) or (None if _is(path.exists) else known.get(name.lower()))
 
 
 def _is(question: Callable[[], bool]) -> bool:
@@ -98,6 +99,9 @@ def _open_path(name: str) -> Dataset:
 
 def _open_card(path: Path, root: Path) -> Dataset:
     card = read_dataset_card(path)
+    for other in sorted(path.parent.glob("*.toml")) if path in shipped_cards().values() else []:
+        if other != path and not _has_tree(card, root) and _has_tree(read_dataset_card(other), root):
+            path, card = other, read_dataset_card(other)  # the same data in the form in which others give it
     dataset = _open_layout(card, root)
     if card.max_value:
         stamp = digest([dataset.stamp, card.max_value])
@@ -142,6 +146,10 @@ def find_tree(card: DatasetCard, root: Path) -> Path:
         f"to get it: {fetch}{card.get} Then name its data root with --data-root or FEWSHOT_BN_DATA. "
         "To try the tool now, run it without --dataset: the embedded digits need no download"
     )
+
+
+def _has_tree(card: DatasetCard, root: Path) -> bool:
+    return any((root / folder).is_dir() and _is_tree(card, root / folder) for folder in card.folders)
 
 
 def _is_tree(card: DatasetCard, folder: Path) -> bool:

@@ -14,7 +14,16 @@ from pathlib import Path
 
 from fewshot_bn.datasets.card import GroupTable, Table
 from fewshot_bn.datasets.dataset import Dataset, Finding
-from fewshot_bn.datasets.listed import LONGEST, find_in, find_listed, not_listed, open_listed, read_text, tidy
+from fewshot_bn.datasets.listed import (
+    LONGEST,
+    find_in,
+    find_listed,
+    not_listed,
+    open_listed,
+    read_text,
+    tidy,
+    with_slashes,
+)
 from fewshot_bn.datasets.rows import SPLITS, Row
 from fewshot_bn.datasets.split_names import split_number
 from fewshot_bn.errors import DataError, some
@@ -33,6 +42,8 @@ def open_table(name: str, folder: Path, table: Table, classes: Sequence[str] = (
     Raises `DataError` for a file or column that is missing, and where no line names an image of a class.
     """
     listed = [row for file in _files(folder, table) for row in _rows(folder, file, table, classes)]
+    if not table.images:
+        listed = with_slashes(listed, folder)
     rows = [row for row in listed if row.id and row.class_name]
     notices, problems = _left_out(name, table, classes, listed)
     if not rows:
@@ -80,9 +91,12 @@ def _rows(folder: Path, file: str, table: Table, classes: Sequence[str]) -> Iter
     """A row for each line: without an id if it names no image, without a class if it has not exactly one."""
     columns = classes if table.one_hot else (table.label,)
     labels_of = _one_hot(columns) if table.one_hot else _split_up(table.separator)
+    named = {class_name.lower(): class_name for class_name in classes}
     optional = [column for column in (table.group, table.split) if column]
     for where, (image, *cells) in _table(folder / file, [table.image, *columns, *optional]):
         labels = labels_of(cells[: len(columns)])
+        if not table.one_hot and classes:
+            labels = [label if label in classes else named.get(label.lower(), label) for label in labels]
         usable = len(labels) == 1 and (not classes or labels[0] in classes)
         more = dict(zip(optional, cells[len(columns) :], strict=True))
         name = image if table.images else tidy(image, folder)

@@ -4,7 +4,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fewshot_bn.datasets.dataset import Dataset, Finding
@@ -41,7 +41,13 @@ def open_listed(
     notices, problems = list(notices), list(problems)
     repeated = repeated_ids(rows)
     if repeated:
+        again = set(repeated)
+        files = sorted({row.where.rpartition(" line ")[0] for row in rows if row.id in again} - {""})
         text = f"{name}: {some(repeated)}: listed more than once; leave one line for each image"
+        if len(files) > 1:
+            text = (
+                f"{name}: {len(again):,} images are listed in more than one of {some(files)}; leave one of these files"
+            )
         problems.append(Finding(text, repeated))
     if found.twice:
         text = f"{name}: {some(found.twice)}: there more than once, and not the same; remove the wrong ones"
@@ -124,6 +130,15 @@ def tidy(path: str, folder: Path) -> str:
     if path and ".." not in path:  # what that leads to, links decide
         path = os.path.normpath(path)
     return path.removeprefix(f"{folder.absolute()}/") if path.startswith("/") else path
+
+
+def with_slashes(rows: Sequence[Row], folder: Path) -> list[Row]:
+    r"""The rows with `/` for `\`, where all have `\` (Windows wrote them), none is there, and so one is."""
+    if all("\\" in row.id for row in rows) and not any(is_there(folder / row.id, stat.S_ISREG) for row in rows):
+        slashed = [replace(row, id=tidy(row.id.replace("\\", "/"), folder)) for row in rows]
+        if any(is_there(folder / row.id, stat.S_ISREG) for row in slashed):
+            return slashed
+    return list(rows)
 
 
 def read_text(path: Path) -> str:

@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fewshot_bn.datasets.dataset import Dataset
-from fewshot_bn.datasets.listed import LONGEST, find_listed, is_there, not_listed, open_listed, read_text, tidy
+from fewshot_bn.datasets.listed import (
+    LONGEST,
+    find_listed,
+    is_there,
+    not_listed,
+    open_listed,
+    read_text,
+    tidy,
+    with_slashes,
+)
 from fewshot_bn.datasets.rows import Row
 from fewshot_bn.datasets.tree import class_folders
 from fewshot_bn.errors import DataError, some
@@ -29,8 +38,10 @@ def open_list(path: Path) -> Dataset:
     if wrong or not listed:
         found = some(wrong) or "nothing"
         raise DataError(f"{path}: found {found}; lines of the form IMG_NAME CLASS_NUMBER are needed")
-    folder = _holding(path.parent, [image for image, _ in listed])
-    rows = [Row(tidy(image, folder), label) for image, label in listed]
+    names = [image for image, _ in listed]
+    names += [name.replace("\\", "/") for name in names if "\\" in name]  # as Windows writes paths
+    folder = _holding(path.parent, names)
+    rows = with_slashes([Row(tidy(image, folder), label) for image, label in listed], folder)
     files = find_listed(folder, rows)
     return open_listed(path.stem, folder, rows, files, notices=not_listed(path.stem, files, rows))
 

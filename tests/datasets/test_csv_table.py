@@ -169,8 +169,8 @@ UNREADABLE = {
     "no label at all": ("path,label\nim/a.png,\nim/b.png,\n", "mine.csv line 2, mine.csv line 3: no path or no label"),
     "one class only": ("path,label\nim/a.png,x\nim/b.png,x\n", "mine: 1 classes found in .*, at least 2 are needed"),
     "no image there": (
-        OK.replace("im/", r"im\\"),
-        r"2 of 2 images are listed but not in .*: im.*a.png, .*; those that are there are of 0 classes, at least 2",
+        OK.replace("im/", r"gone\\"),
+        r"2 of 2 images are listed but not in .*: gone.*a.png, .*; those that are there are of 0 classes, at least 2",
     ),
     "a class whose images are absent": (
         "path,label\nim/a.png,x\nno.png,y\n",
@@ -353,6 +353,24 @@ def test_the_images_of_isic_are_nowhere(tmp_path):
         open_dataset("isic", root=tmp_path)
 
 
+@pytest.mark.parametrize("place", ["HAM10000", "."])
+@pytest.mark.parametrize("inner", ["", "/HAM10000_images_part_1"])
+def test_isic_is_read_as_ham10000_too(tmp_path, place, inner):
+    make_isic(tmp_path / "official", SKIN)
+    lesions = ["ISIC_2,HAM_1", "ISIC_1,HAM_1", "ISIC_3,HAM_2", "ISIC_5,HAM_3", "ISIC_4,HAM_4"]
+    (tmp_path / "official" / LESIONS).write_text("\n".join(["image,lesion_id", *lesions]))
+    group_of = dict(line.split(",") for line in lesions)
+    folder = tmp_path / "kaggle" / place
+    lines = ["lesion_id,image_id,dx,dx_type,age,sex,localization"]
+    for k, (image, (label,)) in enumerate(SKIN.items()):
+        draw(folder / f"HAM10000_images_part_{1 + k % 2}{inner}" / f"{image}.jpg")
+        lines.append(f"{group_of[image]},{image},{label.lower()},histo,80.0,male,scalp")
+    (folder / "HAM10000_metadata.csv").write_text("\n".join(lines))
+    official, ham = (open_dataset("ISIC", root=tmp_path / root) for root in ("official", "kaggle"))
+    assert (ham.ids, ham.class_names, ham.groups) == (official.ids, official.class_names, official.groups)
+    assert (ham.fingerprint, ham.name) == (official.fingerprint, "isic")
+
+
 # ChestX-ray8
 
 NIH_HEADER = (
@@ -486,3 +504,26 @@ def test_the_table_of_chestx_may_be_of_2020_and_a_user_may_call_a_table_as_he_li
     odd = place / "table [1]*.csv"
     odd.write_text("path,label\nimages/0.png,a\nimages/1.png,b\n")
     assert open_dataset(str(odd)).class_sizes == [1, 1]
+
+
+def test_two_tables_of_chestx_are_named(tmp_path):
+    make_chestx(tmp_path)
+    shutil.copy(tmp_path / "ChestX" / "Data_Entry_2017.csv", tmp_path / "ChestX" / "Data_Entry_2017_v2020.csv")
+    message = (
+        "chestx: 8 images are listed in more than one of Data_Entry_2017.csv, Data_Entry_2017_v2020.csv; leave one"
+    )
+    with pytest.raises(DataError, match=message):
+        open_dataset("chestx", root=tmp_path)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_paths_as_windows_writes_them(table, newline):
+    plain = open_dataset(table(OK))
+    other = open_dataset(table(OK.replace("/", "\\").replace("\n", newline)))
+    assert (other.ids, other.fingerprint, other.problems) == (plain.ids, plain.fingerprint, ())
+
+
+def test_backslashes_that_are_part_of_names_stay(table, tmp_path):
+    for name in ("a", "b"):
+        draw(tmp_path / f"im\\{name}.png")
+    assert open_dataset(table(OK.replace("/", "\\"))).ids == ("im\\a.png", "im\\b.png")

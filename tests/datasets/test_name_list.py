@@ -154,3 +154,10 @@ def test_what_may_not_be_read(listed, tmp_path):
     Path(path).chmod(0)
     with pytest.raises(DataError, match=r"mine.txt: this file cannot be read: Permission denied"):
         open_dataset(path)
+
+
+def test_paths_as_windows_writes_them(listed, tmp_path):
+    (tmp_path / "images").rename(tmp_path / "more")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "more").rename(tmp_path / "images" / "deep")
+    assert open_dataset(listed([f"deep\\{line}" for line in LINES])).ids[0] == "deep/c  d 1.png"
