@@ -1,9 +1,8 @@
 """Read weights that others saved: safely, strictly, and with an explicit list of what may be dropped or lacking.
 
-Security: safetensors, or torch files with `weights_only=True`; nothing is ever unpickled beyond tensors.
+Security: safetensors, or files of torch.save as torch_files.py reads them; nothing is ever run or made beyond tensors.
 """
 
-import pickle
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from fewshot_bn.backbones.torch_files import read_torch_file
 from fewshot_bn.errors import ModelError, some
 
 
@@ -48,19 +49,19 @@ class KeyRules:
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
     """Everything in the file, on the CPU. Raises `ModelError` where it is unreadable or would run code."""
     try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as problem:
-        raise ModelError(
-            f"{path}: not read, because it holds more than tensors and plain values (loading it could run code) or is "
-            "damaged; save its state_dict alone, as safetensors or with torch.save"
-        ) from problem
+        content = load_file(path) if path.suffix == ".safetensors" else read_torch_file(path)
+    except ModelError:
+        raise
+    except FileNotFoundError as problem:  # safetensors gives no error number
+        raise ModelError(f"{path}: these weights cannot be read: No such file or directory") from problem
     except Exception as problem:  # torch and safetensors raise many kinds; all of them mean an unreadable file
-        reason = " ".join(str(problem).split())[:200]
-        raise ModelError(f"{path}: these weights cannot be read: {reason or type(problem).__name__}") from problem
+        reason = " ".join(str(problem).split())[:200] or type(problem).__name__
+        if isinstance(problem, OSError) and problem.strerror:
+            raise ModelError(f"{path}: these weights cannot be read: {problem.strerror}") from problem
+        raise ModelError(
+            f"{path}: these weights cannot be read: the file is damaged, incomplete or of another format ({reason}); "
+            "get it again"
+        ) from problem
     if not isinstance(content, Mapping):
         raise ModelError(f"{path}: holds a {type(content).__name__}, a dictionary of tensors is needed")
     _check_names(content, str(path))
@@ -129,7 +130,7 @@ def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], may_lack: S
         if k in tensors and tensors[k].shape != v.shape
     ]
     kinds = [f"{k} is {v.dtype}, {v.layout}" for k, v in tensors.items() if k in own and not _fits(v, own[k])]
-    plain = {k: v for k, v in tensors.items() if k in own and _fits(v, own[k])}
+    plain = {k: v for k, v in tensors.items() if k in own and _fits(v, own[k]) and v.shape == own[k].shape}
     faults = {
         "missing": missing,
         "unexpected": unexpected,

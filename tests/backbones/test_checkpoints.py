@@ -89,7 +89,10 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path, monkeypatch):
         ("old.pkl", lambda thing, path: path.write_bytes(pickle.dumps(thing, protocol=2))),
     ):
         save({"a": Evil()}, tmp_path / name)
-        with pytest.raises(ModelError, match="not read, because it holds more than tensors"):
+        with pytest.raises(
+            ModelError,
+            match=r"plain values: \w+\.open, .*nothing was run.*weights_only=False",
+        ):
             read_checkpoint(tmp_path / name)
     assert not (tmp_path / "evil-was-here").exists()
 
@@ -247,3 +250,10 @@ def test_two_keys_that_become_one_are_an_error():
 def test_renames_that_cannot_be_meant(rename):
     with pytest.raises(ModelError, match="rename: .* the beginning of a key is needed"):
         KeyRules(rename=rename)
+
+
+def test_a_tensor_that_claims_a_million_million_values_is_only_of_another_shape(network, tmp_path):
+    torch.save({**network.state_dict(), "1.weight": torch.zeros(1).expand(10**12)}, tmp_path / "w.pth")
+    assert (tmp_path / "w.pth").stat().st_size < 10_000
+    with pytest.raises(ModelError, match=r"1 of another shape \(1.weight is \(1000000000000,\) instead of \(4,\)\)"):
+        load_strictly(network, read_checkpoint(tmp_path / "w.pth"), (), "here")
