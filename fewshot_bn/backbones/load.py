@@ -17,6 +17,7 @@ from fewshot_bn.backbones.card import ModelCard, shipped_models
 from fewshot_bn.backbones.checkpoints import KeyRules, load_strictly, read_checkpoint, tensors_of
 from fewshot_bn.backbones.networks import NETWORKS
 from fewshot_bn.backbones.sources import SOURCES, all_names, split_name
+from fewshot_bn.backbones.suggestion import suggestion
 from fewshot_bn.errors import ModelError, UsageError, unknown
 from fewshot_bn.files.atomic import sha256_of
 from fewshot_bn.files.cards import read_card
@@ -148,8 +149,13 @@ def _build(card: ModelCard) -> nn.Module:
 
 
 def _load(network: nn.Module, file: Path, rules: KeyRules) -> None:
-    tensors = tensors_of(read_checkpoint(file), rules, where=str(file))
-    load_strictly(network, tensors, rules.may_lack, where=str(file))
+    content = read_checkpoint(file)
+    try:
+        load_strictly(network, tensors_of(content, rules, where=str(file)), rules.may_lack, where=str(file))
+    except ModelError as problem:
+        if advice := suggestion(content, network, rules.may_lack):
+            raise ModelError(f"{problem}; a card with {advice} would make them fit (docs/backbones.md)") from problem
+        raise
 
 
 def _randomise(network: nn.Module) -> None:
