@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fewshot_bn.errors import FewshotError, unknown
+from fewshot_bn.files.atomic import read_file
 
 Card = TypeVar("Card")
+MOST_BYTES = 2**20
 
 
 def read_card(path: Path, kind: type[Card], error: type[FewshotError]) -> Card:
     """Read `path` into the dataclass `kind`; raise `error` for a missing, unknown or mistyped field."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(read_file(path, MOST_BYTES).decode("utf-8").replace("\r\n", "\n"))
     except OSError as problem:
         raise error(f"{path}: this card cannot be read: {problem.strerror}") from problem
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+    except RecursionError as problem:
+        raise error(f"{path}: this card is not valid: its arrays or tables are too deep") from problem
+    except ValueError as problem:  # of TOML, of UTF-8, or a number of thousands of digits
         raise error(f"{path}: this card is not valid TOML: {problem}") from problem
     try:
         return _record(table, kind, where=str(path))
