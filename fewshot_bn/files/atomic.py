@@ -114,6 +114,13 @@ def digest(parts: Iterable[object]) -> str:
     return sha.hexdigest()
 
 
+@functools.cache
+def code_digest(*modules: str) -> str:
+    """Of the source of these modules, as paths in the package: caches of other code are not used."""
+    package = Path(__file__).parent.parent
+    return digest([(package / module).read_bytes() for module in modules if (package / module).is_file()])
+
+
 def hash_of(path: Path, algorithm: str) -> Any:
     """The hash object (`sha256` or `md5`) of all that a file holds; more can be added to it. Raises `OSError`."""
     with path.open("rb") as file:

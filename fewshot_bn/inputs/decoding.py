@@ -1,6 +1,7 @@
 """Decode rows of a dataset, each to its place in a file; what processes do that fill a store. Needs no torch."""
 
 import os
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,11 @@ from fewshot_bn.raster import Look, decoded, look_at, reason_of, unreadable
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """Rows that cannot be read, with the reason, and how the others look."""
+    """Rows that cannot be read, with the reason; of the others how they look, and the checksum of their pixels."""
 
     bad: list[tuple[int, str]]
     looks: dict[int, Look]
+    crc32: dict[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Decoding:
 
     def __call__(self, rows: list[int]) -> Decoded:
         """Write those of `rows` that can be read. Raises `OSError` on a full disk."""
-        done = Decoded([], {})
+        done = Decoded([], {}, {})
         file = os.open(self.path, os.O_WRONLY | BINARY)
         try:
             for row in rows:
@@ -39,7 +41,7 @@ class Decoding:
                 except unreadable() as problem:
                     done.bad.append((row, reason_of(problem)))
                     continue
-                done.looks[row] = look_at(raster)
+                done.looks[row], done.crc32[row] = look_at(raster), zlib.crc32(pixels)
                 write_at(file, pixels, self.start + row * len(pixels))
         finally:
             os.close(file)

@@ -22,10 +22,19 @@ from torch import Tensor
 import fewshot_bn
 from fewshot_bn.backbones.backbone import Backbone
 from fewshot_bn.errors import DataError
-from fewshot_bn.files.atomic import digest, replace_file
+from fewshot_bn.files.atomic import code_digest, digest, replace_file
 from fewshot_bn.inputs.images import Images, normalise
 
 FORMAT = 2
+CODE = (  # that decides what features are
+    "preprocessing.py",
+    "raster.py",
+    "runtime.py",
+    "backbones/backbone.py",
+    "backbones/networks.py",
+    "inputs/images.py",
+    "inputs/features.py",
+)
 BATCH = 64
 ROWS_PER_PART = 256
 UNKNOWN = np.iinfo(np.int64).max  # a place that nothing can be read from; -1 would be the last
@@ -38,7 +47,7 @@ class Features:
         self._images, self._backbone, self._device = images, backbone, device
         software = [fewshot_bn.__version__, torch.__version__, version("pillow")]
         what = [backbone.fingerprint, images.dataset.stamp, images.preprocessing, device.type]
-        key = digest([FORMAT, *software, *what])
+        key = digest([FORMAT, code_digest(*CODE), *software, *what])
         self._folder = cache / "features" / key[:32] if cache else None
         self._place = np.full(len(images.dataset), UNKNOWN)
         self._known = np.empty((0, backbone.dim), np.float32)

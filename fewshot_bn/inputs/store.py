@@ -1,21 +1,23 @@
 """The store: every image of a dataset decoded, resized and cropped once, as uint8 in one HDF5 file per geometry.
 
 `pixels` [n h w 3] lies in one piece in the file, with room for all rows from the start (a sparse file: rows that are
-not filled take no space). `filled` [n] says which rows are there; `ids`, `labels` and `class_names` make the file
-useful by itself. Processes write rows straight to their place in the file, and rows are read from there, without the
-HDF5 library, which would copy them and crash where a disk is full.
+not filled take no space). `filled` [n] says which rows are there, `crc32` [n] is of their pixels; `ids`, `labels` and
+`class_names` make the file useful by itself. Processes write rows straight to their place in the file, and rows are
+read from there, without the HDF5 library, which would copy them and crash where a disk is full.
 
 A row counts as filled only when its pixels have reached the disk, so a killed run loses seconds of work and nothing
 half-made is ever read. One run fills at a time; others wait for it, and find its rows.
 
-The name of the file holds a key made of everything that changes pixels: the dataset as it lies on this disk, geometry
-and PIL's version. Changed files make another store.
+The name of the file holds a key made of everything that changes pixels: the dataset as it lies on this disk, geometry,
+PIL's version and the code that decodes. Changed files make another store.
 """
 
+import io
 import json
 import os
 import time
 import weakref
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
@@ -28,13 +30,24 @@ from numpy import ndarray
 
 from fewshot_bn.datasets.dataset import Dataset
 from fewshot_bn.errors import DataError, StoreError
-from fewshot_bn.files.atomic import BINARY, check_free, digest, locked, plain_name, read_at, replacing
+from fewshot_bn.files.atomic import (
+    BINARY,
+    check_free,
+    code_digest,
+    digest,
+    locked,
+    plain_name,
+    read_at,
+    replacing,
+    write_at,
+)
 from fewshot_bn.inputs.decoding import Decoding
 from fewshot_bn.preprocessing import Preprocessing
 from fewshot_bn.raster import Look
 from fewshot_bn.workers import map_rows
 
-FORMAT = 1
+FORMAT = 2
+CODE = ("preprocessing.py", "raster.py")  # that decides what pixels are
 COMMIT_S = 0.5
 HEADER_BYTES = 2**26  # more than the names of a million images
 NAMED = 10  # unreadable images in an error
@@ -47,13 +60,15 @@ class Store:
         self._dataset, self._preprocessing = dataset, preprocessing
         self._side = preprocessing.crop_px
         self.row_bytes = 3 * self._side**2
-        self._key = digest([dataset.stamp, preprocessing.geometry, version("pillow")])
+        self._key = digest([FORMAT, code_digest(*CODE), dataset.stamp, preprocessing.geometry, version("pillow")])
         self._family = f"{plain_name(dataset.name)}_{preprocessing.geometry}_"
         self.path = folder / f"{self._family}{self._key[:16]}.h5"
         self.looks: dict[int, Look] = {}  # of the rows that were decoded now
         self._filled = np.zeros(len(dataset), bool)
         self._file: int | None = None
-        self._pixels_at = self._filled_at = 0
+        self._crc32 = np.zeros(len(dataset), np.uint32)
+        self._checked = np.zeros(len(dataset), bool)  # rows whose checksum this process has seen to be right
+        self._pixels_at = self._filled_at = self._crc32_at = 0
         if self.path.exists():
             self._open()
 
@@ -66,7 +81,7 @@ class Store:
         """Which stores of this dataset are of no use any more, or belong to another tree of the same name."""
         others = sorted(path for path in self.path.parent.glob(f"{self._family}*.h5") if path != self.path)
         return [
-            f"{path} is of other files than those of today, or of another PIL, and not used: delete it for its space"
+            f"{path} is of other files than those of today, or of another PIL or code, and not used: delete it"
             for path in others
         ]
 
@@ -84,6 +99,13 @@ class Store:
         assert self._file is not None  # noqa: S101 - a row that is in the store has a file
         if not read_at(self._file, into.data, self._pixels_at + row * self.row_bytes):
             raise StoreError(f"{self.path}: this store is damaged (cut off); delete it")
+        if not self._checked[row]:
+            if zlib.crc32(into.data) != self._crc32[row]:
+                name = self._dataset.ids[row]
+                raise StoreError(
+                    f"{self.path}: this store is damaged (wrong checksum of {name!r}, row {row}); delete it"
+                )
+            self._checked[row] = True
 
     def fill(self, rows: Int64[ndarray, "n"], *, n_workers: int | None = None) -> Iterator[int]:
         """Decode those of `rows` that are missing; yields the number of images done, every few.
@@ -119,6 +141,7 @@ class Store:
                     done += sorted(set(part) - {row for row, _ in found.bad})
                     unreadable += found.bad
                     self.looks |= found.looks
+                    self._crc32[list(found.crc32)] = list(found.crc32.values())
                     if pending.done() and time.monotonic() > due:
                         pending.result()
                         pending, due, done = committer.submit(self._commit, done), time.monotonic() + COMMIT_S, []
@@ -132,6 +155,7 @@ class Store:
     def _commit(self, done: list[int]) -> None:
         """Count rows as filled, once they are on the disk."""
         assert self._file is not None  # noqa: S101 - opened by fill
+        write_at(self._file, self._crc32.tobytes(), self._crc32_at)
         os.fsync(self._file)
         self._filled[done] = True
         with self.path.open("r+b", buffering=0) as file:
@@ -150,31 +174,39 @@ class Store:
     def _open(self) -> None:
         """Open the file and see which rows are filled."""
         if self._file is None:
-            self._pixels_at, self._filled_at = self._check()
+            self._pixels_at, self._filled_at, self._crc32_at = self._check()
             writable = os.access(self.path, os.W_OK)
             self._file = os.open(self.path, (os.O_RDWR if writable else os.O_RDONLY) | BINARY)
             weakref.finalize(self, os.close, self._file)
         flags = np.empty(len(self._filled), np.uint8)
         read_at(self._file, flags.data, self._filled_at)
         self._filled = flags > 0
+        read_at(self._file, self._crc32.data, self._crc32_at)
 
     def _create(self, n_bytes: int) -> None:
         """Make the file, for so many bytes to come."""
         import h5py
 
         check_free(self.path.parent, n_bytes + HEADER_BYTES, StoreError)
-        with replacing(self.path) as half_made, h5py.File(half_made, "w") as file:
+        memory = io.BytesIO()  # a full disk or a limit must not meet the HDF5 library, which crashes on it
+        with h5py.File(memory, "w") as file:
             file.attrs.update(self._facts())
             for key, names in (("ids", self._dataset.ids), ("class_names", self._dataset.class_names)):
                 file[key] = np.array([name.encode("utf-8", "surrogateescape") for name in names])
             file["labels"] = self._dataset.labels
             file["filled"] = np.zeros(len(self._dataset), np.uint8)
+            file["crc32"] = np.zeros(len(self._dataset), np.uint32)
             in_one_piece = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
             in_one_piece.set_layout(h5py.h5d.CONTIGUOUS)
             in_one_piece.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
             in_one_piece.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
             space = h5py.h5s.create_simple((len(self._dataset), self._side, self._side, 3))
-            h5py.h5d.create(file.id, b"pixels", h5py.h5t.NATIVE_UINT8, space, in_one_piece)
+            pixels = h5py.h5d.create(file.id, b"pixels", h5py.h5t.NATIVE_UINT8, space, in_one_piece)
+            end = pixels.get_offset() + len(self._dataset) * self.row_bytes
+            del pixels
+        with replacing(self.path) as half_made:
+            half_made.write_bytes(memory.getvalue())
+            os.truncate(half_made, end)
 
     def _facts(self) -> dict[str, Any]:
         return {
@@ -186,7 +218,7 @@ class Store:
             "versions": json.dumps({"pillow": version("pillow"), "fewshot_bn": version("fewshot_bn")}),
         }
 
-    def _check(self) -> tuple[int, int]:
+    def _check(self) -> tuple[int, int, int]:
         """Where pixels and flags lie in the file. Raises `StoreError` where it is not a whole store of this key."""
         import h5py
 
@@ -195,7 +227,8 @@ class Store:
             with h5py.File(self.path, "r") as file:
                 found = file.attrs["format"]
                 whole = file.attrs["key"] == self._key and file["pixels"].shape == shape
-                places = file["pixels"].id.get_offset(), file["filled"].id.get_offset()
+                pixels_at, filled_at, crc32_at = (file[name].id.get_offset() for name in ("pixels", "filled", "crc32"))
+                places = pixels_at, filled_at, crc32_at
         except (OSError, KeyError, RuntimeError) as problem:
             raise StoreError(f"{self.path}: not a whole store, or a damaged one ({problem}); delete it") from problem
         if found != FORMAT:

@@ -64,7 +64,9 @@ def test_a_store_of_other_files_is_named(here, own_cache, capsys):
     assert run("--mode", "bn") == 0
     os.utime(here / "shapes" / "c" / "0.png", (1, 1))
     assert run("--mode", "bn", "--output", "two") == 0
-    old = capsys.readouterr().err.count("is of other files than those of today, or of another PIL, and not used")
+    old = capsys.readouterr().err.count(
+        "is of other files than those of today, or of another PIL or code, and not used"
+    )
     assert old == 1
 
 

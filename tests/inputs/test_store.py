@@ -203,7 +203,7 @@ def damage(path, how):
         ("cut off", "not a whole store, or a damaged one"),
         ("no HDF5", "not a whole store, or a damaged one"),
         ("lacks its pixels", "not a whole store, or a damaged one"),
-        ("format", "this store is of format 0, format 1 is needed; delete it"),
+        ("format", "this store is of format 0, format 2 is needed; delete it"),
         ("key", "this store is of other files or sizes than its name says; delete it"),
     ],
 )
@@ -231,6 +231,35 @@ def test_a_file_cut_off_while_it_is_open_is_an_error(dataset, folder):
     os.truncate(kept.path, 3000)
     with pytest.raises(StoreError, match="this store is damaged"):
         contents(kept, [28])
+
+
+def test_changed_pixels_are_an_error_that_names_the_store(dataset, folder):
+    kept = Store(dataset, GEOMETRY, folder)
+    list(kept.fill(ALL))
+    with h5py.File(kept.path, "r+") as file:
+        file["pixels"][7, 0, 0, 0] ^= 1
+    again = Store(dataset, GEOMETRY, folder)
+    contents(again, [6, 8])
+    with pytest.raises(StoreError, match=r"\.h5: this store is damaged \(wrong checksum of .*, row 7\); delete it"):
+        contents(again, [7])
+
+
+def test_stores_of_other_code_are_not_used(dataset, folder, monkeypatch):
+    before = Store(dataset, GEOMETRY, folder).path
+    monkeypatch.setattr(store, "CODE", ("preprocessing.py",))
+    assert Store(dataset, GEOMETRY, folder).path != before
+
+
+def test_a_limit_on_file_sizes_is_an_error_in_one_line(dataset, folder, image_folder):
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(StoreError, match="this store cannot be written: File too large"):
+            list(Store(dataset, GEOMETRY, folder).fill(ALL))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(folder.glob("*.h5"))
 
 
 FILLING = """
