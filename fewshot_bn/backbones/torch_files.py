@@ -12,8 +12,9 @@ import warnings
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable, Iterator
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import torch
 
@@ -62,7 +63,7 @@ def read_torch_file(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _names_in_zip(path: Path, file: IO[bytes]) -> set[str]:
+def _names_in_zip(path: Path, file: BufferedIOBase) -> set[str]:
     with zipfile.ZipFile(file) as archive:
         records = archive.infolist()
         inside, outside = sum(record.file_size for record in records), path.stat().st_size
@@ -81,7 +82,7 @@ def _names_in_zip(path: Path, file: IO[bytes]) -> set[str]:
             return set(_names(pickled))
 
 
-def _names_in_stream(path: Path, file: IO[bytes]) -> set[str]:
+def _names_in_stream(path: Path, file: BufferedIOBase) -> set[str]:
     """The names in a file of torch.save before torch 1.6: a pickled number, four more pickles, then bare numbers."""
     file.seek(0)
     start = file.read(512)
@@ -90,7 +91,7 @@ def _names_in_stream(path: Path, file: IO[bytes]) -> set[str]:
     if start.startswith(b"PK"):
         raise ValueError("the end of this zip archive is missing")
     file.seek(0)
-    first = [(code.name, value) for code, value, _ in pickletools.genops(file)]
+    first = [(code.name, value) for code, value, _ in pickletools.genops(cast("IO[bytes]", file))]
     if ("LONG1", torch.serialization.MAGIC_NUMBER) not in first:
         file.seek(0)
         _refuse(path, set(_names(file)))
@@ -112,7 +113,7 @@ def _something_else(start: bytes) -> str:
     return ""
 
 
-def _names(file: IO[bytes]) -> Iterator[str]:
+def _names(file: Any) -> Iterator[str]:
     """The classes and functions that one pickle asks for. Raises `ValueError` where it is damaged."""
     strings: list[str] = []
     memo: dict[Any, str] = {}
