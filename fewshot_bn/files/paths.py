@@ -7,6 +7,8 @@ Environment: FEWSHOT_BN_DATA (data root, default `data` in the working directory
 import os
 from pathlib import Path
 
+from fewshot_bn.errors import UsageError
+
 _PACKAGE = Path(__file__).parent.parent
 DEFAULT_MODEL = "fractal_resnet8"  # the one whose weights ship with the package
 
@@ -22,10 +24,17 @@ def data_root() -> Path:
 
 
 def cache_root() -> Path:
-    chosen = os.environ.get("FEWSHOT_BN_CACHE")
+    """Raises `UsageError` where the environment names no place and the user has no home."""
+    chosen, caches = os.environ.get("FEWSHOT_BN_CACHE"), os.environ.get("XDG_CACHE_HOME")
     if chosen:
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fewshot_bn"
+    try:
+        return Path(caches or Path.home() / ".cache") / "fewshot_bn"
+    except RuntimeError as problem:
+        raise UsageError(
+            "no home folder is known, as HOME is not set and this user has none, so there is no place for caches: set "
+            "FEWSHOT_BN_CACHE to a folder, or give --no-store and --no-feature-cache"
+        ) from problem
 
 
 def store_root() -> Path:
