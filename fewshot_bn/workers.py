@@ -82,7 +82,7 @@ def _mapped(pool: Executor, job: Job[Done], groups: list[list[int]]) -> Iterator
         try:
             with _interrupts_held(), _main_left_out():  # processes start here, and leave Ctrl-C to this one
                 futures = {pool.submit(job, group): group for group in groups}
-        except OSError as problem:  # too many processes, too little memory
+        except (OSError, ValueError) as problem:  # too many processes, too little memory; pipes of one that is gone
             raise _NotStarted from problem
         for future in as_completed(futures):
             yield futures.pop(future), future.result()
