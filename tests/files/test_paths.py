@@ -27,9 +27,7 @@ def test_the_environment_comes_first(homeless, monkeypatch):
 
 
 def test_without_a_home_it_is_said_what_to_set(homeless):
-    with pytest.raises(
-        UsageError, match="no home folder is known.*set FEWSHOT_BN_CACHE to a folder"
-    ):
+    with pytest.raises(UsageError, match="no home folder is known.*set FEWSHOT_BN_CACHE to a folder"):
         cache_root()
 
 
