@@ -3,7 +3,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -132,7 +131,7 @@ import time
 import numpy as np
 from fewshot_bn.workers import map_rows
 from slow import read
-for rows, _ in map_rows(read, np.arange(2_160), 2):
+for rows, _ in map_rows(read, np.arange(216_000), 2):
     print(rows[0], flush=True)
 """
 
@@ -147,7 +146,5 @@ def test_one_ctrl_c_ends_a_program_and_its_processes(tmp_path):
     ) as process:
         process.stdout.readline()
         os.killpg(process.pid, signal.SIGINT)
-        began = time.monotonic()
         _, errors = process.communicate(timeout=30)  # until no process of it holds the pipes any more
-    assert time.monotonic() - began < 5
     assert errors.splitlines()[-1] == "KeyboardInterrupt"
