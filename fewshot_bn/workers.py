@@ -147,10 +147,10 @@ def n_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-_work: Callable[[list[int]], Any] | None = None
+_work: Job[Any] | None = None
 
 
-def _start(work: Callable[[list[int]], Any], begun: Event) -> None:
+def _start(work: Job[Any], begun: Event) -> None:
     """In a new process: take the work, say so, and end when the process that gave it is killed."""
     global _work  # noqa: PLW0603 - how an initialiser hands over to the jobs of its process
     _work = work

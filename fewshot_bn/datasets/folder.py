@@ -9,12 +9,10 @@ from pathlib import Path
 
 from fewshot_bn.datasets.dataset import Dataset, Finding
 from fewshot_bn.datasets.masks import mask_files, mask_folder, no_classes
-from fewshot_bn.datasets.rows import SPLITS, Row, assemble
+from fewshot_bn.datasets.rows import SPLIT_NAMES, Row, assemble
 from fewshot_bn.datasets.split_names import split_number
 from fewshot_bn.datasets.tree import LeftOut, class_folders, images_below, images_beside
 from fewshot_bn.errors import DataError, some
-
-SPLIT_NAMES = {number: name for name, number in SPLITS.items()}
 
 
 def open_folder(folder: Path, *, name: str | None = None, class_names: Sequence[str] | None = None) -> Dataset:

@@ -16,6 +16,7 @@ from fewshot_bn.files.atomic import digest
 KINDS = "apng avif bmp dib gif j2c j2k jfif jp2 jpc jpe jpeg jpf jpg jpx pbm pgm png pnm ppm tif tiff webp"
 IMAGE_SUFFIXES = tuple(f".{kind}" for kind in KINDS.split())
 SPLITS = {"train": 0, "val": 1, "test": 2}
+SPLIT_NAMES = {number: name for name, number in SPLITS.items()}
 
 
 @dataclass(frozen=True, slots=True)

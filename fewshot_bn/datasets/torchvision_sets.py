@@ -18,13 +18,12 @@ from numpy import ndarray
 from fewshot_bn.datasets.arrays import encode
 from fewshot_bn.datasets.card import DatasetCard
 from fewshot_bn.datasets.dataset import Dataset, Finding
-from fewshot_bn.datasets.rows import SPLITS, Row, assemble, repeated_ids
+from fewshot_bn.datasets.rows import SPLIT_NAMES, Row, assemble, repeated_ids
 from fewshot_bn.datasets.torchvision_known import KNOWN, Known
 from fewshot_bn.errors import DataError, some, unknown
 from fewshot_bn.files.atomic import digest
 
 DAMAGED = (RuntimeError, OSError, LookupError, ValueError, TypeError, EOFError, zlib.error, struct.error)
-SPLIT_NAMES = {number: name for name, number in SPLITS.items()}
 
 Image = tuple[Row, Any]  # and its path or pixels
 

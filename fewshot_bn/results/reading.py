@@ -64,8 +64,8 @@ def _json(path: Path) -> Any:
         raise ResultError(f"{path}: not a whole result file (half-written or damaged); move it away") from problem
 
 
-def _short(problem: Exception) -> str:
-    text = " ".join(str(problem).split())
+def _short(value: object) -> str:
+    text = " ".join(str(value).split())
     return text if len(text) <= 100 else f"{text[:100]}…"
 
 
@@ -138,7 +138,7 @@ def _other_summary(said: Any, result: Result) -> str:
     for name in (name for name in names if name in said and name in found):
         one, other = said[name], found[name]
         if (one is None) != (other is None) or (one is not None and not math.isclose(one, other, abs_tol=1e-9)):
-            return f"{name} is {_short(ValueError(one))} in the summary, {other} of the episodes"
+            return f"{name} is {_short(one)} in the summary, {other} of the episodes"
     return ""
 
 
