@@ -36,7 +36,7 @@ from benchmarks.timing.speed import timed
 from fewshot_bn.adapters import ADAPTERS, make_adapter
 from fewshot_bn.adapters.probes.newton import path, regressions
 from fewshot_bn.adapters.probes.span import span
-from fewshot_bn.errors import FewshotError
+from fewshot_bn.cli.options import run_verb
 from fewshot_bn.evaluation.linear import LinearEvaluation
 from fewshot_bn.evaluation.memory import FEATURE_BYTES, MOST_PROBED
 from fewshot_bn.host_memory import keep_freed_memory
@@ -187,6 +187,10 @@ def add(record: Record, rows: Rows, facts: dict[str, Any], n_episodes: int) -> N
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    return run_verb(lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
     words = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--shots", type=int, nargs="+", default=[5, 20, 50])
@@ -202,12 +206,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("all numbers must be at least 1")
     keep_freed_memory()
     title, facts = "Speed and exactness of the probes", f"D = {args.dim}; medians of {args.repetitions} repetitions."
-    try:
-        device = choose_device(args.device)
-        record = begin("probes", words, args.output, title=title, device=device, facts=facts, doc=__doc__)
-    except (FewshotError, FileExistsError) as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 2
+    device = choose_device(args.device)
+    record = begin("probes", words, args.output, title=title, device=device, facts=facts, doc=__doc__)
     for n_support in args.shots:
         add(record, *measure(n_support, args, device), args.n_episodes)
     return 0

@@ -36,7 +36,7 @@ from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
 from fewshot_bn.adapters.norm_tuning.norm_layers import input_sizes, shared_copy
 from fewshot_bn.backbones.backbone import Backbone, with_preprocessing
 from fewshot_bn.backbones.load import load_backbone
-from fewshot_bn.errors import FewshotError
+from fewshot_bn.cli.options import run_verb
 from fewshot_bn.evaluation.memory import choose_portion
 from fewshot_bn.runtime import choose_device, exact_convolutions
 
@@ -204,32 +204,32 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    return run_verb(lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
     words = sys.argv[1:] if argv is None else argv
     args = parse(words)
     host_memory.keep_freed_memory()
     torch.set_num_threads(args.threads)
-    try:
-        device = choose_device(args.device)
-        args.steps = args.steps or DEFAULTS[device.type][1]
-        settings = NormTuning(steps=0, epochs=args.steps, precision=args.precision, lr_norm=1e-5, lr_head=1e-5)
-        facts = (
-            f"{args.steps} steps in {args.precision}, queries per class: {args.n_query}; 600 episodes are "
-            f"extrapolated. Medians of {args.repetitions} repetitions."
-        )
-        title = "Speed of BatchNorm tuning"
-        record = begin("speed", words, args.output, title=title, device=device, facts=facts, doc=__doc__)
-        with exact_convolutions():
-            for case in args.case or DEFAULTS[device.type][0]:
-                model, side = CASES[case]
-                backbone = load_backbone(model, weights="random", device=device)
-                trial = resized(Trial(backbone, settings, device, N_WAY * args.n_query), side)
-                rows = measure([*contenders(trial, args.chunk)], args.repetitions)
-                add(record, case, [*rows, *floor(trial, rows[0]["s/image-step"])])
-                if args.growth:
-                    add(record, f"{case}, growth", measure([*growth(trial)], args.repetitions))
-    except (FewshotError, FileExistsError) as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 2
+    device = choose_device(args.device)
+    args.steps = args.steps or DEFAULTS[device.type][1]
+    settings = NormTuning(steps=0, epochs=args.steps, precision=args.precision, lr_norm=1e-5, lr_head=1e-5)
+    facts = (
+        f"{args.steps} steps in {args.precision}, queries per class: {args.n_query}; 600 episodes are "
+        f"extrapolated. Medians of {args.repetitions} repetitions."
+    )
+    title = "Speed of BatchNorm tuning"
+    record = begin("speed", words, args.output, title=title, device=device, facts=facts, doc=__doc__)
+    with exact_convolutions():
+        for case in args.case or DEFAULTS[device.type][0]:
+            model, side = CASES[case]
+            backbone = load_backbone(model, weights="random", device=device)
+            trial = resized(Trial(backbone, settings, device, N_WAY * args.n_query), side)
+            rows = measure([*contenders(trial, args.chunk)], args.repetitions)
+            add(record, case, [*rows, *floor(trial, rows[0]["s/image-step"])])
+            if args.growth:
+                add(record, f"{case}, growth", measure([*growth(trial)], args.repetitions))
     return 0
 
 

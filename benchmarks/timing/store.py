@@ -33,9 +33,10 @@ import torch
 
 from benchmarks.timing.record import begin
 from benchmarks.timing.trees import bare, bare_with_array, generated
+from fewshot_bn.cli.options import run_verb
 from fewshot_bn.datasets import Dataset, open_dataset
 from fewshot_bn.datasets.rows import FileReader
-from fewshot_bn.errors import DataError, FewshotError
+from fewshot_bn.errors import DataError
 from fewshot_bn.host_memory import keep_freed_memory
 from fewshot_bn.inputs.images import Images
 from fewshot_bn.inputs.store import Store
@@ -195,6 +196,10 @@ def table(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    return run_verb(lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
     words = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
@@ -208,17 +213,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(words)
     keep_freed_memory()
     measures = {"building": building, "gathering": gathering, "memory": memory, "scanning": scanning}
-    try:
-        title, facts = "The store of decoded images", f"Medians of {args.repetitions} repetitions."
-        device = torch.device("cpu")
-        record = begin("store", words, args.output, title=title, device=device, facts=facts, doc=__doc__)
-        for part in args.parts:
-            with tempfile.TemporaryDirectory() as folder:
-                rows = list(measures[part](args, Path(folder)))
-            record.add(part, table(rows), [{"part": part, **row} for row in rows])
-    except (FewshotError, FileExistsError) as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 2
+    title, facts = "The store of decoded images", f"Medians of {args.repetitions} repetitions."
+    device = torch.device("cpu")
+    record = begin("store", words, args.output, title=title, device=device, facts=facts, doc=__doc__)
+    for part in args.parts:
+        with tempfile.TemporaryDirectory() as folder:
+            rows = list(measures[part](args, Path(folder)))
+        record.add(part, table(rows), [{"part": part, **row} for row in rows])
     return 0
 
 
