@@ -20,7 +20,7 @@ from numpy import ndarray
 from benchmarks.studies import recipe
 from benchmarks.studies.recipe import Cell, Stage
 from benchmarks.studies.record import Run
-from fewshot_bn.results.statistics import Estimate, average, estimate, holm, paired_p_value
+from fewshot_bn.results.statistics import Estimate, average, holm, paired_p_value, student
 
 Runs = Sequence[Run]
 Costs = dict[tuple[str, int, str], float]  # seconds per episode by backbone, shots and candidate
@@ -73,7 +73,7 @@ class Findings:
         for cell in self.runs:
             if cell.n_support in shots:
                 by_dataset[cell.dataset].append(self.difference(name, cell, to))
-        return average([estimate(np.mean(differences, 0).tolist()) for differences in by_dataset.values()])
+        return average([student(np.mean(differences, 0).tolist()) for differences in by_dataset.values()])
 
     def p_values(self, name: str) -> list[float]:
         """Of the difference to the best probe in each cell, after Holm's correction."""

@@ -19,7 +19,7 @@ from benchmarks.studies.experiments import carry_out, experiment, parser
 from benchmarks.studies.record import Run
 from fewshot_bn import __version__
 from fewshot_bn.host_memory import keep_freed_memory
-from fewshot_bn.results.statistics import average, paired_difference
+from fewshot_bn.results.statistics import average, student
 
 DATASETS = ("gtsrb", "herlev_pap", "plankton", "trashnet", "digits")
 BACKBONES = ("mobilenet_v2_035", "mobilenet_v1_025", "resnet20")
@@ -61,7 +61,8 @@ def tables(runs: Sequence[Run]) -> Iterator[str]:
 
 def summary(name: str, runs: Cells, reference: Cells) -> tuple[float, str]:
     """The mean of the paired differences over cells, each cell counting the same, and a line of the table."""
-    differences = [paired_difference(run.accuracies, reference[cell].accuracies) for cell, run in runs.items()]
+    others = [(run.accuracies, reference[cell].accuracies) for cell, run in runs.items()]
+    differences = [student(np.subtract(accuracies, baseline).tolist()) for accuracies, baseline in others]
     mean = average(differences)
     nll, ece, seconds = np.mean([(run.nll.mean(dtype=float), run.ece, run.seconds) for run in runs.values()], 0)
     cells = [

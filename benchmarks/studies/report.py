@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.studies import recipe
 from benchmarks.studies.findings import Costs, Findings, costs_of, findings_of
 from benchmarks.studies.record import NAME, read
-from fewshot_bn.results.statistics import Estimate, estimate
+from fewshot_bn.results.statistics import Estimate, student
 
 
 def points(found: Estimate) -> str:
@@ -50,10 +50,10 @@ def cell_table(findings: Findings, name: str) -> Iterator[str]:
     yield row(["---"] * 9)
     for (cell, found), p in zip(findings.accuracies.items(), findings.p_values(name), strict=True):
         best_here = max((found[probe] for probe in recipe.PROBES if probe in found), key=np.mean)
-        mean = estimate(found[name].tolist())
+        mean = student(found[name].tolist())
         others = [findings.difference(name, cell), found[name] - best_here]
         others += [findings.difference(name, cell, to) for to in ("lr", recipe.UNTUNED[-1])]
-        to_best, *differences = (points(estimate(values.tolist())) for values in others)
+        to_best, *differences = (points(student(values.tolist())) for values in others)
         accuracy = f"{100 * mean.mean:.2f} ± {100 * mean.half_width:.2f}"
         p_text = "< 0.001" if p < 0.001 else f"{p:.3f}"
         yield row([cell.dataset, cell.backbone, str(cell.n_support), accuracy, to_best, p_text, *differences])

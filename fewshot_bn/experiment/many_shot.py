@@ -24,7 +24,7 @@ from fewshot_bn.results.files import check_same, held, write_many_shot
 from fewshot_bn.results.key import Key, many_shot_key
 from fewshot_bn.results.reading import read_many_shot
 from fewshot_bn.results.result import ManyShotResult
-from fewshot_bn.results.statistics import half_width_of_strata
+from fewshot_bn.results.statistics import Estimate, estimate_of_strata
 from fewshot_bn.runtime import device_names, versions
 
 
@@ -106,6 +106,7 @@ class Job:
             yield Progress("path of C", "value", len(path), self.classifier.n_values)
         best = max(path, key=lambda point: float(point[metric]))
         logits, converged = self.classifier.fit(train + val, test, best["C"])
+        intervals = estimates(logits, test.y)
         seconds = time.perf_counter() - began
         return ManyShotResult(
             key=self.key,
@@ -114,7 +115,8 @@ class Job:
             C=best["C"],
             converged=converged,
             test=scores(logits, test.y),
-            test_half_widths=half_widths(logits, test.y),
+            test_half_widths={name: found.half_width for name, found in intervals.items()},
+            test_intervals={name: [found.low, found.high] for name, found in intervals.items()},
             predictions=logits.argmax(-1).tolist(),
             run={"seconds": seconds, "device": device_names([self.source.device]), "versions": versions()},
         )
@@ -130,12 +132,12 @@ def scores(logits: Float[Tensor, "n way"], y: Int64[Tensor, "n"]) -> dict[str, f
     return {name: float(metric.measure(logits[None], y[None])) for name, metric in metrics_of("split").items()}
 
 
-def half_widths(logits: Float[Tensor, "n way"], y: Int64[Tensor, "n"]) -> dict[str, float]:
-    """Of the 95 % intervals, for the metrics that have one."""
+def estimates(logits: Float[Tensor, "n way"], y: Int64[Tensor, "n"]) -> dict[str, Estimate]:
+    """With 95 % intervals, of the metrics that have one."""
     right, labels = (logits.argmax(-1) == y).double().cpu().numpy(), y.cpu().numpy()
     found = {
-        name: half_width_of_strata(metric.strata(right, labels))
+        name: estimate_of_strata(metric.strata(right, labels))
         for name, metric in metrics_of("split").items()
         if metric.strata
     }
-    return {name: half_width for name, half_width in found.items() if half_width is not None}
+    return {name: estimate for name, estimate in found.items() if estimate is not None}

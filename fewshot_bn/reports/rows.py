@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fewshot_bn.evaluation.metrics import metrics_of
 from fewshot_bn.results.result import Result
-from fewshot_bn.results.statistics import Estimate, paired_difference
+from fewshot_bn.results.statistics import Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def _row(result: Result, baseline: Result | None) -> Row:
         n_support=result.shape["n_support"],
         accuracy=result.accuracy,
         is_baseline=baseline is result,
-        difference=paired_difference(result.accuracies, baseline.accuracies) if baseline and compared else None,
+        difference=result.difference_to(baseline) if baseline and compared else None,
         metrics={name: result.pooled(name) for name in metrics_of("episodes")},
         seconds_per_episode=result.seconds_per_episode,
         transductive=result.key["adapter"]["transductive"],

@@ -30,9 +30,11 @@ def many_shot_table(results: Sequence[ManyShotResult]) -> str:
 
 
 def percent(value: Estimate, *, signed: bool = False) -> str:
-    """E.g. `81.23 ± 0.74`; the interval of a single episode is unknown."""
+    """E.g. `81.23 ± 0.74`, with both ends where its sides differ: `99.73 ± 1.74 [97.99, 99.97]`."""
+    sign = "+" if signed else ""
     half_width = "?" if math.isinf(value.half_width) else f"{100 * value.half_width:.2f}"
-    return f"{100 * value.mean:{'+' if signed else ''}.2f} ± {half_width}"
+    ends = f" [{100 * value.low:{sign}.2f}, {100 * value.high:{sign}.2f}]" if value.is_lopsided else ""
+    return f"{100 * value.mean:{sign}.2f} ± {half_width}{ends}"
 
 
 def _cells(row: Row) -> list[str]:
@@ -55,9 +57,8 @@ def _cells(row: Row) -> list[str]:
 def _many_shot_lines(result: ManyShotResult) -> list[str]:
     lines = [f"linear evaluation, C = {result.C:.3g} by {METRICS[result.metric].title} on the validation images"]
     for metric, value in sorted(result.test.items(), key=lambda item: item[0] != result.metric):
-        half_width = result.test_half_widths.get(metric)
-        interval = "" if half_width is None else f" ± {100 * half_width:.2f}"
-        lines.append(f"  {METRICS[metric].title:<15} {100 * value:.2f}{interval}")
+        found = result.test_estimate(metric)
+        lines.append(f"  {METRICS[metric].title:<15} {percent(found) if found else f'{100 * value:.2f}'}")
     if edge := _edge(result):
         lines.append(f"  C is the {edge} of its grid: widen it with --set lr.C_{edge[:3]}=")
     n_not_converged = [point["converged"] for point in result.path].count(False) + (not result.converged)

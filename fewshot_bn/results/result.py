@@ -10,7 +10,7 @@ from typing import Any
 from fewshot_bn.evaluation.loop import Outcome
 from fewshot_bn.evaluation.metrics import METRICS, metrics_of
 from fewshot_bn.results.key import Key
-from fewshot_bn.results.statistics import Estimate, estimate
+from fewshot_bn.results.statistics import Estimate, estimate, paired_difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,16 @@ class Result:
     @property
     def accuracy(self) -> Estimate:
         """The mean accuracy of its episodes."""
-        return estimate(self.accuracies)
+        return estimate(self.accuracies, self.n_queries)
+
+    def difference_to(self, baseline: "Result") -> Estimate:
+        """The mean difference in accuracy, episode by episode; the backbones may be others.
+
+        Raises `ValueError` where the two are not of the same episodes.
+        """
+        if _drawn(self.key) != _drawn(baseline.key) or len(self) != len(baseline):
+            raise ValueError(f"results of {self.mode} and {baseline.mode} are not of the same episodes")
+        return paired_difference(self.accuracies, baseline.accuracies, self.n_queries)
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -109,6 +118,7 @@ class Result:
             "n_episodes": len(self),
             "accuracy": accuracy.mean,
             "ci95_half_width": accuracy.half_width if len(self) > 1 else None,
+            "ci95": [accuracy.low, accuracy.high] if len(self) > 1 else None,
             "not_converged": self.converged.count(False),
             **{name: self.pooled(name) for name in metrics_of("episodes")},
         }
@@ -118,12 +128,19 @@ class Result:
         return sum(run.seconds for run in self.runs) / max(1, sum(run.stop - run.start for run in self.runs))
 
 
+def _drawn(key: Key) -> dict[str, Any]:
+    """What decides the episodes."""
+    drawn = {part: key[part] for part in key.keys() - {"fewshot_bn", "backbone", "adapter"}}
+    return drawn | {"dataset": key["dataset"]["fingerprint"]}
+
+
 @dataclass(frozen=True, slots=True)
 class ManyShotResult:
     """The chosen C, how every C scored on the validation images, and the score and the predictions of the test images.
 
     `path` holds the value of C, its validation scores by metric, and whether its fit reached the tolerance.
-    `predictions` follow the rows of the test images in ascending order.
+    `predictions` follow the rows of the test images in ascending order. Half widths and `test_intervals` are those of
+    the metrics that have one; the latter are None in older files.
     """
 
     key: Key
@@ -135,3 +152,13 @@ class ManyShotResult:
     test_half_widths: dict[str, float]
     predictions: list[int]
     run: dict[str, Any]
+    test_intervals: dict[str, list[float]] | None = None
+
+    def test_estimate(self, metric: str) -> Estimate | None:
+        """The score of the test images with its interval; None if the metric has no interval."""
+        mean, half_width = self.test[metric], self.test_half_widths.get(metric)
+        if half_width is None:
+            return None
+        low, high = (self.test_intervals or {}).get(metric, (mean - half_width, mean + half_width))
+        sides = None if mean - low == high - mean else (mean - low, high - mean)
+        return Estimate(mean, half_width, len(self.predictions), sides)

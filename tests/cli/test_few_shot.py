@@ -28,14 +28,14 @@ def test_the_table_says_what_the_files_say(here, capsys):
     found = results(here / "results")
     assert set(found) == {(mode, shots) for mode in ("lr", "proto", "bn") for shots in (1, 3)}
     for (mode, shots), result in found.items():
-        accuracy = estimate(result.accuracies)
+        accuracy = estimate(result.accuracies, result.n_queries)
         expected = [mode, str(shots), f"{100 * accuracy.mean:.2f} ± {100 * accuracy.half_width:.2f}"]
         if mode == "lr":
             expected.append("(baseline)")
         else:
-            difference = paired_difference(result.accuracies, found["lr", shots].accuracies)
+            difference = paired_difference(result.accuracies, found["lr", shots].accuracies, result.n_queries)
             expected.append(f"{100 * difference.mean:+.2f} ± {100 * difference.half_width:.2f}")
-        rows = [re.split(r"\s{2,}", line)[:4] for line in printed.out.splitlines()]
+        rows = [re.split(r"\s{2,}", re.sub(r" \[.*?\]", "", line))[:4] for line in printed.out.splitlines()]
         assert expected in rows
     assert printed.out.count("result: ") == 6
     assert "shapes (29 images, 3 classes), tiny (weights.pth) at 16 px; 3-way, 4 queries, 6 episodes" in printed.err

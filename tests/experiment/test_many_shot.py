@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import accuracy_score, average_precision_score, balanced_accuracy_score
 
 from fewshot_bn.evaluation.metrics import log_odds
-from fewshot_bn.experiment.many_shot import half_widths, scores
+from fewshot_bn.experiment.many_shot import estimates, scores
 
 
 def test_the_scores_are_scikit_learns(fresh_seed):
@@ -29,9 +29,9 @@ def test_images_are_ranked_also_where_probabilities_are_all_one():
 
 
 def test_a_single_image_says_nothing_of_the_spread():
-    found = half_widths(torch.eye(3), torch.arange(3))
+    found = estimates(torch.eye(3), torch.arange(3))
     assert set(found) == {"top-1"}
-    assert not half_widths(torch.eye(3)[:1], torch.arange(1))
+    assert not estimates(torch.eye(3)[:1], torch.arange(1))
 
 
 def test_the_intervals_are_as_wide_as_the_scores_vary():
@@ -42,7 +42,10 @@ def test_the_intervals_are_as_wide_as_the_scores_vary():
     for _ in range(400):
         right = torch.from_numpy(rng.random(400) < np.repeat([0.9, 0.5, 0.7], [200, 120, 80]))
         logits = torch.nn.functional.one_hot(torch.where(right, y, (y + 1) % 3)).double()
-        found.append((scores(logits, y), half_widths(logits, y)))
+        found.append((scores(logits, y), estimates(logits, y)))
     for metric in ("top-1", "mean-per-class"):
         spread = np.std([values[metric] for values, _ in found])
-        assert np.mean([widths[metric] for _, widths in found]) == pytest.approx(1.96 * spread, rel=0.15)
+        assert all(intervals[metric].mean == pytest.approx(values[metric]) for values, intervals in found)
+        assert np.mean([intervals[metric].half_width for _, intervals in found]) == pytest.approx(
+            1.96 * spread, rel=0.15
+        )
