@@ -58,3 +58,12 @@ def some(names: Sequence[object], n: int = 3) -> str:
     """The first names of a list for a message, and how many more there are."""
     more = f" and {len(names) - n:,} more" if len(names) > n else ""
     return ", ".join(str(name) for name in names[:n]) + more
+
+
+OUT_OF_MEMORY = ("OutOfMemoryError", "out of memory", "can't allocate memory", "ALLOC_FAILED")  # as torch says it
+
+
+def is_out_of_memory(problem: Exception) -> bool:
+    """Whether this is how Python, torch or its allocators say that memory has run out."""
+    says = isinstance(problem, RuntimeError) and any(words in repr(problem) for words in OUT_OF_MEMORY)
+    return says or isinstance(problem, MemoryError)

@@ -11,12 +11,14 @@ the package that is installed.
 import importlib.util
 import os
 import pkgutil
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which jobs in the background ignore, and their children
 os.environ["OMP_NUM_THREADS"] = "1"  # inherited by child processes; tiny tensors are slower on several threads
 
 OUTSIDE = ("nightly", "network", "gpu")

@@ -9,13 +9,15 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from fewshot_bn.config import Config
-from fewshot_bn.errors import FewshotError, UsageError
+from fewshot_bn.errors import FewshotError, UsageError, is_out_of_memory
 
 EPISODES = ("n_way", "n_support", "n_query", "n_episodes", "episodes", "by_group", "seed")
 MOST = 10**20  # what has a smaller limit says so itself
+KEPT = "what is kept is not computed again"
 SHOWN_CHARACTERS = 300  # of a word of a message, such as a path
 SEVERAL = ", one or several numbers"
 
@@ -100,6 +102,22 @@ def _what_it_takes(field: "dataclasses.Field[Any]") -> dict[str, Any]:
     return found
 
 
+def _check_here() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError as problem:  # torch would end the process, with a riddle
+        raise UsageError("the current folder is gone; change to one that is there") from problem
+
+
+def _want(problem: MemoryError | RuntimeError) -> str:
+    """What this process was not given, and what to do; "" if that is not what it is about."""
+    if is_out_of_memory(problem):
+        return "out of memory; take smaller images (--image-size) or a smaller network, or free some; " + KEPT
+    if "can't start new thread" in str(problem):
+        return "no thread can be started; raise the limit on processes (ulimit -u, or that of the container); " + KEPT
+    return ""
+
+
 def _shortened(word: str) -> str:
     n = SHOWN_CHARACTERS
     return word if len(word) <= n else f"{word[: n - 40]}…{word[-20:]}"
@@ -111,6 +129,7 @@ def run_verb(verb: Callable[[], int]) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that has no ± shows ? instead
     try:
+        _check_here()
         status = verb()
         sys.stdout.flush()
     except BrokenPipeError:  # nobody reads the output; the results are in their files
@@ -119,7 +138,12 @@ def run_verb(verb: Callable[[], int]) -> int:
     except (FewshotError, OSError) as problem:
         print(f"error: {' '.join(map(_shortened, str(problem).split()))}", file=sys.stderr)
         return 2
+    except (MemoryError, RuntimeError) as problem:
+        if not (why := _want(problem)):
+            raise
+        print(f"error: {why}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt as stop:
-        print(stop if stop.args else "stopped; what is kept is not computed again", file=sys.stderr)
+        print(stop if stop.args else f"stopped; {KEPT}", file=sys.stderr)
         return 130
     return status

@@ -37,11 +37,19 @@ def test_a_reader_that_goes_away_is_no_error(monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
+KEPT = "what is kept is not computed again"
+OUT_OF_MEMORY = f"out of memory; take smaller images (--image-size) or a smaller network, or free some; {KEPT}"
+NO_THREAD = f"no thread can be started; raise the limit on processes (ulimit -u, or that of the container); {KEPT}"
+
+
 @pytest.mark.parametrize(
     ("problem", "status", "line"),
     [
         (UsageError("two\nlines"), 2, "error: two lines"),
         (OSError(28, "No space left on device"), 2, "error: [Errno 28] No space left on device"),
+        (MemoryError(), 2, f"error: {OUT_OF_MEMORY}"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 20 GiB"), 2, f"error: {OUT_OF_MEMORY}"),
+        (RuntimeError("can't start new thread"), 2, f"error: {NO_THREAD}"),
         (KeyboardInterrupt(), 130, "stopped; what is kept is not computed again"),
         (KeyboardInterrupt("stopped: 3 of 4"), 130, "stopped: 3 of 4"),
     ],
@@ -49,6 +57,19 @@ def test_a_reader_that_goes_away_is_no_error(monkeypatch, capsys):
 def test_what_stops_a_verb_is_one_line(capsys, problem, status, line):
     assert run_verb(lambda: fail(problem)) == status
     assert capsys.readouterr() == ("", f"{line}\n")
+
+
+def test_other_faults_are_not_hidden():
+    with pytest.raises(RuntimeError, match="a fault"):
+        run_verb(lambda: fail(RuntimeError("a fault")))
+
+
+def test_a_folder_that_is_gone_is_said(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert run_verb(lambda: 0) == 2
+    assert capsys.readouterr().err == "error: the current folder is gone; change to one that is there\n"
 
 
 @pytest.mark.parametrize("flag", ["--shard", "--weights", "--baseline", "--dataset", "--output", "--set"])
