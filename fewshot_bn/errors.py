@@ -65,5 +65,6 @@ OUT_OF_MEMORY = ("OutOfMemoryError", "out of memory", "can't allocate memory", "
 
 def is_out_of_memory(problem: Exception) -> bool:
     """Whether this is how Python, torch or its allocators say that memory has run out."""
-    says = isinstance(problem, RuntimeError) and any(words in repr(problem) for words in OUT_OF_MEMORY)
+    told = f"{type(problem).__name__}: {problem}"
+    says = isinstance(problem, RuntimeError) and any(words in told for words in OUT_OF_MEMORY)
     return says or isinstance(problem, MemoryError)
