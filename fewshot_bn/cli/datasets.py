@@ -20,7 +20,7 @@ from fewshot_bn.datasets import (
     shipped_cards,
 )
 from fewshot_bn.datasets.fetching import archives, by_hand, fetch_all, is_begun
-from fewshot_bn.datasets.looks import findings as said_of_looks
+from fewshot_bn.datasets.looks import findings as findings_of_looks
 from fewshot_bn.datasets.verification import Examined, Report, examine, report
 from fewshot_bn.errors import DataError, UsageError, unknown
 from fewshot_bn.events import Progress
@@ -152,7 +152,7 @@ def prepare(arguments: Namespace) -> int:
     began = time.perf_counter()
     with console.shown():
         n_decoded = _fill(store, dataset, console)
-    for finding in said_of_looks(dataset, store.looks):
+    for finding in findings_of_looks(dataset, store.looks):
         console.note(finding)
     rate = n_decoded / (time.perf_counter() - began)
     now = f"{n_decoded:,} decoded now, {rate:,.0f} per second" if n_decoded else "none had to be decoded"

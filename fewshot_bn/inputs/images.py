@@ -3,6 +3,7 @@
 Shapes: pixels [n 3 h w], uint8 in channels-last order, as they lie in the store.
 """
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -14,10 +15,12 @@ from numpy import ndarray
 from torch import Tensor
 
 from fewshot_bn.datasets import Dataset
+from fewshot_bn.datasets.dataset import Finding
+from fewshot_bn.datasets.looks import findings
 from fewshot_bn.errors import DataError
 from fewshot_bn.inputs.store import Store
-from fewshot_bn.preprocessing import Preprocessing, pixels_of
-from fewshot_bn.raster import reason_of, unreadable
+from fewshot_bn.preprocessing import Preprocessing, fitted
+from fewshot_bn.raster import Look, decoded, look_at, reason_of, unreadable
 from fewshot_bn.runtime import in_layout
 from fewshot_bn.workers import n_cores
 
@@ -43,6 +46,9 @@ class Images:
         self._room = cache_bytes // self._row_bytes
         self._kept: dict[int, UInt8[ndarray, "h w 3"]] = {}
         self._resident: dict[torch.device, tuple[Int64[ndarray, "n"], UInt8[Tensor, "m 3 h w"]]] = {}
+        self._looks: dict[int, Look] = {}  # of rows that were decoded outside of the store
+        self._n_looked_at = (0, 0)
+        self._said: set[str] = set()
         self._pool = ThreadPoolExecutor(n_cores(), thread_name_prefix="decode")
 
     def missing(self, rows: Int64[ndarray, "n"]) -> Int64[ndarray, "m"]:
@@ -53,6 +59,19 @@ class Images:
         """Decode those of `rows` that are missing into the store; yields the number of images done, every few."""
         if self.store is not None:
             yield from self.store.fill(rows)
+
+    def findings(self) -> Iterator[Finding]:
+        """What is odd about the images that have been decoded by now, each thing once, whatever its numbers."""
+        n_stored = 0 if self.store is None else self.store.n_filled
+        if (n_stored, len(self._looks)) == self._n_looked_at:
+            return
+        self._n_looked_at = n_stored, len(self._looks)
+        stored = {} if self.store is None else self.store.looks
+        for finding in findings(self.dataset, stored | self._looks):
+            thing = re.sub(r"[\d,]+", "", finding.text)
+            if thing not in self._said:
+                self._said.add(thing)
+                yield finding
 
     def reside(self, rows: Int64[ndarray, "n"], device: torch.device, *, most_bytes: int | None = None) -> bool:
         """Keep the pixels of `rows` in the memory of `device`; False, and nothing done, where that is too much.
@@ -112,7 +131,10 @@ class Images:
 
     def _decode(self, row: int) -> UInt8[ndarray, "h w 3"]:
         try:
-            return pixels_of(self.dataset.read(row), self.preprocessing)
+            raster = decoded(self.dataset.read(row))
+            if row not in self._looks:
+                self._looks[row] = look_at(raster)
+            return np.asarray(fitted(raster.image, self.preprocessing))
         except unreadable() as problem:
             raise DataError(
                 f"{self.dataset.name}: image {self.dataset.ids[row]!r} (row {row}) cannot be read: "

@@ -8,7 +8,6 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from fewshot_bn.backbones.backbone import Backbone
-from fewshot_bn.datasets.looks import findings
 from fewshot_bn.errors import StoreError
 from fewshot_bn.events import Note, Progress
 from fewshot_bn.inputs.features import Features
@@ -55,11 +54,16 @@ def fill_store(images: Images, rows: Int64[ndarray, "n"]) -> Iterator[Progress |
         for n_images in images.fill(missing):
             done += n_images
             yield Progress("decoded images", "image", done, len(missing))
-        for finding in findings(images.dataset, images.store.looks):
-            yield Note(str(finding))
+        yield from look_at(images)
     except StoreError as problem:
         yield Note(f"images are decoded again whenever they are needed: {problem}")
         images.store = None
+
+
+def look_at(images: Images) -> Iterator[Note]:
+    """What is odd about the images that have been decoded, once."""
+    for finding in images.findings():
+        yield Note(str(finding))
 
 
 def compute_features(source: Source, rows: Int64[ndarray, "n"]) -> Iterator[Progress | Note]:
@@ -73,5 +77,6 @@ def compute_features(source: Source, rows: Int64[ndarray, "n"]) -> Iterator[Prog
         for n_images in features.compute(missing):
             done += n_images
             yield Progress("frozen features", "image", done, len(missing))
+    yield from look_at(source.images)
     yield from map(Note, features.notices)
     features.notices.clear()

@@ -1,9 +1,10 @@
 """The store: every image of a dataset decoded, resized and cropped once, as uint8 in one HDF5 file per geometry.
 
 `pixels` [n h w 3] lies in one piece in the file, with room for all rows from the start (a sparse file: rows that are
-not filled take no space). `filled` [n] says which rows are there, `crc32` [n] is of their pixels; `ids`, `labels` and
-`class_names` make the file useful by itself. Processes write rows straight to their place in the file, and rows are
-read from there, without the HDF5 library, which would copy them and crash where a disk is full.
+not filled take no space). `filled` [n] says which rows are there, `crc32` [n] is of their pixels and `looks` [n] is how
+the images looked when they were decoded; `ids`, `labels` and `class_names` make the file useful by itself. Processes
+write rows straight to their place in the file, and rows are read from there, without the HDF5 library, which would copy
+them and crash where a disk is full.
 
 A row counts as filled only when its pixels have reached the disk, so a killed run loses seconds of work and nothing
 half-made is ever read. One run fills at a time; others wait for it, and find its rows.
@@ -20,6 +21,7 @@ import weakref
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -46,7 +48,8 @@ from fewshot_bn.preprocessing import Preprocessing
 from fewshot_bn.raster import Look
 from fewshot_bn.workers import map_rows
 
-FORMAT = 2
+FORMAT = 3  # format 1 had no checksums, format 2 no looks
+LOOK = np.dtype([("bits", "u1"), ("peak", "<u2"), ("darkest", "u1"), ("brightest", "u1"), ("sample", "<u4")])
 CODE = ("preprocessing.py", "raster.py")  # that decides what pixels are
 COMMIT_S = 0.5
 HEADER_BYTES = 2**26  # more than the names of a million images
@@ -63,18 +66,24 @@ class Store:
         self._key = digest([FORMAT, code_digest(*CODE), dataset.stamp, preprocessing.geometry, version("pillow")])
         self._family = f"{plain_name(dataset.name)}_{preprocessing.geometry}_"
         self.path = folder / f"{self._family}{self._key[:16]}.h5"
-        self.looks: dict[int, Look] = {}  # of the rows that were decoded now
         self._filled = np.zeros(len(dataset), bool)
         self._file: int | None = None
         self._crc32 = np.zeros(len(dataset), np.uint32)
+        self._looks = np.zeros(len(dataset), LOOK)
         self._checked = np.zeros(len(dataset), bool)  # rows whose checksum this process has seen to be right
-        self._pixels_at = self._filled_at = self._crc32_at = 0
+        self._pixels_at = self._filled_at = self._crc32_at = self._looks_at = 0
         if self.path.exists():
             self._open()
 
     @property
     def n_filled(self) -> int:
         return int(self._filled.sum())
+
+    @property
+    def looks(self) -> dict[int, Look]:
+        """How the images looked that are in the store, by row."""
+        rows = np.flatnonzero(self._filled)
+        return {row: Look(*values) for row, values in zip(rows.tolist(), self._looks[rows].tolist(), strict=True)}
 
     @property
     def notices(self) -> list[str]:
@@ -140,8 +149,9 @@ class Store:
                 for part, found in map_rows(decoding, rows, n_workers, in_memory=self._dataset.in_memory):
                     done += sorted(set(part) - {row for row, _ in found.bad})
                     unreadable += found.bad
-                    self.looks |= found.looks
                     self._crc32[list(found.crc32)] = list(found.crc32.values())
+                    for row, look in found.looks.items():
+                        self._looks[row] = astuple(look)
                     if pending.done() and time.monotonic() > due:
                         pending.result()
                         pending, due, done = committer.submit(self._commit, done), time.monotonic() + COMMIT_S, []
@@ -156,6 +166,7 @@ class Store:
         """Count rows as filled, once they are on the disk."""
         assert self._file is not None  # noqa: S101 - opened by fill
         write_at(self._file, self._crc32.tobytes(), self._crc32_at)
+        write_at(self._file, self._looks.tobytes(), self._looks_at)
         os.fsync(self._file)
         self._filled[done] = True
         with self.path.open("r+b", buffering=0) as file:
@@ -174,7 +185,7 @@ class Store:
     def _open(self) -> None:
         """Open the file and see which rows are filled."""
         if self._file is None:
-            self._pixels_at, self._filled_at, self._crc32_at = self._check()
+            self._pixels_at, self._filled_at, self._crc32_at, self._looks_at = self._check()
             writable = os.access(self.path, os.W_OK)
             self._file = os.open(self.path, (os.O_RDWR if writable else os.O_RDONLY) | BINARY)
             weakref.finalize(self, os.close, self._file)
@@ -182,6 +193,7 @@ class Store:
         read_at(self._file, flags.data, self._filled_at)
         self._filled = flags > 0
         read_at(self._file, self._crc32.data, self._crc32_at)
+        read_at(self._file, self._looks.view(np.uint8).data, self._looks_at)
 
     def _create(self, n_bytes: int) -> None:
         """Make the file, for so many bytes to come."""
@@ -195,7 +207,7 @@ class Store:
                 file[key] = np.array([name.encode("utf-8", "surrogateescape") for name in names])
             file["labels"] = self._dataset.labels
             file["filled"] = np.zeros(len(self._dataset), np.uint8)
-            file["crc32"] = np.zeros(len(self._dataset), np.uint32)
+            file["crc32"], file["looks"] = self._crc32, self._looks
             in_one_piece = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
             in_one_piece.set_layout(h5py.h5d.CONTIGUOUS)
             in_one_piece.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
@@ -218,8 +230,8 @@ class Store:
             "versions": json.dumps({"pillow": version("pillow"), "fewshot_bn": version("fewshot_bn")}),
         }
 
-    def _check(self) -> tuple[int, int, int]:
-        """Where pixels and flags lie in the file. Raises `StoreError` where it is not a whole store of this key."""
+    def _check(self) -> tuple[int, ...]:
+        """Where the parts lie in the file. Raises `StoreError` where it is not a whole store of this key."""
         import h5py
 
         shape = (len(self._dataset), self._side, self._side, 3)
@@ -227,8 +239,7 @@ class Store:
             with h5py.File(self.path, "r") as file:
                 found = file.attrs["format"]
                 whole = file.attrs["key"] == self._key and file["pixels"].shape == shape
-                pixels_at, filled_at, crc32_at = (file[name].id.get_offset() for name in ("pixels", "filled", "crc32"))
-                places = pixels_at, filled_at, crc32_at
+                places = tuple(file[name].id.get_offset() for name in ("pixels", "filled", "crc32", "looks"))
         except (OSError, KeyError, RuntimeError) as problem:
             raise StoreError(f"{self.path}: not a whole store, or a damaged one ({problem}); delete it") from problem
         if found != FORMAT:

@@ -7,6 +7,7 @@ import os
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 from reference.commands import answers, results, run
 
 from fewshot_bn.datasets import open_dataset
@@ -34,6 +35,28 @@ def test_only_images_of_the_episodes_are_decoded(here, own_cache):
     rows = Plan().draw(open_dataset("shapes"), EpisodeShape(3, 2, 4), 1).rows
     with h5py.File(next((own_cache / "stores").glob("*.h5"))) as file:
         assert np.flatnonzero(file["filled"]).tolist() == rows.tolist()
+
+
+@pytest.fixture
+def dark(here):
+    """Images of the dataset as if they had been taken with 12 bits and kept in 16."""
+    for path in (here / "shapes").rglob("*.png"):
+        with Image.open(path) as image:
+            grey = np.asarray(image.convert("L")).astype(np.uint16)
+        Image.fromarray(grey * 16).save(path)
+
+
+@pytest.mark.parametrize("mode", ["proto", "bn"])
+def test_what_images_look_like_is_said_once_by_every_run(dark, own_cache, capsys, mode):
+    def said(*arguments):
+        assert run("--mode", mode, "--n-support", "1", "2", *arguments) == 0
+        lines = capsys.readouterr().err.splitlines()
+        return [line for line in lines if "16-bit images use only 4,096 of 65,536 values" in line]
+
+    assert len(said("--output", "first")) == 1  # decodes them
+    assert len(said("--output", "second")) == 1  # finds them decoded, and their features
+    assert len(said("--output", "second")) == 1  # finds its results
+    assert len(said("--output", "third", "--no-store", "--no-feature-cache")) == 1
 
 
 def test_without_room_on_the_disk_the_run_goes_on_and_says_so(here, own_cache, capsys, monkeypatch):

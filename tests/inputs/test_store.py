@@ -203,7 +203,7 @@ def damage(path, how):
         ("cut off", "not a whole store, or a damaged one"),
         ("no HDF5", "not a whole store, or a damaged one"),
         ("lacks its pixels", "not a whole store, or a damaged one"),
-        ("format", "this store is of format 0, format 2 is needed; delete it"),
+        ("format", f"this store is of format 0, format {store.FORMAT} is needed; delete it"),
         ("key", "this store is of other files or sizes than its name says; delete it"),
     ],
 )
