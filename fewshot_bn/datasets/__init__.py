@@ -17,6 +17,9 @@ from fewshot_bn.datasets.folder import open_class_folders, open_folder
 from fewshot_bn.datasets.looks import Scaled
 from fewshot_bn.datasets.name_list import open_list
 from fewshot_bn.datasets.own import dataset_of_files, open_own
+from fewshot_bn.datasets.parquet import SUFFIX as PARQUET
+from fewshot_bn.datasets.parquet import open_parquet
+from fewshot_bn.datasets.shards import holds_shards
 from fewshot_bn.datasets.torchvision_sets import has_tree, open_torchvision
 from fewshot_bn.datasets.tree import class_folders
 from fewshot_bn.errors import DataError, UsageError, some, unknown
@@ -41,7 +44,9 @@ FILES: dict[str, Callable[[Path], Dataset]] = {
     ".csv": open_csv,
     ".txt": open_list,
     **dict.fromkeys(SUFFIXES, open_arrays),
+    PARQUET: open_parquet,
 }
+SHARDS: dict[str, Callable[[Path], Dataset]] = {PARQUET: open_parquet}
 
 
 def open_dataset(name: str, *, root: Path | None = None, strict: bool = False, faulty: bool = False) -> Dataset:
@@ -84,7 +89,8 @@ def _open_path(name: str) -> Dataset:
         return open_own(name)
     path = Path(name)
     if _is(path.is_dir):
-        return open_folder(path)
+        kinds = (kind for kind in SHARDS if holds_shards(path, kind))
+        return SHARDS.get(next(kinds, ""), open_folder)(path)
     if _is(path.is_file):
         if path.suffix.lower() not in FILES:
             raise DataError(f"{name}: a file of images is one of {', '.join(FILES)}, or a card (.toml)")
@@ -122,6 +128,8 @@ def _open_layout(card: DatasetCard, root: Path) -> Dataset:
     folder = find_tree(card, root)
     if card.layout == "torchvision":
         return open_torchvision(card, folder)
+    if card.parquet:
+        return open_parquet(folder, card.name, card.parquet, tuple(card.classes))
     if card.csv:
         return open_table(card.name, folder, card.csv, tuple(card.classes))
     dataset = open_class_folders(card.name, folder, tuple(card.classes))
@@ -157,6 +165,13 @@ def _is_tree(card: DatasetCard, folder: Path) -> bool:
         return any(path.is_file() for file in card.csv.files for path in folder.glob(file))
     if card.layout == "torchvision":
         return has_tree(card, folder)
+    if card.parquet:
+        patterns = card.parquet.files
+        return (
+            any(path.is_file() for pattern in patterns for path in folder.glob(pattern))
+            if patterns
+            else holds_shards(folder, PARQUET)
+        )
     return not card.classes or not card.classes.keys().isdisjoint(class_folders(folder))
 
 
