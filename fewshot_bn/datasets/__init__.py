@@ -1,7 +1,8 @@
 """Datasets: a name on a card, a user's own card, or files of one of the forms below, opened as a `Dataset`.
 
 An image folder with one subfolder per class; a CSV table of paths and labels; a plain list `IMG_NAME CLASS_NUMBER`;
-arrays in an HDF5 or NPZ file; or `file.py:name`, whatever a Python file of the user's own gives.
+arrays in an HDF5 or NPZ file; Parquet files of the Hugging Face hub; tar files of WebDataset or of class folders; or
+`file.py:name`, whatever a Python file of the user's own gives.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,11 +18,14 @@ from fewshot_bn.datasets.folder import open_class_folders, open_folder
 from fewshot_bn.datasets.looks import Scaled
 from fewshot_bn.datasets.name_list import open_list
 from fewshot_bn.datasets.own import dataset_of_files, open_own
+from fewshot_bn.datasets.packed import OTHERS, advice_on
 from fewshot_bn.datasets.parquet import SUFFIX as PARQUET
 from fewshot_bn.datasets.parquet import open_parquet
 from fewshot_bn.datasets.shards import holds_shards
 from fewshot_bn.datasets.torchvision_sets import has_tree, open_torchvision
 from fewshot_bn.datasets.tree import class_folders
+from fewshot_bn.datasets.webdataset import SUFFIX as TAR
+from fewshot_bn.datasets.webdataset import open_tar
 from fewshot_bn.errors import DataError, UsageError, some, unknown
 from fewshot_bn.files import paths
 from fewshot_bn.files.atomic import digest
@@ -45,8 +49,9 @@ FILES: dict[str, Callable[[Path], Dataset]] = {
     ".txt": open_list,
     **dict.fromkeys(SUFFIXES, open_arrays),
     PARQUET: open_parquet,
+    TAR: open_tar,
 }
-SHARDS: dict[str, Callable[[Path], Dataset]] = {PARQUET: open_parquet}
+SHARDS: dict[str, Callable[[Path], Dataset]] = {PARQUET: open_parquet, TAR: open_tar}
 
 
 def open_dataset(name: str, *, root: Path | None = None, strict: bool = False, faulty: bool = False) -> Dataset:
@@ -89,9 +94,10 @@ def _open_path(name: str) -> Dataset:
         return open_own(name)
     path = Path(name)
     if _is(path.is_dir):
-        kinds = (kind for kind in SHARDS if holds_shards(path, kind))
-        return SHARDS.get(next(kinds, ""), open_folder)(path)
+        return _open_folder(path)
     if _is(path.is_file):
+        if advice := advice_on(path):
+            raise DataError(advice)
         if path.suffix.lower() not in FILES:
             raise DataError(f"{name}: a file of images is one of {', '.join(FILES)}, or a card (.toml)")
         return FILES[path.suffix.lower()](path)
@@ -101,6 +107,17 @@ def _open_path(name: str) -> Dataset:
         f"{unknown('dataset', name, shipped_cards())}, or give the path of an image folder, a CSV table, a list, an "
         "array file or a card (.toml)"
     )
+
+
+def _open_folder(path: Path) -> Dataset:
+    """Shards, or else class folders."""
+    kinds = (kind for kind in SHARDS if holds_shards(path, kind))
+    try:
+        return SHARDS.get(next(kinds, ""), open_folder)(path)
+    except DataError as problem:
+        if advice := next((advice_on(path, suffix) for suffix in OTHERS if holds_shards(path, suffix)), ""):
+            raise DataError(advice) from problem
+        raise
 
 
 def _open_card(path: Path, root: Path) -> Dataset:
@@ -130,6 +147,8 @@ def _open_layout(card: DatasetCard, root: Path) -> Dataset:
         return open_torchvision(card, folder)
     if card.parquet:
         return open_parquet(folder, card.name, card.parquet, tuple(card.classes))
+    if card.webdataset:
+        return open_tar(folder, card.name, card.webdataset, tuple(card.classes))
     if card.csv:
         return open_table(card.name, folder, card.csv, tuple(card.classes))
     dataset = open_class_folders(card.name, folder, tuple(card.classes))
@@ -165,13 +184,9 @@ def _is_tree(card: DatasetCard, folder: Path) -> bool:
         return any(path.is_file() for file in card.csv.files for path in folder.glob(file))
     if card.layout == "torchvision":
         return has_tree(card, folder)
-    if card.parquet:
-        patterns = card.parquet.files
-        return (
-            any(path.is_file() for pattern in patterns for path in folder.glob(pattern))
-            if patterns
-            else holds_shards(folder, PARQUET)
-        )
+    if shards := card.parquet or card.webdataset:
+        found = (path.is_file() for pattern in shards.files for path in folder.glob(pattern))
+        return any(found) if shards.files else holds_shards(folder, PARQUET if card.parquet else TAR)
     return not card.classes or not card.classes.keys().isdisjoint(class_folders(folder))
 
 
