@@ -21,8 +21,9 @@ from fewshot_bn.datasets.own import dataset_of_files, open_own
 from fewshot_bn.datasets.packed import OTHERS, advice_on
 from fewshot_bn.datasets.parquet import SUFFIX as PARQUET
 from fewshot_bn.datasets.parquet import open_parquet
+from fewshot_bn.datasets.places import Place, find_place, find_tree
 from fewshot_bn.datasets.shards import holds_shards
-from fewshot_bn.datasets.torchvision_sets import has_tree, open_torchvision
+from fewshot_bn.datasets.torchvision_sets import open_torchvision
 from fewshot_bn.datasets.tree import class_folders
 from fewshot_bn.datasets.webdataset import SUFFIX as TAR
 from fewshot_bn.datasets.webdataset import open_tar
@@ -38,6 +39,7 @@ __all__ = [
     "card_of",
     "dataset_of_files",
     "differences",
+    "find_place",
     "find_tree",
     "open_dataset",
     "read_dataset_card",
@@ -122,10 +124,14 @@ def _open_folder(path: Path) -> Dataset:
 
 def _open_card(path: Path, root: Path) -> Dataset:
     card = read_dataset_card(path)
-    for other in sorted(path.parent.glob("*.toml")) if path in shipped_cards().values() else []:
-        if other != path and not _has_tree(card, root) and _has_tree(read_dataset_card(other), root):
-            path, card = other, read_dataset_card(other)  # the same data in the form in which others give it
-    dataset = _open_layout(card, root)
+    if card.layout == "digits":
+        dataset = open_digits(card)
+    else:
+        place = find_place(path, root)
+        card, path, dataset = place.card, place.path, _open_layout(place)
+        if not place.is_expected:
+            where = Finding(f"{card.name}: its tree was found in {place.folder}")
+            dataset = replace(dataset, notices=(where, *dataset.notices))
     if card.max_value:
         stamp = digest([dataset.stamp, card.max_value])
         dataset = replace(dataset, read=Scaled(dataset.read, card.max_value), stamp=stamp)
@@ -139,55 +145,22 @@ def _open_card(path: Path, root: Path) -> Dataset:
     )
 
 
-def _open_layout(card: DatasetCard, root: Path) -> Dataset:
-    if card.layout == "digits":
-        return open_digits(card)
-    folder = find_tree(card, root)
+def _open_layout(place: Place) -> Dataset:
+    card, folder = place.card, place.folder
     if card.layout == "torchvision":
         return open_torchvision(card, folder)
     if card.parquet:
         return open_parquet(folder, card.name, card.parquet, tuple(card.classes))
     if card.webdataset:
         return open_tar(folder, card.name, card.webdataset, tuple(card.classes))
-    if card.csv:
-        return open_table(card.name, folder, card.csv, tuple(card.classes))
+    if place.table:
+        return open_table(card.name, folder, place.table, tuple(card.classes), within=place.root)
     dataset = open_class_folders(card.name, folder, tuple(card.classes))
     extra = sorted(set(class_folders(folder)) - set(dataset.class_names)) if card.classes else []
     if extra:
         notice = Finding(f"{card.name}: folders that are no class of the card were left out: {some(extra)}")
         dataset = replace(dataset, notices=(*dataset.notices, notice))
     return dataset
-
-
-def find_tree(card: DatasetCard, root: Path) -> Path:
-    """The folder under the data root `root` that holds the tree of `card`. Raises `DataError` that says what to do."""
-    candidates = [root / folder for folder in card.folders]
-    for candidate in candidates:
-        if candidate.is_dir() and _is_tree(card, candidate):
-            return candidate
-    looked = ", ".join(str(candidate) for candidate in candidates)
-    can_fetch = card.downloads and card.name in shipped_cards()
-    fetch = f"python -m fewshot_bn.data fetch {card.name} --data-root {root}, or by hand: " if can_fetch else ""
-    raise DataError(
-        f"{card.name}: no data found; looked in {looked}. Expected tree: {card.tree} below the data root {root}. How "
-        f"to get it: {fetch}{card.get} Then name its data root with --data-root or FEWSHOT_BN_DATA. "
-        "To try the tool now, run it without --dataset: the embedded digits need no download"
-    )
-
-
-def _has_tree(card: DatasetCard, root: Path) -> bool:
-    return any((root / folder).is_dir() and _is_tree(card, root / folder) for folder in card.folders)
-
-
-def _is_tree(card: DatasetCard, folder: Path) -> bool:
-    if card.csv:
-        return any(path.is_file() for file in card.csv.files for path in folder.glob(file))
-    if card.layout == "torchvision":
-        return has_tree(card, folder)
-    if shards := card.parquet or card.webdataset:
-        found = (path.is_file() for pattern in shards.files for path in folder.glob(pattern))
-        return any(found) if shards.files else holds_shards(folder, PARQUET if card.parquet else TAR)
-    return not card.classes or not card.classes.keys().isdisjoint(class_folders(folder))
 
 
 def differences(card: DatasetCard, dataset: Dataset) -> Iterator[Finding]:
