@@ -151,16 +151,16 @@ def test_the_fingerprint_tells_what_was_found(stored, x):
 
 # What is refused
 
-SHAPES = r"uint8 of shape \[n h w\], \[n h w 1\|3\|4\] or \[n 1\|3 h w\] is needed: "
-NEEDED = f"{SHAPES}scale and convert it"
+TYPE_NEEDED = r"uint8 of shape \[n h w\], \[n h w 1\|3\|4\] or \[n 1\|3 h w\] is needed: "
+NEEDED = f"{TYPE_NEEDED}scale and convert it"
 REFUSED = {
     "float images": (
         lambda x: {"images": x / 255, "labels": Y},
-        rf"images is of type float64 and shape \[6, 8, 8, 3\]; {SHAPES}its values run from 0 to 1, so \(images \* 255",
+        rf"images is of type float64 and shape \[6, 8, 8, 3\]; {TYPE_NEEDED}its values run from 0 to 1, so \(images \* 255",
     ),
     "wide images": (
         lambda x: {"images": x.astype(int), "labels": Y},
-        f"images is of type int64.*{SHAPES}its values run",
+        f"images is of type int64.*{TYPE_NEEDED}its values run",
     ),
     "two channels": (lambda x: {"images": x[..., :2], "labels": Y}, rf"shape \[6, 8, 8, 2\]; {NEEDED}"),
     "flat images": (lambda x: {"images": x.reshape(N, -1), "labels": Y}, rf"shape \[6, 192\]; {NEEDED}"),
