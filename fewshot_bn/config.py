@@ -30,8 +30,8 @@ class SourceConfig:
     dataset: "str | Dataset" = setting(
         "digits",
         "a known dataset (python -m fewshot_bn.data list), an image folder with one subfolder per class, a CSV table "
-        "(path, label[, group]), a list (name number), an HDF5 or NPZ file, a card, or file.py:name of a dataset of "
-        "your own; default: the embedded %(default)s",
+        "(path, label[, group]), a list (name number), an HDF5, NPZ, Parquet or tar file, a card, or file.py:name of a "
+        "dataset of your own; default: the embedded %(default)s",
         metavar="NAME|PATH",
     )
     data_root: Path | None = setting(

@@ -7,12 +7,15 @@ Units: `peak` is in values of the file (0..255, or 0..65535 where `bits` is 16),
 
 import functools
 import io
+import sys
 import warnings
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
 
 from fewshot_bn.files.tiff import advice_on_tiff
 
@@ -70,16 +73,42 @@ def scaled(encoded: bytes, max_value: int) -> bytes:
         if not is_grey and not _deep_modes(opened):
             return encoded
         try:
-            values = (
-                np.asarray(opened).astype(np.int64)
-                if is_grey
-                else np.asarray(_as_rgb(opened).image).astype(np.int64) * 257
-            )
+            values = np.asarray(opened).astype(np.int64) if is_grey else _deep_values(opened, encoded)
         except unreadable():
             return encoded  # whoever decodes it says why
     file = io.BytesIO()
     Image.fromarray((np.clip(values, 0, max_value) * 255 // max_value).astype(np.uint8)).save(file, "PPM")
     return file.getvalue()
+
+
+def _deep_values(opened: "Image", encoded: bytes) -> Int64[ndarray, "h w 3"]:
+    """All 16 bits of a colour image, of which PIL gives the upper 8: read as if in the other order of bytes, the lower.
+
+    Where PIL has no such order, or multiplies by the transparency, the lower 8 are taken to be as the upper.
+    """
+    modes = _deep_modes(opened)
+    high: ndarray = np.asarray(_as_rgb(opened).image).astype(np.int64)
+    if any(mode.startswith("RGBa") for mode in modes):
+        return high * 257
+    try:
+        with _opened(encoded) as again:
+            tiles: list[Any] = getattr(again, "tile", [])
+            tiles[:] = map(_in_other_order, tiles)
+            low: ndarray = np.asarray(again.convert("RGB")).astype(np.int64)
+    except unreadable():  # PIL has no such order
+        low = high
+    values: ndarray = high * 256 + low
+    return values
+
+
+def _in_other_order(tile: Any) -> Any:
+    """A tile of PIL, its channels read in the other order of bytes."""
+    is_alone = isinstance(tile[3], str)
+    mode, *more = (tile[3],) if is_alone else tile[3]
+    native, other = ("16L", "16B") if sys.byteorder == "little" else ("16B", "16L")
+    swapped = mode[:-3] + {native: other, other: native, "16N": other}[mode[-3:]]
+    arguments = swapped if is_alone else (swapped, *more)
+    return tile._replace(args=arguments) if hasattr(tile, "_replace") else (*tile[:3], arguments)
 
 
 def look_at(raster: Raster) -> Look:

@@ -3,15 +3,17 @@
 import contextlib
 import io
 import shutil
+import struct
 import subprocess
 import sys
 import warnings
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from fewshot_bn.raster import FORMATS, decoded, reason_of, unreadable
+from fewshot_bn.raster import FORMATS, decoded, reason_of, scaled, unreadable
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\n"
 
@@ -100,3 +102,60 @@ def test_an_image_of_many_pixels_is_read_without_a_warning():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("(40, 40)\n", "")
+
+
+def deep_tiff(values, order="<", *, is_packed=False):
+    """Values [h w c] of 16 bits as TIFF, which PIL itself does not write in colour."""
+    height, width, n = values.shape
+    data = values.astype(f"{order}u2").tobytes()
+    data = zlib.compress(data) if is_packed else data
+    bits_at = 8 + 2 + 12 * (10 + (n == 4)) + 4
+    short, long = 3, 4
+    tags = [
+        *((256, short, width), (257, short, height), (258, long if n > 2 else short, bits_at if n > 2 else 16)),
+        *((259, short, 8 if is_packed else 1), (262, short, 2 if n > 2 else 1), (273, long, bits_at + 2 * n)),
+        *((277, short, n), (278, short, height), (279, long, len(data)), (284, short, 1)),
+        *([(338, short, 2)] if n == 4 else []),
+    ]
+    file = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HLH", 42, 8, len(tags))
+    for tag, kind, value in tags:
+        if tag == 258:
+            file += struct.pack(f"{order}HHL", tag, short, n)
+        else:
+            file += struct.pack(f"{order}HHL", tag, kind, 1)
+        file += struct.pack(f"{order}L", value) if kind == long else struct.pack(f"{order}HH", value, 0)
+    return file + struct.pack(f"{order}L{n}H", 0, *[16] * n) + data
+
+
+def deep_png(values):
+    height, width, n = values.shape
+    lines = b"".join(b"\0" + values[y].astype(">u2").tobytes() for y in range(height))
+    header = struct.pack(">LL5B", width, height, 16, {1: 0, 3: 2, 4: 6}[n], 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">L", len(content)) + kind + content + struct.pack(">L", zlib.crc32(kind + content))
+        for kind, content in parts
+    )
+
+
+@pytest.mark.parametrize("n", [1, 3, 4])
+@pytest.mark.parametrize(
+    "write",
+    [
+        deep_png,
+        deep_tiff,
+        lambda values: deep_tiff(values, ">"),
+        lambda values: deep_tiff(values, is_packed=True),
+        lambda values: deep_tiff(values, ">", is_packed=True),
+    ],
+)
+def test_reflectances_in_16_bits_are_dark_and_right_with_their_white(rng, write, n):
+    values = rng.integers(0, 3001, (30, 20, n)).astype(np.uint16)
+    values[0, 0] = 3000
+    content = write(values)
+    colours = np.broadcast_to(values[..., : 3 if n > 1 else 1], (30, 20, 3)).astype(int)
+    dark = decoded(content)
+    assert (dark.bits, 3000 <= dark.peak < 3072) == (16, True)
+    np.testing.assert_array_equal(np.asarray(dark.image), colours >> 8)
+    right = decoded(scaled(content, 3000))
+    np.testing.assert_array_equal(np.asarray(right.image), colours * 255 // 3000)

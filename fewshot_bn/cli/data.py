@@ -8,7 +8,7 @@ from fewshot_bn.cli.options import Parser, add_options, add_single_episode_optio
 from fewshot_bn.config import FewShotConfig
 
 Add = Callable[..., Parser]  # add_parser of subparsers
-FILES = "an image folder, a CSV table (path, label[, group]), a list (name number), an HDF5 or NPZ file"
+FILES = "an image folder, a CSV table (path, label[, group]), a list (name number), an HDF5, NPZ, Parquet or tar file"
 EXAMPLES = """\
 examples:
   python -m fewshot_bn.data list --data-root ~/data

@@ -14,7 +14,7 @@ from fewshot_bn.datasets import (
     DatasetCard,
     card_of,
     catalogue,
-    find_tree,
+    find_place,
     open_dataset,
     read_dataset_card,
     shipped_cards,
@@ -63,7 +63,7 @@ def fetch(arguments: Namespace) -> int:
         with console.shown():
             for step in fetch_all(card, root):
                 console.draw(step)
-    dataset, place = open_named(arguments), find_tree(card, root)
+    dataset, place = open_named(arguments), find_place(_path_of(arguments.dataset), root).folder
     print(f"{card.name}: {len(dataset):,} images of {len(dataset.class_names)} classes are in {place}")
     for note in _notes(dataset, card, root):
         print(f"note: {note}")
@@ -74,7 +74,7 @@ def fetch(arguments: Namespace) -> int:
 def _lacks(arguments: Namespace, card: DatasetCard, root: Path) -> bool:
     """Whether there is nothing usable, or a part of the dataset that an earlier fetch has left."""
     try:
-        find_tree(card, root)
+        find_place(_path_of(arguments.dataset), root)
     except DataError:
         return True
     try:
@@ -182,9 +182,13 @@ def open_named(arguments: Namespace, *, faulty: bool = False) -> Dataset:
 
 def carded(name: str) -> DatasetCard:
     """The card of this name or path. Raises `UsageError` where there is none."""
+    return read_dataset_card(_path_of(name))
+
+
+def _path_of(name: str) -> Path:
     path = card_of(name)
     if path is not None:
-        return read_dataset_card(path)
+        return path
     if Path(name).exists():
         raise UsageError(f"{name}: is no card; the name of a known dataset or a card (.toml) is needed")
     raise UsageError(f"{unknown('dataset', name, shipped_cards())}; list shows all; or give the path of a card (.toml)")

@@ -1,7 +1,8 @@
 """Datasets: a name on a card, a user's own card, or files of one of the forms below, opened as a `Dataset`.
 
 An image folder with one subfolder per class; a CSV table of paths and labels; a plain list `IMG_NAME CLASS_NUMBER`;
-arrays in an HDF5 or NPZ file; or `file.py:name`, whatever a Python file of the user's own gives.
+arrays in an HDF5 or NPZ file; Parquet files of the Hugging Face hub; tar files of WebDataset or of class folders; or
+`file.py:name`, whatever a Python file of the user's own gives.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,8 +18,15 @@ from fewshot_bn.datasets.folder import open_class_folders, open_folder
 from fewshot_bn.datasets.looks import Scaled
 from fewshot_bn.datasets.name_list import open_list
 from fewshot_bn.datasets.own import dataset_of_files, open_own
-from fewshot_bn.datasets.torchvision_sets import has_tree, open_torchvision
+from fewshot_bn.datasets.packed import OTHERS, advice_on
+from fewshot_bn.datasets.parquet import SUFFIX as PARQUET
+from fewshot_bn.datasets.parquet import open_parquet
+from fewshot_bn.datasets.places import Place, find_place, find_tree
+from fewshot_bn.datasets.shards import holds_shards
+from fewshot_bn.datasets.torchvision_sets import open_torchvision
 from fewshot_bn.datasets.tree import class_folders
+from fewshot_bn.datasets.webdataset import SUFFIX as TAR
+from fewshot_bn.datasets.webdataset import open_tar
 from fewshot_bn.errors import DataError, UsageError, some, unknown
 from fewshot_bn.files import paths
 from fewshot_bn.files.atomic import digest
@@ -31,6 +39,7 @@ __all__ = [
     "card_of",
     "dataset_of_files",
     "differences",
+    "find_place",
     "find_tree",
     "open_dataset",
     "read_dataset_card",
@@ -41,7 +50,10 @@ FILES: dict[str, Callable[[Path], Dataset]] = {
     ".csv": open_csv,
     ".txt": open_list,
     **dict.fromkeys(SUFFIXES, open_arrays),
+    PARQUET: open_parquet,
+    TAR: open_tar,
 }
+SHARDS: dict[str, Callable[[Path], Dataset]] = {PARQUET: open_parquet, TAR: open_tar}
 
 
 def open_dataset(name: str, *, root: Path | None = None, strict: bool = False, faulty: bool = False) -> Dataset:
@@ -84,8 +96,10 @@ def _open_path(name: str) -> Dataset:
         return open_own(name)
     path = Path(name)
     if _is(path.is_dir):
-        return open_folder(path)
+        return _open_folder(path)
     if _is(path.is_file):
+        if advice := advice_on(path):
+            raise DataError(advice)
         if path.suffix.lower() not in FILES:
             raise DataError(f"{name}: a file of images is one of {', '.join(FILES)}, or a card (.toml)")
         return FILES[path.suffix.lower()](path)
@@ -97,12 +111,27 @@ def _open_path(name: str) -> Dataset:
     )
 
 
+def _open_folder(path: Path) -> Dataset:
+    """Shards, or else class folders."""
+    kinds = (kind for kind in SHARDS if holds_shards(path, kind))
+    try:
+        return SHARDS.get(next(kinds, ""), open_folder)(path)
+    except DataError as problem:
+        if advice := next((advice_on(path, suffix) for suffix in OTHERS if holds_shards(path, suffix)), ""):
+            raise DataError(advice) from problem
+        raise
+
+
 def _open_card(path: Path, root: Path) -> Dataset:
     card = read_dataset_card(path)
-    for other in sorted(path.parent.glob("*.toml")) if path in shipped_cards().values() else []:
-        if other != path and not _has_tree(card, root) and _has_tree(read_dataset_card(other), root):
-            path, card = other, read_dataset_card(other)  # the same data in the form in which others give it
-    dataset = _open_layout(card, root)
+    if card.layout == "digits":
+        dataset = open_digits(card)
+    else:
+        place = find_place(path, root)
+        card, path, dataset = place.card, place.path, _open_layout(place)
+        if not place.is_expected:
+            where = Finding(f"{card.name}: its tree was found in {place.folder}")
+            dataset = replace(dataset, notices=(where, *dataset.notices))
     if card.max_value:
         stamp = digest([dataset.stamp, card.max_value])
         dataset = replace(dataset, read=Scaled(dataset.read, card.max_value), stamp=stamp)
@@ -116,48 +145,22 @@ def _open_card(path: Path, root: Path) -> Dataset:
     )
 
 
-def _open_layout(card: DatasetCard, root: Path) -> Dataset:
-    if card.layout == "digits":
-        return open_digits(card)
-    folder = find_tree(card, root)
+def _open_layout(place: Place) -> Dataset:
+    card, folder = place.card, place.folder
     if card.layout == "torchvision":
         return open_torchvision(card, folder)
-    if card.csv:
-        return open_table(card.name, folder, card.csv, tuple(card.classes))
+    if card.parquet:
+        return open_parquet(folder, card.name, card.parquet, tuple(card.classes))
+    if card.webdataset:
+        return open_tar(folder, card.name, card.webdataset, tuple(card.classes))
+    if place.table:
+        return open_table(card.name, folder, place.table, tuple(card.classes), within=place.root)
     dataset = open_class_folders(card.name, folder, tuple(card.classes))
     extra = sorted(set(class_folders(folder)) - set(dataset.class_names)) if card.classes else []
     if extra:
         notice = Finding(f"{card.name}: folders that are no class of the card were left out: {some(extra)}")
         dataset = replace(dataset, notices=(*dataset.notices, notice))
     return dataset
-
-
-def find_tree(card: DatasetCard, root: Path) -> Path:
-    """The folder under the data root `root` that holds the tree of `card`. Raises `DataError` that says what to do."""
-    candidates = [root / folder for folder in card.folders]
-    for candidate in candidates:
-        if candidate.is_dir() and _is_tree(card, candidate):
-            return candidate
-    looked = ", ".join(str(candidate) for candidate in candidates)
-    can_fetch = card.downloads and card.name in shipped_cards()
-    fetch = f"python -m fewshot_bn.data fetch {card.name} --data-root {root}, or by hand: " if can_fetch else ""
-    raise DataError(
-        f"{card.name}: no data found; looked in {looked}. Expected tree: {card.tree} below the data root {root}. How "
-        f"to get it: {fetch}{card.get} Then name its data root with --data-root or FEWSHOT_BN_DATA. "
-        "To try the tool now, run it without --dataset: the embedded digits need no download"
-    )
-
-
-def _has_tree(card: DatasetCard, root: Path) -> bool:
-    return any((root / folder).is_dir() and _is_tree(card, root / folder) for folder in card.folders)
-
-
-def _is_tree(card: DatasetCard, folder: Path) -> bool:
-    if card.csv:
-        return any(path.is_file() for file in card.csv.files for path in folder.glob(file))
-    if card.layout == "torchvision":
-        return has_tree(card, folder)
-    return not card.classes or not card.classes.keys().isdisjoint(class_folders(folder))
 
 
 def differences(card: DatasetCard, dataset: Dataset) -> Iterator[Finding]:

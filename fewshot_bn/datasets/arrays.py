@@ -19,6 +19,7 @@ from numpy import ndarray
 
 from fewshot_bn.datasets.array_file import ArrayFile
 from fewshot_bn.datasets.array_names import KEYS, PREFIXES
+from fewshot_bn.datasets.array_values import conversion
 from fewshot_bn.datasets.dataset import Dataset
 from fewshot_bn.datasets.listed import LONGEST
 from fewshot_bn.datasets.split_names import split_number
@@ -134,7 +135,7 @@ def _part(file: ArrayFile, prefix: str) -> Part:
     if images.dtype != np.uint8 or not channels_fit or 0 in shape:
         raise DataError(
             f"{file.path}: {keys['images']} is of type {images.dtype} and shape {shape}; uint8 of shape [n h w], "
-            "[n h w 1|3|4] or [n 1|3 h w] is needed: scale and convert it"
+            f"[n h w 1|3|4] or [n 1|3 h w] is needed: {conversion(file, keys['images'])}"
         )
     n_pixels = math.prod(one) // (1 if len(one) == 2 else 3)
     if len(images) > MOST_ROWS or n_pixels > MOST_PIXELS:

@@ -43,6 +43,19 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Shards:
+    """Files that hold images and labels themselves: names or patterns, and what they call the image, label and group.
+
+    Columns of Parquet; of WebDataset the ending of the image, and fields of the samples' JSON. What is empty is found.
+    """
+
+    files: tuple[str, ...] = ()
+    image: str = ""
+    label: str = ""
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetCard:
     """Facts of a dataset. `folders` are the places under a data root where its tree may lie.
 
@@ -56,7 +69,7 @@ class DatasetCard:
 
     name: str
     title: str
-    layout: Literal["folder", "digits", "csv", "torchvision"]
+    layout: Literal["folder", "digits", "csv", "torchvision", "parquet", "webdataset"]
     licence: str
     source: str
     citation: str
@@ -74,6 +87,8 @@ class DatasetCard:
     note: str = ""
     csv: Table | None = None
     torchvision: str = ""
+    parquet: Shards | None = None
+    webdataset: Shards | None = None
     downloads: tuple[Download, ...] = ()
 
     def __post_init__(self) -> None:
@@ -89,8 +104,8 @@ class DatasetCard:
             raise DataError(f"{self.name}: max_value is {self.max_value}; 1 to 65535, or 0 for all, is needed")
         if self.layout != "digits" and not self.folders:
             raise DataError(f"{self.name}: a card names its folders, unless its images are embedded; '.' is the root")
-        for layout, there in (("csv", bool(self.csv)), ("torchvision", bool(self.torchvision))):
-            if (self.layout == layout) != there:
+        for layout in ("csv", "torchvision", "parquet", "webdataset"):
+            if (self.layout == layout) != bool(getattr(self, layout)):
                 raise DataError(f"{self.name}: the field {layout!r} belongs to layout {layout!r}, and has to be there")
 
 

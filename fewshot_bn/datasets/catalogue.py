@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from fewshot_bn.datasets import DatasetCard, find_tree, open_dataset, read_dataset_card, shipped_cards
+from fewshot_bn.datasets import DatasetCard, find_place, open_dataset, read_dataset_card, shipped_cards
 from fewshot_bn.errors import DataError
 
 HEADER = ("`--dataset`", "what it is", "classes", "images", "licence", "how to get it")
@@ -27,7 +27,7 @@ def found(root: Path) -> Iterator[tuple[DatasetCard, str]]:
 
 def _found(card: DatasetCard, root: Path) -> str:
     try:
-        place = "embedded" if card.layout == "digits" else str(find_tree(card, root))
+        place = "embedded" if card.layout == "digits" else str(find_place(shipped_cards()[card.name], root).folder)
     except DataError:
         return "nothing; fetch gets it" if card.downloads else "nothing; fetch says how to get it"
     try:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from fewshot_bn.datasets.card import GroupTable, Table
 from fewshot_bn.datasets.dataset import Dataset, Finding
+from fewshot_bn.datasets.found_elsewhere import find_elsewhere
 from fewshot_bn.datasets.listed import (
     LONGEST,
     find_in,
@@ -36,9 +37,12 @@ def open_csv(path: Path) -> Dataset:
     return open_table(path.stem, path.parent, Table(files=(glob.escape(path.name),), group=group, split=split))
 
 
-def open_table(name: str, folder: Path, table: Table, classes: Sequence[str] = ()) -> Dataset:
+def open_table(
+    name: str, folder: Path, table: Table, classes: Sequence[str] = (), *, within: Path | None = None
+) -> Dataset:
     """The dataset that `table`, whose files lie below `folder`, describes; `classes` are those of a card.
 
+    If the folders of images hold none of those that are listed, they are looked for below `folder` and `within`.
     Raises `DataError` for a file or column that is missing, and where no line names an image of a class.
     """
     listed = [row for file in _files(folder, table) for row in _rows(folder, file, table, classes)]
@@ -53,15 +57,28 @@ def open_table(name: str, folder: Path, table: Table, classes: Sequence[str] = (
         text = f"{name}: {some(wrong)}: the split is none of {', '.join(SPLITS)}; correct it"
         problems.append(Finding(text, wrong))
     if table.groups:
-        groups = _groups(folder, table.groups)
+        groups = _groups(folder, table.groups, within)
         rows = [replace(row, group=groups.get(row.id.removesuffix(table.suffix), "")) for row in rows]
     alone = tuple(row.id.removesuffix(table.suffix) for row in rows if not row.group)
     if 0 < len(alone) < len(rows):
         text = f"{name}: {len(alone):,} images have no group, and are one of their own: {some(alone)}"
         notices.append(Finding(text, alone))
     found = find_in(folder, table.images) if table.images else find_listed(folder, rows)
+    if table.images and within and not any(row.id in found.files for row in rows):
+        found, said = find_elsewhere(name, (folder, within), rows, table.images)
+        notices += said
     notices += not_listed(name, found, listed)
     return open_listed(name, folder, rows, found, classes=classes, notices=notices, problems=problems)
+
+
+def has_columns(path: Path, table: Table, classes: Sequence[str]) -> bool:
+    """Whether the first line of a file names the columns that are needed."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            header = next(csv.reader([file.readline(LONGEST * 10)]), [])
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return False
+    return {table.image, *(classes if table.one_hot else [table.label])} <= {column.strip() for column in header}
 
 
 def _left_out(
@@ -130,9 +147,11 @@ def _split_up(separator: str) -> Callable[[Sequence[str]], list[str]]:
     return labels_of
 
 
-def _groups(folder: Path, table: GroupTable) -> dict[str, str]:
+def _groups(folder: Path, table: GroupTable, within: Path | None) -> dict[str, str]:
     """The group of each image by the table of its own; none where that is not there."""
     path = folder / table.file
+    if within and not path.is_file():
+        path = next((other / table.file for other in (folder.parent, within) if (other / table.file).is_file()), path)
     groups: dict[str, str] = {}
     if path.is_file():
         for where, (image, group) in _table(path, [table.image, table.group]):

@@ -63,7 +63,7 @@ def open_listed(
             notices.append(Finding(text, absent))
         else:
             problems.append(Finding(f"{text}; get them or remove their lines", absent))
-    names = classes or sorted({row.class_name for row in rows}, key=_number_or_text)
+    names = classes or sorted({row.class_name for row in rows}, key=number_or_text)
     return assemble(name, folder, names, there, notices=notices, problems=problems)
 
 
@@ -157,7 +157,7 @@ def read_text(path: Path) -> str:
     return text
 
 
-def _number_or_text(label: str) -> tuple[bool, int, str]:
+def number_or_text(label: str) -> tuple[bool, int, str]:
     """Numbers by their value, before all texts."""
     is_number = label.isascii() and label.isdigit()
     return not is_number, int(label) if is_number else 0, label

@@ -78,7 +78,7 @@ def class_folders(folder: Path) -> list[str]:
     """The folders in it, without hidden ones and those that systems make."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if _is_folder(entry) and not _is_ignored(entry.name))
+            return sorted(entry.name for entry in entries if _is_folder(entry) and not is_ignored(entry.name))
     except OSError as problem:
         raise DataError(f"{folder}: this folder cannot be read: {problem.strerror}") from problem
 
@@ -102,7 +102,7 @@ def images_below(folder: Path, prefix: str, left_out: LeftOut) -> Iterator[tuple
                     continue
                 path = f"{prefix}/{entry.name}"
                 if entry.is_dir(follow_symlinks=False):
-                    if not _is_ignored(entry.name):
+                    if not is_ignored(entry.name):
                         yield from images_below(folder / entry.name, path, left_out)
                 elif not entry.is_file() and (kind := _special(Path(entry.path))):
                     left_out.specials[kind] += 1
@@ -114,7 +114,7 @@ def images_below(folder: Path, prefix: str, left_out: LeftOut) -> Iterator[tuple
         raise DataError(f"{problem.filename}: this folder or file cannot be read: {problem.strerror}") from problem
 
 
-def _is_ignored(name: str) -> bool:
+def is_ignored(name: str) -> bool:
     return name.startswith(".") or name.lower() in IGNORED
 
 

@@ -58,7 +58,7 @@ class Examination:
 
 def examine(dataset: Dataset, *, n_workers: int | None = None) -> Iterator[list[Examined]]:
     """Read every image; yields what was found, a few at a time, in any order."""
-    rows = np.arange(len(dataset))
+    rows = dataset.in_reading_order(np.arange(len(dataset)))
     for _, examined in map_rows(Examination(dataset.read), rows, n_workers, in_memory=dataset.in_memory):
         yield examined
 

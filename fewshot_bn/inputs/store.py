@@ -131,7 +131,7 @@ class Store:
                 if not self.path.exists():
                     self._create(len(self.missing(rows)) * self.row_bytes)
                 self._open()
-                yield from self._decode(self.missing(rows), n_workers)
+                yield from self._decode(self._dataset.in_reading_order(self.missing(rows)), n_workers)
         except OSError as problem:
             raise StoreError(
                 f"{self.path}: this store cannot be written: {problem.strerror}; {self.n_filled:,} images are kept in "

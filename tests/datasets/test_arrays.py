@@ -151,13 +151,17 @@ def test_the_fingerprint_tells_what_was_found(stored, x):
 
 # What is refused
 
-NEEDED = r"uint8 of shape \[n h w\], \[n h w 1\|3\|4\] or \[n 1\|3 h w\] is needed: scale and convert it"
+TYPE_NEEDED = r"uint8 of shape \[n h w\], \[n h w 1\|3\|4\] or \[n 1\|3 h w\] is needed: "
+NEEDED = f"{TYPE_NEEDED}scale and convert it"
 REFUSED = {
     "float images": (
         lambda x: {"images": x / 255, "labels": Y},
-        rf"images is of type float64 and shape \[6, 8, 8, 3\]; {NEEDED}",
+        rf"images is of type float64 and shape \[6, 8, 8, 3\]; {TYPE_NEEDED}its values run from 0 to 1, so \(images \* 255",
     ),
-    "wide images": (lambda x: {"images": x.astype(int), "labels": Y}, f"images is of type int64.*{NEEDED}"),
+    "wide images": (
+        lambda x: {"images": x.astype(int), "labels": Y},
+        f"images is of type int64.*{TYPE_NEEDED}its values run",
+    ),
     "two channels": (lambda x: {"images": x[..., :2], "labels": Y}, rf"shape \[6, 8, 8, 2\]; {NEEDED}"),
     "flat images": (lambda x: {"images": x.reshape(N, -1), "labels": Y}, rf"shape \[6, 192\]; {NEEDED}"),
     "one number": (
@@ -565,3 +569,30 @@ def test_a_row_that_is_damaged_is_an_error_of_that_row(tmp_path, rng):
     with pytest.raises(OSError, match="read data"):
         dataset.read(33)
     assert dataset.read(34)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda x: x, r"from 0 to 1, so \(images \* 255\).round\(\).astype\('uint8'\) if 1 is white"),
+        (lambda x: x * 255, r"from 0 to 255, so images.round\(\).astype\('uint8'\)"),
+        (lambda x: (x * 255).astype(np.int64), r"from 0 to 255, so images.astype\('uint8'\)"),
+        (lambda x: (x * 4000).astype(np.uint16), r"from 0 to 4000, so \(images \* \(255 / 4095\)\).round.* if 4095 is"),
+        (lambda x: x * 65535, r"from 0 to 65535, so \(images \* \(255 / 65535\)\)"),
+        (lambda x: x - 0.5, "from -0.5 to 0.5, so they may be normalised: undo that"),
+        (lambda x: x > 0.5, r"images.astype\('uint8'\) \* 255"),
+        (lambda x: x * np.nan, "from nan to nan, so it is not clear which is white"),
+        (lambda x: (x > 0.5).astype(int), "from 0 to 1, so it is not clear which is white"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["npz", "h5"])
+def test_arrays_of_other_types_are_told_their_conversion(tmp_path, make, said, suffix):
+    images, labels = make(np.linspace(0, 1, 8 * 16).reshape(8, 4, 4)), np.arange(8) % 2
+    path = tmp_path / f"x.{suffix}"
+    if suffix == "npz":
+        np.savez(path, images=images, labels=labels)
+    else:
+        with h5py.File(path, "w") as file:
+            file["images"], file["labels"] = images, labels
+    with pytest.raises(DataError, match=f"uint8 of shape .* is needed: .*{said}"):
+        open_dataset(str(path))
