@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from fewshot_bn.errors import DeviceError, UsageError
 
+SIGNS = ("can't allocate memory", "CUDA error: out of memory", "ALLOC_FAILED")  # besides OutOfMemoryError
+
 
 def choose_devices(names: str) -> list[torch.device]:
     """One or several devices by name, or `all` CUDA devices. Raises `DeviceError` for one that is not there."""
@@ -75,3 +77,9 @@ def exact_convolutions() -> contextlib.AbstractContextManager[None]:
         enabled=True, benchmark=False, deterministic=True, allow_tf32=False
     )
     return exact
+
+
+def is_out_of_memory(problem: Exception) -> bool:
+    """Whether this is how torch, its allocators or Python say that memory has run out."""
+    known = isinstance(problem, MemoryError | torch.OutOfMemoryError)
+    return known or (isinstance(problem, RuntimeError) and any(sign in str(problem) for sign in SIGNS))

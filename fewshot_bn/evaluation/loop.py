@@ -18,11 +18,11 @@ from torch import Tensor
 from fewshot_bn.adapters import Adapter, Fit
 from fewshot_bn.episodes import Episodes
 from fewshot_bn.errors import UsageError
-from fewshot_bn.evaluation.memory import Portion, choose_portion, halved, is_out_of_memory
+from fewshot_bn.evaluation.memory import Portion, choose_portion, halved
 from fewshot_bn.evaluation.metrics import metrics_of
 from fewshot_bn.inputs.images import normalise
 from fewshot_bn.inputs.source import Source
-from fewshot_bn.runtime import exact_convolutions
+from fewshot_bn.runtime import exact_convolutions, is_out_of_memory
 
 NOTHING = -1  # is predicted where scores are not finite
 

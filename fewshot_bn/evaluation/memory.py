@@ -17,7 +17,6 @@ FEATURE_BYTES = {"cpu": 2**26, "cuda": 2**31}  # of a chunk of episodes
 CPU_BYTES = 5 * 2**27
 CUDA_SHARE = 0.7  # of the free memory; the rest is for what a step needs besides
 HOST_BYTES = 2**29
-SIGNS = ("can't allocate memory", "CUDA error: out of memory", "ALLOC_FAILED")  # besides OutOfMemoryError
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +47,6 @@ def choose_portion(
     most_by_host = HOST_BYTES // ((n_support + n_query) * image_bytes)
     episodes = min(MOST_EPISODES[device.type], room // per_episode, most_by_host)
     return Portion(max(1, episodes), max(1, min(together, room // per_image)))
-
-
-def is_out_of_memory(problem: Exception) -> bool:
-    """Whether this is how torch, its allocators or Python say that memory has run out."""
-    known = isinstance(problem, MemoryError | torch.OutOfMemoryError)
-    return known or (isinstance(problem, RuntimeError) and any(sign in str(problem) for sign in SIGNS))
 
 
 def halved(portion: Portion, device: torch.device) -> Portion:
