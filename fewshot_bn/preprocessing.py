@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+MOST_SIDE_PX = 4096
+MOST_PIXELS = 2**27  # of a resized image: 512 MB in PIL
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,9 @@ class Preprocessing:
     first_resize_px: int = 0
 
     def __post_init__(self) -> None:
+        if max(self.resize_px, self.first_resize_px) > MOST_SIDE_PX or self.first_resize_px < 0:
+            sizes = f"resize_px is {self.resize_px} and first_resize_px {self.first_resize_px}"
+            raise UsageError(f"{sizes}; images are resized to at most {MOST_SIDE_PX} px")
         if not 1 <= self.crop_px <= self.resize_px:
             raise UsageError(f"cannot crop {self.crop_px} px out of images resized to {self.resize_px} px")
         if not all(0 < value < math.inf for value in self.std) or not all(map(math.isfinite, self.mean)):
@@ -74,6 +79,8 @@ def with_geometry(
         if preset == "cdfsl":
             preprocessing = replace(preprocessing, first_resize_px=first_resize_px)
     if image_px is not None:
+        if not 1 <= image_px <= MOST_SIDE_PX:
+            raise UsageError(f"images of {image_px} px: 1 to {MOST_SIDE_PX} px are possible")
         resize_px = round(image_px * preprocessing.resize_px / preprocessing.crop_px)
         preprocessing = replace(preprocessing, resize_px=resize_px, crop_px=image_px)
     return preprocessing
@@ -100,6 +107,8 @@ def fitted(image: "Image", preprocessing: Preprocessing) -> "Image":
     side = preprocessing.resize_px
     resampling = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
     width, height = (int(side * length / short) if preprocessing.keep_aspect else side for length in image.size)
+    if width * height > MOST_PIXELS:
+        raise ValueError(f"it would be {width} x {height} pixels once resized, at most {MOST_PIXELS:,} are possible")
     if (width, height) != image.size:
         image = image.resize((width, height), resampling[preprocessing.interpolation])
     crop = preprocessing.crop_px

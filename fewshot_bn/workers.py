@@ -55,7 +55,7 @@ def map_rows(
         try:
             yield from _in_processes(work, groups, n_workers)
         except _NotStarted as problem:
-            reason = f": {problem.__cause__}" if isinstance(problem.__cause__, OSError) else ""
+            reason = f": {problem}" if str(problem) else ""
             logger.warning(f"no process that reads images can be started{reason}; threads read them, more slowly")
         else:
             return
@@ -67,8 +67,8 @@ def _in_processes(work: Job[Done], groups: list[list[int]], n_workers: int) -> I
     try:
         begun = context.Event()
         pool = ProcessPoolExecutor(n_workers, context, _start, (work, begun))
-    except OSError as problem:  # no semaphores, e.g. where /dev/shm is read-only
-        raise _NotStarted from problem
+    except OSError as problem:
+        raise _NotStarted(f"semaphores, which lie in /dev/shm, cannot be made ({problem.strerror})") from problem
     try:
         yield from _mapped(pool, _in_process, groups)
     except BrokenProcessPool as problem:
@@ -83,7 +83,7 @@ def _mapped(pool: Executor, job: Job[Done], groups: list[list[int]]) -> Iterator
             with _interrupts_held(), _main_left_out():  # processes start here, and leave Ctrl-C to this one
                 futures = {pool.submit(job, group): group for group in groups}
         except (OSError, ValueError) as problem:  # too many processes, too little memory; pipes of one that is gone
-            raise _NotStarted from problem
+            raise _NotStarted(problem if isinstance(problem, OSError) else "") from problem
         for future in as_completed(futures):
             yield futures.pop(future), future.result()
     finally:

@@ -79,3 +79,22 @@ def test_chestx_is_resized_to_256_first_under_preset_cdfsl(rng):
 def test_impossible_preprocessing(wrong):
     with pytest.raises(UsageError):
         Preprocessing(**wrong)
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"resize_px": 60000}, {"resize_px": 2**32, "crop_px": 2**32}, {"first_resize_px": 10**30}]
+)
+def test_sizes_that_no_memory_holds_are_refused(sizes):
+    with pytest.raises(UsageError, match="images are resized to at most 4096 px"):
+        Preprocessing(**sizes)
+
+
+@pytest.mark.parametrize("image_px", [0, 5000, 10**400])
+def test_images_of_sizes_that_no_memory_holds_are_refused(image_px):
+    with pytest.raises(UsageError, match=f"images of {image_px} px: 1 to 4096 px are possible"):
+        with_geometry(Preprocessing(), None, image_px)
+
+
+def test_an_image_that_would_become_huge_cannot_be_read(rng):
+    with pytest.raises(ValueError, match="it would be 400000 x 4000 pixels once resized"):
+        pixels_of(encoded(noise(rng, (200, 2))), Preprocessing(4000, 8))

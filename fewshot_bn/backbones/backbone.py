@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, fx, nn
 
 from fewshot_bn.backbones.graph import trace
-from fewshot_bn.errors import ModelError
+from fewshot_bn.errors import ModelError, is_out_of_memory
 from fewshot_bn.files.atomic import digest
 from fewshot_bn.preprocessing import Preprocessing
 from fewshot_bn.runtime import exact_convolutions, move
@@ -78,7 +78,9 @@ def _count_features(network: nn.Module, name: str, side_px: int) -> int:
     try:
         with torch.no_grad():
             z = network(torch.zeros(2, 3, side_px, side_px, device=device))
-    except (RuntimeError, AssertionError) as problem:
+    except (RuntimeError, AssertionError, MemoryError) as problem:
+        if is_out_of_memory(problem):
+            raise ModelError(f"{name}: images of {side_px} px do not fit in memory; take smaller ones") from problem
         raise ModelError(f"{name}: does not take images of {side_px} px: {problem}") from problem
     if not isinstance(z, Tensor) or z.ndim != 2 or z.shape[1] == 0:
         raise ModelError(f"{name}: gives no feature vector per image of {side_px} px, so it cannot serve as a backbone")

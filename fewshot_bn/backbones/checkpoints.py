@@ -48,6 +48,9 @@ class KeyRules:
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
     """Everything in the file, on the CPU. Raises `ModelError` where it is unreadable or would run code."""
+    if path.exists() and not path.is_file():
+        what = "a folder" if path.is_dir() else "a pipe or a device"
+        raise ModelError(f"{path}: these weights cannot be read: it is {what}, a file is needed")
     try:
         content = load_file(path) if path.suffix == ".safetensors" else read_torch_file(path)
     except ModelError:

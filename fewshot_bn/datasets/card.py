@@ -1,5 +1,6 @@
 """The card of a dataset: `episodes/<name>/card.toml`, or a user's own file of the same form."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,9 @@ class GroupTable:
     file: str
     image: str
     group: str
+
+    def __post_init__(self) -> None:
+        _check_below("groups.file", [self.file])
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,10 @@ class Table:
     suffix: str = ""
     one_hot: bool = False
     groups: GroupTable | None = None
+
+    def __post_init__(self) -> None:
+        _check_below("csv.files", self.files)
+        _check_below("csv.images", self.images)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +110,24 @@ class DatasetCard:
             raise DataError(f"{self.name}: a card needs at least 2 classes, each of at least 1 image")
         if not 0 <= self.max_value < 2**16:
             raise DataError(f"{self.name}: max_value is {self.max_value}; 1 to 65535, or 0 for all, is needed")
+        _check_below(f"{self.name}: folders", [folder for folder in self.folders if Path(folder).parts])
         if self.layout != "digits" and not self.folders:
             raise DataError(f"{self.name}: a card names its folders, unless its images are embedded; '.' is the root")
         for layout in ("csv", "torchvision", "parquet", "webdataset"):
             if (self.layout == layout) != bool(getattr(self, layout)):
                 raise DataError(f"{self.name}: the field {layout!r} belongs to layout {layout!r}, and has to be there")
+
+
+def _check_below(where: str, places: Iterable[str]) -> None:
+    """Cards come from anywhere: what they name lies in the folder of the data. Raises `DataError`."""
+    for text in places:
+        parts = Path(text).parts
+        stars = any("**" in part and part != "**" for part in parts)
+        if not parts or Path(text).anchor or ".." in parts or "\0" in text or stars:
+            raise DataError(
+                f"{where}: {text!r}: a path or pattern below the folder of the data is needed, not absolute, without "
+                "'..', and with '**' only as a whole part"
+            )
 
 
 def shipped_cards() -> dict[str, Path]:

@@ -116,7 +116,7 @@ class Listed:
         if n <= len(self.episodes):
             return self.episodes[:n]
         if self.shard:
-            return self.plan.first(dataset, self.shape, n * self.shard.count)[self.shard.part]
+            return self.plan.first(dataset, self.shape, self.shard.reach(n))[self.shard.part]
         return self.plan.first(dataset, self.shape, n)
 
 
@@ -149,13 +149,9 @@ class Job:
 
     def _take_shards(self, file: ResultFile) -> Iterator[Event]:
         """Take over what shards of this very result hold beyond it."""
-        shards = [] if self.listed.shard else find_shards(file.path.parent, self.key)
+        shards = [] if self.listed.shard else find_shards(file.path.parent, self.key, self._first)
         if not shards or len(file.result) >= len(self.episodes):
             return
-        for result in shards:
-            shard = parse_shard(result.key["shard"])
-            if len(result) and result.episodes != self._first(len(result) * shard.count)[shard.part].fingerprint:
-                raise ResultError(f"shard {shard} of {file.path}: its episodes are not those of this dataset and seed")
         result = merged(shards)
         if len(result) < len(self.episodes) and (missing := lagging(shards)):
             raise ResultError(

@@ -10,6 +10,7 @@ import re
 import shutil
 import stat
 import threading
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from fewshot_bn.errors import DataError, FewshotError
 logger = logging.getLogger(__name__)
 
 BINARY = getattr(os, "O_BINARY", 0)  # for os.open, on Windows
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 _one_at_a_time = threading.Lock()
 
 
@@ -30,18 +32,38 @@ def plain_name(text: str) -> str:
 
 
 @contextlib.contextmanager
-def locked(path: Path, waiting: str) -> Iterator[None]:
-    """Hold the lock file `path`. If another process holds it, log the warning `waiting`, and wait. Raises `OSError`."""
+def locked(path: Path, waiting: str = "") -> Iterator[None]:
+    """Hold the lock file `path`. If another process holds it, log the warning `waiting`, if any, and wait.
+
+    On a file system that has no locks, say so in the log and go on without. Raises `OSError`.
+    """
     lock = filelock.FileLock(path)
     try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        logger.warning(waiting)
-        lock.acquire()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # without flock, filelock says that it goes by the file itself
+            _acquire(lock, waiting)
+    except OSError as problem:
+        if problem.errno not in NO_LOCKS:
+            raise
+        _warn_once(f"{path.parent}: this file system has no locks; let no two runs write there at once")
     try:
         yield
     finally:
         lock.release()
+
+
+def _acquire(lock: filelock.BaseFileLock, waiting: str) -> None:
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        if waiting:
+            logger.warning(waiting)
+        lock.acquire()
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    logger.warning(text)
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -2,7 +2,8 @@
 
 The cache is a folder for each (backbone, dataset as it lies on this disk, preprocessing, kind of device). It holds
 parts, HDF5 files of rows and their features. A part is written under another name and then renamed, so a killed run,
-a full disk or two runs at once leave whole parts or none. Where two parts hold the same row, the first by name counts.
+a full disk or two runs at once leave whole parts or none. Runs that compute the same rows at once look at each other's
+parts before they write their own, so every row is kept once; where two parts hold the same row, the first read counts.
 
 Features of a row do not depend on what it is batched with: every batch is filled up to one fixed size.
 """
@@ -21,8 +22,8 @@ from torch import Tensor
 
 import fewshot_bn
 from fewshot_bn.backbones.backbone import Backbone
-from fewshot_bn.errors import DataError
-from fewshot_bn.files.atomic import code_digest, digest, replace_file
+from fewshot_bn.errors import DataError, DeviceError, is_out_of_memory
+from fewshot_bn.files.atomic import code_digest, digest, locked, replace_file
 from fewshot_bn.inputs.images import Images, normalise
 
 FORMAT = 2
@@ -51,14 +52,14 @@ class Features:
         self._folder = cache / "features" / key[:32] if cache else None
         self._place = np.full(len(images.dataset), UNKNOWN)
         self._known = np.empty((0, backbone.dim), np.float32)
+        self._parts: set[str] = set()  # the names of those that have been read or written
         self._read = False
         self.notices: list[str] = []
 
     def missing(self, rows: Int64[ndarray, "n"]) -> Int64[ndarray, "m"]:
         """Those of `rows` that no run has computed yet. Raises `DataError` where the cache is damaged."""
         if self._folder and not self._read:
-            for path in sorted(self._folder.glob("*.h5")):
-                self._add(*_read_part(path, len(self._place), self._backbone.dim))
+            self._read_parts(self._folder)
             self._read = True
         self._images.dataset.check_rows(rows)
         return np.unique(rows[self._place[rows] == UNKNOWN])
@@ -69,15 +70,17 @@ class Features:
         Raises `DataError` where an image cannot be read or its features are not finite.
         """
         missing = self.missing(rows)
-        for start in range(0, len(missing), ROWS_PER_PART):
-            part = missing[start : start + ROWS_PER_PART]
+        while len(missing):
+            part, rest = missing[:ROWS_PER_PART], missing[ROWS_PER_PART:]
             z = np.empty((len(part), self._backbone.dim), np.float32)
             for first in range(0, len(part), BATCH):
                 batch = part[first : first + BATCH]
                 z[first : first + len(batch)] = self._forward(batch)
                 yield len(batch)
-            self._write_part(part, z)
-            self._add(part, z)
+            self._keep(part, z)
+            missing = rest[self._place[rest] == UNKNOWN]
+            if len(missing) < len(rest):  # another run has computed some meanwhile
+                yield len(rest) - len(missing)
 
     def gather(self, rows: Int64[ndarray, "*shape"]) -> Float[Tensor, "*shape d"]:
         """Features of rows, on the device. Raises `DataError` where some have not been computed."""
@@ -90,10 +93,16 @@ class Features:
         return torch.from_numpy(self._known[self._place[rows]]).to(self._device)
 
     def _forward(self, rows: Int64[ndarray, "n"]) -> Float32[ndarray, "n d"]:
-        pixels = self._images.gather(rows)
-        filling = pixels.new_zeros(BATCH - len(rows), *pixels.shape[1:])
-        x = normalise(torch.cat([pixels, filling]), self._images.preprocessing, self._device)
-        z: Float32[ndarray, "n d"] = self._backbone.features(x)[: len(rows)].float().cpu().numpy()
+        try:
+            z = self._batch(rows)
+        except (MemoryError, RuntimeError) as problem:
+            if not is_out_of_memory(problem):
+                raise
+            side = self._images.preprocessing.crop_px
+            raise DeviceError(
+                f"{self._device}: out of memory with {BATCH} images of {side} px at once; take smaller images "
+                "(--image-size)"
+            ) from problem
         bad = rows[~np.isfinite(z).all(1)]
         if len(bad):
             dataset = self._images.dataset
@@ -103,21 +112,44 @@ class Features:
             )
         return z
 
+    def _batch(self, rows: Int64[ndarray, "n"]) -> Float32[ndarray, "n d"]:
+        pixels = self._images.gather(rows)
+        filling = pixels.new_zeros(BATCH - len(rows), *pixels.shape[1:])
+        x = normalise(torch.cat([pixels, filling]), self._images.preprocessing, self._device)
+        z: Float32[ndarray, "n d"] = self._backbone.features(x)[: len(rows)].float().cpu().numpy()
+        return z
+
+    def _read_parts(self, folder: Path) -> None:
+        """Take what parts hold that are new here."""
+        for path in sorted(folder.glob("*.h5")):
+            if path.name not in self._parts:
+                self._add(*_read_part(path, len(self._place), self._backbone.dim))
+                self._parts.add(path.name)
+
     def _add(self, rows: Int64[ndarray, "n"], z: Float32[ndarray, "n d"]) -> None:
         new = self._place[rows] == UNKNOWN
         self._place[rows[new]] = len(self._known) + np.arange(int(new.sum()))
         self._known = np.concatenate([self._known, z[new]])
 
-    def _write_part(self, rows: Int64[ndarray, "n"], z: Float32[ndarray, "n d"]) -> None:
-        if self._folder is None:
-            return
-        path = self._folder / f"{rows[0]:09d}-{uuid.uuid4().hex}.h5"
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            replace_file(path, _encode_part(rows, z))
-        except OSError as problem:
-            self.notices.append(f"features are not kept for later runs: {self._folder}: {problem.strerror}")
-            self._folder = None
+    def _keep(self, rows: Int64[ndarray, "n"], z: Float32[ndarray, "n d"]) -> None:
+        """Make features known, and write those that no other run has written since."""
+        if self._folder is not None:
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                with locked(self._folder / ".lock"):
+                    self._read_parts(self._folder)
+                    new = self._place[rows] == UNKNOWN
+                    if new.any():
+                        self._write_part(self._folder, rows[new], z[new])
+            except OSError as problem:
+                self.notices.append(f"features are not kept for later runs: {self._folder}: {problem.strerror}")
+                self._folder = None
+        self._add(rows, z)
+
+    def _write_part(self, folder: Path, rows: Int64[ndarray, "n"], z: Float32[ndarray, "n d"]) -> None:
+        name = f"{rows[0]:09d}-{uuid.uuid4().hex}.h5"
+        replace_file(folder / name, _encode_part(rows, z))
+        self._parts.add(name)
 
 
 def _encode_part(rows: Int64[ndarray, "n"], z: Float32[ndarray, "n d"]) -> bytes:

@@ -24,7 +24,7 @@ from fewshot_bn.evaluation.loop import Outcome
 from fewshot_bn.files.atomic import locked, replace_file
 from fewshot_bn.results.journal import Entry, append, journal_of, replayed
 from fewshot_bn.results.key import Key, file_name
-from fewshot_bn.results.reading import FORMAT, MANY_SHOT_FORMAT, read_to_go_on
+from fewshot_bn.results.reading import CHECKSUM, FORMAT, MANY_SHOT_FORMAT, checksum_of, read_to_go_on
 from fewshot_bn.results.result import ManyShotResult, Result, Run
 
 GROWTH = 1.05
@@ -170,7 +170,11 @@ def write_many_shot(path: Path, result: ManyShotResult) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """A line for each key, replaced atomically. Raises `ResultError` where that fails, and leaves what was there."""
+    """A line for each key, the last a checksum, replaced atomically.
+
+    Raises `ResultError` where that fails, and leaves what was there.
+    """
+    content = {**content, CHECKSUM: checksum_of(content)}
     lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in content.items())
     with _writing(path):
         replace_file(path, f"{{\n{lines}\n}}\n".encode())

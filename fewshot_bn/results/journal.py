@@ -14,7 +14,7 @@ from fewshot_bn.episodes import Episodes
 from fewshot_bn.errors import FewshotError
 from fewshot_bn.evaluation.loop import Outcome
 from fewshot_bn.files.atomic import read_file
-from fewshot_bn.results.reading import DAMAGE, MOST_BYTES, contradiction, wrong_runs
+from fewshot_bn.results.reading import CHECKSUM, DAMAGE, MOST_BYTES, checksum_of, contradiction, wrong_runs
 from fewshot_bn.results.result import Result, Run
 
 
@@ -35,7 +35,8 @@ def journal_of(path: Path) -> Path:
 
 def append(journal: Path, entry: Entry) -> None:
     """Raises `OSError`."""
-    line = json.dumps(asdict(entry), separators=(",", ":")).encode() + b"\n"
+    content = asdict(entry)
+    line = json.dumps({**content, CHECKSUM: checksum_of(content["outcome"])}, separators=(",", ":")).encode() + b"\n"
     with journal.open("ab") as file:
         file.write(line)
 
@@ -69,6 +70,8 @@ def _entries(journal: Path) -> Iterator[Entry]:
     try:
         for line in read_file(journal, MOST_BYTES).splitlines(keepends=True):
             content = json.loads(line) if line.endswith(b"\n") else {}
+            if content[CHECKSUM] != checksum_of(content["outcome"]):
+                return
             chunk = content["outcome"]
             lists = {name: tuple(chunk[name]) for name in ("correct", "converged", "steps")}
             measures = {name: tuple(values) for name, values in chunk["measures"].items()}

@@ -1,9 +1,14 @@
-"""Result files, read and checked against themselves: what was edited or damaged is not taken for a result."""
+"""Result files, read and checked against themselves: what was edited or damaged is not taken for a result.
+
+What can be told from the episodes is checked first, since that can be said in words; a checksum then covers the rest
+of what came out of them, such as steps and likelihoods, but not how long it took, so that two runs give the same file
+but for their times. Files of before there was a checksum have none.
+"""
 
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,12 +17,15 @@ import numpy as np
 
 from fewshot_bn.errors import ResultError
 from fewshot_bn.evaluation.metrics import METRICS, metrics_of
-from fewshot_bn.files.atomic import read_file
+from fewshot_bn.files.atomic import digest, read_file
 from fewshot_bn.results.key import Key
 from fewshot_bn.results.result import ManyShotResult, Result, Run
 from fewshot_bn.results.statistics import student
 
 FORMAT = 3  # format 1 had no measures, format 2 no predictions
+CHECKSUM = "checksum"
+INTERVALS = ("test_half_widths", "test_intervals")
+OUTCOMES = ("correct", "converged", "steps", "measures", "path", "C", "test", *INTERVALS, "predictions")
 MANY_SHOT_FORMAT = "many-shot 1"
 MOST_BYTES = 2**28  # about 700,000 episodes
 LONG_S = 1e12
@@ -48,7 +56,7 @@ def read_result(path: Path) -> Result:
             runs=tuple(Run(**run) for run in content["runs"]),
         )
         _check_key(result.key)
-        problem = contradiction(result) or _other_summary(content.get("summary", {}), result)
+        problem = contradiction(result) or _other_summary(content.get("summary", {}), result) or _other_sum(content)
     except DAMAGE as trouble:
         raise ResultError(f"{path}: not a result file, or a damaged one ({_short(trouble)}); move it away") from trouble
     if problem:
@@ -63,6 +71,17 @@ def _json(path: Path) -> Any:
         raise ResultError(f"{path}: cannot be read: {problem.strerror}") from problem
     except (ValueError, RecursionError) as problem:
         raise ResultError(f"{path}: not a whole result file (half-written or damaged); move it away") from problem
+
+
+def checksum_of(content: Mapping[str, Any]) -> str:
+    """Of what came out, as plain values."""
+    return digest(json.dumps(content.get(name), sort_keys=True) for name in OUTCOMES)
+
+
+def _other_sum(content: Mapping[str, Any]) -> str:
+    """What is wrong with the checksum, if there is one."""
+    right = content.get(CHECKSUM) in (None, checksum_of(content))
+    return "" if right else "its checksum is that of other values: it was edited or damaged"
 
 
 def _short(value: object) -> str:
@@ -158,7 +177,7 @@ def read_many_shot(path: Path) -> ManyShotResult:
         content["key"] = content["identity"]
         content.setdefault("test_intervals", None)  # older results have half widths only
         result = ManyShotResult(**{field.name: content[field.name] for field in fields(ManyShotResult)})
-        whole = _is_whole(result)
+        whole = _is_whole(result) and not _other_sum(content)
     except DAMAGE as problem:
         why = f"cannot be read as a many-shot result ({_short(problem)})"
         raise ResultError(f"{path}: {why}; move it away") from problem

@@ -5,14 +5,18 @@ first part of the whole list.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fewshot_bn.episodes import Episodes
 from fewshot_bn.errors import ResultError, UsageError
+from fewshot_bn.results.journal import journal_of, replayed
 from fewshot_bn.results.key import Key, file_name
 from fewshot_bn.results.reading import read_to_go_on
 from fewshot_bn.results.result import Result, Run
+
+MOST_SHARDS = 1_000_000  # as many as there may be episodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +34,18 @@ class Shard:
         """Its episodes within the whole list."""
         return slice(self.index - 1, None, self.count)
 
+    def reach(self, n: int) -> int:
+        """How many episodes of the whole list hold the first `n` of this shard."""
+        return (n - 1) * self.count + self.index if n else 0
+
 
 def parse_shard(text: str) -> Shard:
     """`i/k` with i from 1 to k."""
-    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
-    if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise UsageError(f"--shard is {text!r}; it must be i/k with i from 1 to k, e.g. 1/8 … 8/8")
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
+    if not match or not 1 <= int(match[1]) <= int(match[2]) <= MOST_SHARDS:
+        raise UsageError(
+            f"--shard is {text!r}; it must be i/k with i from 1 to k, e.g. 1/8 … 8/8, and k at most {MOST_SHARDS:,}"
+        )
     return Shard(int(match[1]), int(match[2]))
 
 
@@ -44,10 +54,11 @@ def of_shard(key: Key, shard: Shard) -> Key:
     return {**key, "shard": str(shard)}
 
 
-def find_shards(folder: Path, key: Key) -> list[Result]:
+def find_shards(folder: Path, key: Key, first: Callable[[int], Episodes]) -> list[Result]:
     """The results of the shards of `key` that lie in `folder`, of whatever number of shards has come furthest.
 
-    Raises `ResultError` for a file that is not what its name says.
+    `first(n)` are the first n episodes of the whole list. Of a shard that was killed the journal counts, too.
+    Raises `ResultError` for a file that is not what its name says, or of other episodes.
     """
     stem = Path(file_name(key)).stem
     sets: dict[int, list[Result]] = {}
@@ -55,11 +66,26 @@ def find_shards(folder: Path, key: Key) -> list[Result]:
         result = read_to_go_on(path)
         if "shard" not in result.key or path.name != file_name(result.key):
             raise ResultError(f"{path}: is not the shard that its name says; move it away")
-        shard = parse_shard(str(result.key["shard"]))
+        try:
+            shard = parse_shard(str(result.key["shard"]))
+        except UsageError as problem:
+            raise ResultError(f"{path}: is no shard; move it away ({problem})") from problem
         if result.key != of_shard(key, shard):
             raise ResultError(f"{path}: holds a shard of another result; move it away")
-        sets.setdefault(shard.count, []).append(result)
+        sets.setdefault(shard.count, []).append(_whole(path, result, shard, first))
     return max(sets.values(), key=lambda results: len(merged(results)), default=[])
+
+
+def _whole(path: Path, result: Result, shard: Shard, first: Callable[[int], Episodes]) -> Result:
+    """`result` with what its journal adds to it, once its episodes are known to be the right ones."""
+
+    def own(n: int) -> Episodes:
+        return first(shard.reach(n))[shard.part]
+
+    if len(result) and result.episodes != own(len(result)).fingerprint:
+        raise ResultError(f"{path}: its episodes are not those of this dataset and seed; move it away")
+    longer = replayed(journal_of(path), result, own)
+    return replace(longer, episodes=own(len(longer)).fingerprint) if len(longer) > len(result) else result
 
 
 def lagging(shards: Sequence[Result]) -> list[str]:

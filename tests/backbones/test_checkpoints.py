@@ -1,3 +1,4 @@
+import os
 import pickle
 import tomllib
 from pathlib import Path
@@ -257,3 +258,11 @@ def test_a_tensor_that_claims_a_million_million_values_is_only_of_another_shape(
     assert (tmp_path / "w.pth").stat().st_size < 10_000
     with pytest.raises(ModelError, match=r"1 of another shape \(1.weight is \(1000000000000,\) instead of \(4,\)\)"):
         load_strictly(network, read_checkpoint(tmp_path / "w.pth"), (), "here")
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_a_pipe_is_not_waited_for(tmp_path, suffix):
+    path = tmp_path / f"weights.{suffix}"
+    os.mkfifo(path)
+    with pytest.raises(ModelError, match="cannot be read: it is a pipe or a device, a file is needed"):
+        read_checkpoint(path)

@@ -156,7 +156,8 @@ NEEDED = f"{TYPE_NEEDED}scale and convert it"
 REFUSED = {
     "float images": (
         lambda x: {"images": x / 255, "labels": Y},
-        rf"images is of type float64 and shape \[6, 8, 8, 3\]; {TYPE_NEEDED}its values run from 0 to 1, so \(images \* 255",
+        rf"images is of type float64 and shape \[6, 8, 8, 3\]; {TYPE_NEEDED}its values run from 0 to 1, "
+        r"so \(images \* 255",
     ),
     "wide images": (
         lambda x: {"images": x.astype(int), "labels": Y},

@@ -147,3 +147,34 @@ def test_wrong_cards(card, old, new, message):
     card.write_text(CARD.replace(old, new))
     with pytest.raises(DataError, match=message):
         open_dataset(str(card))
+
+
+TABLE = """
+[csv]
+files = ["labels.csv"]
+images = ["images"]
+[csv.groups]
+file = "groups.csv"
+image = "image"
+group = "patient"
+"""
+OUTSIDE = ["/etc/passwd", "../../etc/passwd", "a/../../b", "**x", "a/**b", "\\u0000"]
+
+
+@pytest.mark.parametrize("place", [*OUTSIDE, "", "."])
+@pytest.mark.parametrize("field", ['files = ["labels.csv"]', 'images = ["images"]', 'file = "groups.csv"'])
+def test_a_card_reads_nothing_outside_the_folder_of_the_data(card, tmp_path, field, place):
+    text = CARD.replace('layout = "folder"', 'layout = "csv"') + TABLE
+    card.write_text(text)
+    assert read_dataset_card(card).csv.files == ("labels.csv",)
+    name, old = field.split(" = ")
+    card.write_text(text.replace(field, f"{name} = {old.replace(old.split(chr(34))[1], place)}"))
+    with pytest.raises(DataError, match="a path or pattern below the folder of the data is needed"):
+        read_dataset_card(card)
+
+
+@pytest.mark.parametrize("place", OUTSIDE)
+def test_its_folders_lie_below_the_data_root(card, place):
+    card.write_text(CARD.replace('"Pets"]', f'"{place}"]'))
+    with pytest.raises(DataError, match="pets: folders: .*: a path or pattern below the folder of the data is needed"):
+        read_dataset_card(card)

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import os
 import shutil
@@ -84,3 +85,26 @@ def test_too_little_room_is_an_error_of_the_kind_asked_for(tmp_path, monkeypatch
     check_free(tmp_path / "not" / "there", 10**9, error)
     with pytest.raises(error, match=r"there: 1\.00 GB are free there, 2\.00 GB are needed; make room"):
         check_free(tmp_path / "not" / "there", 2 * 10**9, error)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_gone_on_with_and_said(tmp_path, monkeypatch, caplog, number):
+    def no_locks(*_):
+        raise OSError(number, "no locks")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    for _ in range(3):
+        with locked(tmp_path / ".lock", "nobody holds it"):
+            (tmp_path / "a").write_bytes(b"done")
+    expected = [] if number == errno.ENOSYS else [f"{tmp_path}: this file system has no locks; let no two runs"]
+    assert [text[: len(expected[0])] for text in caplog.messages] == expected
+    assert (tmp_path / "a").read_bytes() == b"done"
+
+
+def test_another_failure_of_a_lock_is_an_error(tmp_path, monkeypatch):
+    def fails(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("fcntl.flock", fails)
+    with pytest.raises(OSError, match="Input/output error"), locked(tmp_path / ".lock", "nobody holds it"):
+        raise AssertionError

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fewshot_bn.datasets import open_dataset
-from fewshot_bn.errors import DataError
+from fewshot_bn.errors import DataError, DeviceError
 from fewshot_bn.inputs.features import Features
 from fewshot_bn.inputs.images import Images, normalise
 from fewshot_bn.preprocessing import Preprocessing
@@ -79,16 +79,30 @@ def test_the_cache_is_keyed_by_everything_that_changes_features(images, backbone
         assert features_of(*changed, own_cache)[1] == 29
 
 
-def test_two_runs_at_once_leave_whole_parts(images, backbone, own_cache):
-    first = Features(images, backbone, device=CPU, cache=own_cache)
-    second = Features(images, backbone, device=CPU, cache=own_cache)
-    assert len(first.missing(np.arange(29))) == len(second.missing(np.arange(29))) == 29
-    for one in (first, second):
-        assert sum(one.compute(np.arange(29))) == 29
-    assert len(parts(own_cache)) == 2
-    third, n_computed = features_of(images, backbone, own_cache)
-    assert n_computed == 0
-    assert torch.equal(third.gather(np.arange(29)), first.gather(np.arange(29)))
+def kept_rows(cache):
+    return [row for part in parts(cache) for row in h5py.File(part)["rows"][:].tolist()]
+
+
+def test_runs_at_once_keep_every_row_once(images, backbone, own_cache):
+    runs = [Features(images, backbone, device=CPU, cache=own_cache) for _ in range(4)]
+    wanted = [np.arange(29), np.arange(29), np.arange(9, 20), np.arange(20, 29)]
+    assert [len(run.missing(rows)) for run, rows in zip(runs, wanted, strict=True)] == [29, 29, 11, 9]
+    working = [run.compute(rows) for run, rows in zip(runs, wanted, strict=True)]
+    assert [next(one) for one in working] == [29, 29, 11, 9]  # all have computed before anyone writes
+    assert [list(one) for one in working] == [[]] * 4
+    assert sorted(kept_rows(own_cache)) == list(range(29))
+    for run, rows in zip(runs, wanted, strict=True):
+        torch.testing.assert_close(run.gather(rows), runs[0].gather(rows), rtol=0, atol=0)
+
+
+def test_what_another_run_computes_meanwhile_is_not_computed_again(images, backbone, own_cache, monkeypatch):
+    monkeypatch.setattr("fewshot_bn.inputs.features.ROWS_PER_PART", 8)
+    run = Features(images, backbone, device=CPU, cache=own_cache)
+    working = run.compute(np.arange(29))
+    assert next(working) == 8
+    features_of(images, backbone, own_cache, rows=range(16, 29))
+    assert list(working) == [13, 8]  # the last 13 are there, the second 8 are not
+    assert sorted(kept_rows(own_cache)) == list(range(29))
 
 
 def test_half_made_parts_are_never_read(images, backbone, own_cache):
@@ -134,3 +148,14 @@ def test_features_that_are_not_finite_name_their_image(images, backbone):
     backbone.module.bn3.bias[0] = float("inf")
     with pytest.raises(DataError, match=r"the features of image 'a, b/0.png' \(row 0\) under small are not finite"):
         features_of(images, backbone, None)
+
+
+def test_images_that_do_not_fit_in_memory_say_so(images, backbone, monkeypatch):
+    def too_large(self, rows):
+        raise np.exceptions.DTypePromotionError if len(rows) == 1 else MemoryError("Unable to allocate 4.47 GiB")
+
+    monkeypatch.setattr(Images, "gather", too_large)
+    with pytest.raises(DeviceError, match="cpu: out of memory with 64 images of 8 px at once; take smaller images"):
+        features_of(images, backbone, None)
+    with pytest.raises(np.exceptions.DTypePromotionError):  # nothing else is taken for that
+        features_of(images, backbone, None, rows=[3])

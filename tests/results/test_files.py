@@ -117,7 +117,7 @@ def test_a_single_episode_has_no_interval_in_the_file(tmp_path):
         (lambda text: text.replace('"nll": [0.5, 0.5]', '"nll": [0.5, NaN]'), "do not fit together"),
         (lambda text: text.replace('"nll": [0.5, 0.5]', '"nll": [0.5, "x"]'), "not a result file, or a damaged one"),
         (
-            lambda text: text.replace('"format": 3', '"format": 1').replace('"measures"', '"unknown"'),
+            lambda text: re.sub('"(measures|checksum)"', r'"un\1"', text.replace('"format": 3', '"format": 1')),
             "is of an older format, which cannot be continued",
         ),
         (
@@ -126,6 +126,9 @@ def test_a_single_episode_has_no_interval_in_the_file(tmp_path):
         ),
         (lambda text: text.replace('"episodes": "', '"episodes": "0'), "its episodes are not those"),
         (lambda text: "[" * 100_000, "not a whole result file"),
+        (lambda text: text.replace('"nll": [0.5, 0.5]', '"nll": [0.5, 0.25]'), "its checksum is that of other values"),
+        (lambda text: re.sub('"steps": \\[[^]]*', '"steps": [3, 3', text), "its checksum is that of other values"),
+        (lambda text: re.sub('"checksum": "[^"]*', '"checksum": "0', text), "its checksum is that of other values"),
         (
             lambda text: text.replace('"correct": [7, 3]', '"correct": [10, 10]'),
             "fit together .episode 0: correct is 10, but 7 are predicted right",

@@ -79,6 +79,8 @@ def test_a_process_that_is_killed_loses_nothing_that_was_added(killed, tmp_path)
         (lambda lines: ["{}\n", *lines], 97),
         (lambda lines: [lines[0].replace('"rows":"', '"rows":"0'), *lines[1:]], 97),
         (lambda lines: [lines[0].replace('"converged":[true]', '"converged":[3]'), *lines[1:]], 97),
+        (lambda lines: [lines[0].replace('"nll":[', '"nll":[1'), *lines[1:]], 97),
+        (lambda lines: [lines[0], lines[1].replace('"steps":[', '"steps":[1'), lines[2]], 98),
         (lambda lines: [lines[0].replace('"stop":', '"stop":1'), *lines[1:]], 97),
         (lambda lines: [lines[0].replace('"predicted":[[', '"predicted":[[1,'), *lines[1:]], 97),
     ],

@@ -6,10 +6,17 @@ import json
 import pytest
 from reference.commands import answers, run
 
+from fewshot_bn.episodes import EpisodeShape, sample
 from fewshot_bn.errors import UsageError
+from fewshot_bn.results.files import ResultFile
 from fewshot_bn.results.reading import read_result
 from fewshot_bn.results.result import Result, Run
 from fewshot_bn.results.shards import Shard, find_shards, merged, parse_shard
+
+
+def first(n):
+    """Episodes of the folder `shapes`."""
+    return sample([12, 9, 8], EpisodeShape(3, 2, 4), seed=0, n_episodes=n)
 
 
 def shard(index, count, n, *, runs=1):
@@ -74,7 +81,7 @@ def test_shards_go_on_and_the_rest_is_computed(here, capsys):
     result = read_result(path)
     assert (result.correct, result.episodes) == (whole.correct, whole.episodes)
     assert result.runs[-1].start == 6
-    assert len(find_shards(here / "parts", result.key)) == 2
+    assert len(find_shards(here / "parts", result.key, first)) == 2
 
 
 def test_a_shard_without_episodes_is_an_error(here, capsys):
@@ -124,3 +131,33 @@ def test_a_copied_shard_and_one_of_other_episodes_are_errors(here, capsys):
     second.write_text(json.dumps({**content, "episodes": "deadbeef"}))
     assert run(*merge) == 2
     assert "its episodes are not those of this dataset and seed" in capsys.readouterr().err
+
+
+def test_the_journal_of_a_shard_that_was_killed_counts(here, capsys, monkeypatch):
+    options = ("--mode", "proto", "--baseline", "none", "--n-episodes", "9", "--output", "parts", "--chunk", "1")
+    with monkeypatch.context() as killed:
+        killed.setattr("fewshot_bn.results.files.GROWTH", 1e9)  # after the first chunk all goes into the journal
+        killed.setattr("fewshot_bn.results.files.WRITE_S", 1e9)
+        killed.setattr(ResultFile, "complete", lambda self: None)
+        for index in (1, 2, 3):
+            assert run(*options, "--shard", f"{index}/3") == 0
+    assert [len(read_result(path)) for path in sorted((here / "parts").glob("*_shard*.json"))] == [1, 1, 1]
+    assert run(*options) == 0
+    assert "9 episodes are merged from 3 shards" in capsys.readouterr().err
+    assert run("--mode", "proto", "--baseline", "none", "--n-episodes", "9", "--output", "whole") == 0
+    (whole,) = (read_result(path) for path in (here / "whole").glob("*.json"))
+    (found,) = (read_result(path) for path in (here / "parts").glob("*.json") if "_shard" not in path.name)
+    assert (found.correct, found.episodes) == (whole.correct, whole.episodes)
+
+
+def test_more_shards_than_episodes_there_may_be_are_refused():
+    assert parse_shard("1/1000000") == Shard(1, 1_000_000)
+    with pytest.raises(UsageError, match="--shard is '1/1000001'; .* k at most 1,000,000"):
+        parse_shard("1/1000001")
+
+
+@pytest.mark.parametrize(("shard", "n", "reach"), [("1/3", 0, 0), ("1/3", 1, 1), ("3/3", 2, 6), ("2/4", 3, 10)])
+def test_how_far_a_shard_reaches_into_the_whole(shard, n, reach):
+    found = parse_shard(shard)
+    assert found.reach(n) == reach
+    assert len(range(reach)[found.part]) == n

@@ -23,6 +23,7 @@ from fewshot_bn.backbones.norms import NORMS
 from fewshot_bn.errors import ModelError, UsageError, some
 
 KNOWN_FORWARDS = (_BatchNorm.forward, nn.SyncBatchNorm.forward)  # the latter's eval mode is the former's
+NAMES = ("Norm", "Norm1d", "Norm2d", "Norm3d")
 PATTERNS = {"all": ("*",), "bn23": ("bn1", "*.bn2", "*.bn3")}
 
 
@@ -45,8 +46,10 @@ def choose_layers(backbone: Backbone, kind: str, scope: str) -> list[str]:
     """
     layers, norm = affine_layers(backbone.module, kind), NORMS[kind]
     if not layers:
-        found = sorted({type(m).__name__ for m in backbone.module.modules() if "Norm" in type(m).__name__})
+        kinds = [other for other in NORMS if affine_layers(backbone.module, other)]
+        found = sorted({type(m).__name__ for m in backbone.module.modules() if type(m).__name__.endswith(NAMES)})
         has = f"its norm layers are {', '.join(found)}" if found else "it has no norm layers"
+        has += f"; {' or '.join(NORMS[other].option for other in kinds)} tunes those" if kinds else ""
         what = f"{norm.title} layer with {'scale and shift' if norm.has_shift else 'a scale'}"
         raise ModelError(f"{backbone.name}: no {what}, which this mode tunes; {has}")
     if norm.keeps_statistics:

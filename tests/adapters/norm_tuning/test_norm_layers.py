@@ -89,9 +89,9 @@ def test_bn23_needs_the_names_of_a_resnet():
 
 def test_a_backbone_without_such_layers_is_an_error(resnet50):
     vit = load_backbone("vit_b_32", weights="random")
-    with pytest.raises(ModelError, match="vit_b_32: no BatchNorm layer .* its norm layers are LayerNorm"):
+    with pytest.raises(ModelError, match="vit_b_32: no BatchNorm layer .* layers are LayerNorm; --mode ln tunes those"):
         choose_layers(vit, "batch", "all")
-    with pytest.raises(ModelError, match="resnet50: no GroupNorm layer .* its norm layers are BatchNorm2d"):
+    with pytest.raises(ModelError, match="resnet50: no GroupNorm layer .* layers are BatchNorm2d; --mode bn tunes"):
         choose_layers(resnet50, "group", "all")
 
 
