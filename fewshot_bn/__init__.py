@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from fewshot_bn.adapters import Fit as Fit
     from fewshot_bn.adapters import make_adapter as make_adapter
     from fewshot_bn.backbones.backbone import Backbone as Backbone
-    from fewshot_bn.backbones.backbone import freeze as freeze
     from fewshot_bn.backbones.load import load_backbone as load_backbone
+    from fewshot_bn.backbones.own import freeze as freeze
     from fewshot_bn.config import FewShotConfig as FewShotConfig
     from fewshot_bn.config import ManyShotConfig as ManyShotConfig
     from fewshot_bn.datasets import Dataset as Dataset
@@ -40,7 +40,7 @@ _HOME = {
     "Fit": "adapters",
     "make_adapter": "adapters",
     "Backbone": "backbones.backbone",
-    "freeze": "backbones.backbone",
+    "freeze": "backbones.own",
     "load_backbone": "backbones.load",
     "FewShotConfig": "config",
     "ManyShotConfig": "config",

@@ -5,11 +5,15 @@ the adapters to run on them, `ManyShotConfig` the classifier to fit to all train
 either. The options of the command line, their defaults and their help texts are made of these fields (cli/options.py).
 """
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+import operator
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from fewshot_bn.errors import UsageError
 from fewshot_bn.files.paths import DEFAULT_MODEL
 from fewshot_bn.settings import setting
 
@@ -24,7 +28,8 @@ if TYPE_CHECKING:
 class SourceConfig:
     """Images, backbone and device, where results and caches go, and the seed of whatever is drawn.
 
-    `dataset` and `model` are names and paths as on the command line, or a `Dataset` and a `Backbone` themselves.
+    `dataset` and `model` are names and paths as on the command line, or a `Dataset` and a `Backbone` themselves. Raises
+    `UsageError` for a value of another kind than its field has, or a number that is too small.
     """
 
     dataset: "str | Dataset" = setting(
@@ -33,6 +38,7 @@ class SourceConfig:
         "(path, label[, group]), a list (name number), an HDF5, NPZ, Parquet or tar file, a card, or file.py:name of a "
         "dataset of your own; default: the embedded %(default)s",
         metavar="NAME|PATH",
+        object=("Dataset", "open_dataset and dataset_of_files"),
     )
     data_root: Path | None = setting(
         None,
@@ -44,6 +50,7 @@ class SourceConfig:
         DEFAULT_MODEL,
         "a shipped card, a torchvision model or a card of your own (.toml); default: the embedded %(default)s",
         metavar="NAME|PATH",
+        object=("Backbone", "load_backbone and freeze"),
     )
     weights: str | None = setting(
         None,
@@ -80,9 +87,8 @@ class SourceConfig:
     )
 
     def __post_init__(self) -> None:
-        for name in ("output", "data_root"):
-            if isinstance(value := getattr(self, name), str):
-                object.__setattr__(self, name, Path(value))
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _taken(field, getattr(self, field.name)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,11 +139,6 @@ class FewShotConfig(SourceConfig):
         metavar="I/K",
     )
 
-    def __post_init__(self) -> None:
-        SourceConfig.__post_init__(self)
-        shots = (self.n_support,) if isinstance(self.n_support, int) else tuple(self.n_support)
-        object.__setattr__(self, "n_support", shots)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManyShotConfig(SourceConfig):
@@ -147,6 +148,54 @@ class ManyShotConfig(SourceConfig):
     """
 
     modes: "Sequence[str] | Mapping[str, LinearEvaluation]" = setting(("lr",), "", flag="--mode", several=True)
+
+
+def _taken(field: "dataclasses.Field[Any]", value: Any) -> Any:
+    """The value of a field as it is kept. Raises `UsageError` where it is none that the field may have."""
+    facts = field.metadata
+    if value is None and "None" in str(field.type):
+        return None
+    if "least" in facts:
+        several = facts.get("several")
+        return tuple(_number(field, one) for one in _listed(value)) if several else _number(field, value)
+    if facts.get("several"):  # names, or objects by name
+        return _listed(value)
+    if "object" in facts:
+        return _named(field, value)
+    if isinstance(field.default, bool):
+        return _of_kind(field, value, bool, "True or False")
+    is_path = facts.get("parse") is Path
+    text = os.fspath(_of_kind(field, value, str | Path, "a path" if is_path else "a text"))
+    return Path(text) if is_path else text
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+
+
+def _number(field: "dataclasses.Field[Any]", value: Any) -> int:
+    least = field.metadata["least"]
+    if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < least:
+        raise UsageError(f"{field.name} is {value!r}; a whole number of at least {least} is needed")
+    return operator.index(value)
+
+
+def _named(field: "dataclasses.Field[Any]", value: Any) -> Any:
+    """A name or a path, or an object of the class that the field may hold, which is known without its module."""
+    name, makers = field.metadata["object"]
+    if isinstance(value, str | Path):
+        return os.fspath(value)
+    if name not in [base.__name__ for base in type(value).__mro__]:
+        raise UsageError(
+            f"{field.name} is a {type(value).__name__}; a name, a path or a {name} is needed: {makers} make one"
+        )
+    return value
+
+
+def _of_kind(field: "dataclasses.Field[Any]", value: Any, kind: Any, words: str) -> Any:
+    if not isinstance(value, kind):
+        raise UsageError(f"{field.name} is {value!r}; {words} is needed")
+    return value
 
 
 Config = FewShotConfig | ManyShotConfig

@@ -15,6 +15,8 @@ SMALLER = {
     "for shots in (1, 5)": "for shots in (1, 2)",
     "resize_px=256, crop_px=224": "16, 16",
     'modes=["proto", "bn"]': 'modes=["proto"], n_way=3, n_support=2, n_query=4, n_episodes=3',
+    'modes=["bn"], baseline="lr", n_episodes=600': 'modes=["bn"], baseline="lr", n_way=3, n_support=2, '
+    "n_query=4, n_episodes=3",
     "network = MyNetwork()": "network = CifarResNet(depth=8, width=4)",
 }
 
@@ -29,24 +31,34 @@ def smaller(code):
     return code
 
 
+def test_from_a_network_and_files_to_paired_results(here, image_folder, capsys):
+    image_folder.rename(here / "scans")
+    code = blocks("python.md")[0]
+    assert len(code.splitlines()) <= 15 + 4  # blank lines are for the eye
+    exec(smaller(code), {})
+    found = results(here / "results")
+    lr, bn = found["lr", 2], found["bn", 2]
+    assert capsys.readouterr().out == f"{lr.accuracy} {bn.accuracy} {bn.difference_to(lr)}\n"
+
+
 def test_an_experiment(here, capsys):
-    exec(smaller(blocks("python.md")[0]), {})
+    exec(smaller(blocks("python.md")[1]), {})
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["1", "2"]
     assert set(results(here / "results")) == {(mode, shots) for mode in ("lr", "bn", "proto") for shots in (1, 2)}
 
 
 def test_an_adapter(here, capsys):
-    (here / "my_probe.py").write_text(blocks("python.md")[1])
+    (here / "my_probe.py").write_text(blocks("python.md")[2])
     small = ["--dataset", "shapes", "--model", "card.toml", *TINY]
     assert main([*small, "--mode", "my_probe.py:MyProbe", "--set", "MyProbe.power=0.5"]) == 0
     assert results(here / "results")["MyProbe", 2].key["adapter"]["settings"] == {"power": 0.5}
-    assert len(blocks("python.md")[1].splitlines()) <= 30
+    assert len(blocks("python.md")[2].splitlines()) <= 30
 
 
 def test_a_dataset(here, image_folder):
     image_folder.rename(here / "scans")
-    (here / "my_data.py").write_text(blocks("python.md")[2])
+    (here / "my_data.py").write_text(blocks("python.md")[3])
     small = ["--model", "card.toml", *TINY, "--n-support", "1", "--n-query", "1", "--mode", "proto"]
     assert main(["--dataset", "my_data.py:patients", *small, "--by-group"]) == 0
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from fewshot_bn import rng
 from fewshot_bn.adapters.contract import Fit
 from fewshot_bn.adapters.own import is_users
-from fewshot_bn.backbones.backbone import Backbone, freeze
+from fewshot_bn.backbones.backbone import Backbone, freeze_in_place
 from fewshot_bn.backbones.networks import CifarResNet
 from fewshot_bn.errors import FewshotError, UsageError
 from fewshot_bn.files.own_code import reason_of
@@ -69,7 +69,7 @@ def make_problem(takes: str, backbone: Backbone | None = None) -> Problem:
 def _small_resnet() -> Backbone:
     with rng.torch_state(0, "contract"):
         network = CifarResNet(depth=8, width=4)
-    return freeze(network, "a small ResNet", "random", Preprocessing(SIDE, SIDE), architecture="contract")
+    return freeze_in_place(network, "a small ResNet", "random", Preprocessing(SIDE, SIDE), architecture="contract")
 
 
 def keeps_its_settings(adapter: Any, problem: Problem) -> None:

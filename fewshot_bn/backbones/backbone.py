@@ -39,7 +39,7 @@ class Backbone:
         return z
 
 
-def freeze(
+def freeze_in_place(
     network: nn.Module,
     name: str,
     weights: str,

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from fewshot_bn import rng
-from fewshot_bn.backbones.backbone import Backbone, freeze
+from fewshot_bn.backbones.backbone import Backbone, freeze_in_place
 from fewshot_bn.backbones.card import ModelCard, shipped_models
 from fewshot_bn.backbones.checkpoints import KeyRules, load_strictly, read_checkpoint, tensors_of
 from fewshot_bn.backbones.networks import NETWORKS
@@ -57,7 +57,7 @@ def load_backbone(
     found = _from_card(path, weights) if path.suffix == ".toml" else _from_library(model, weights)
     if strict and found.notices:
         raise ModelError(f"{found.notices[0]}; --strict takes only exactly what the card says")
-    backbone = freeze(
+    backbone = freeze_in_place(
         found.network,
         found.name,
         found.weights,

@@ -5,7 +5,7 @@ import torch
 from reference.networks import small_backbone
 from torch import nn
 
-from fewshot_bn.backbones.backbone import freeze
+from fewshot_bn.backbones.backbone import freeze_in_place
 from fewshot_bn.errors import ModelError
 from fewshot_bn.preprocessing import Preprocessing
 
@@ -19,12 +19,12 @@ def test_features_are_those_of_the_plain_network():
 
 def test_a_network_that_gives_no_feature_vector_is_an_error():
     with pytest.raises(ModelError, match="gives no feature vector"):
-        freeze(nn.Conv2d(3, 4, 1), "conv", "", Preprocessing(8, 8), architecture="conv")
+        freeze_in_place(nn.Conv2d(3, 4, 1), "conv", "", Preprocessing(8, 8), architecture="conv")
 
 
 def test_an_image_size_that_the_network_does_not_take_is_an_error():
     with pytest.raises(ModelError, match="small: does not take images of 8 px"):
-        freeze(nn.Conv2d(3, 4, 9), "small", "", Preprocessing(8, 8), architecture="conv")
+        freeze_in_place(nn.Conv2d(3, 4, 9), "small", "", Preprocessing(8, 8), architecture="conv")
 
 
 def test_the_fingerprint_tells_architecture_weights_and_buffers_apart():
@@ -32,7 +32,7 @@ def test_the_fingerprint_tells_architecture_weights_and_buffers_apart():
     module, preprocessing = backbone.module, backbone.preprocessing
 
     def fingerprint(architecture="SmallNet"):
-        return freeze(module, "any name", "any file", preprocessing, architecture=architecture).fingerprint
+        return freeze_in_place(module, "any name", "any file", preprocessing, architecture=architecture).fingerprint
 
     assert fingerprint() == backbone.fingerprint != fingerprint("with other strides")
     module.bn1.running_mean[0] += 1

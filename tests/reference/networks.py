@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from fewshot_bn.backbones.backbone import Backbone, freeze
+from fewshot_bn.backbones.backbone import Backbone, freeze_in_place
 from fewshot_bn.preprocessing import Preprocessing
 
 
@@ -32,6 +32,6 @@ def small_backbone(seed: int = 0, dtype: torch.dtype = torch.float32) -> Backbon
         if name.endswith("running_var") or (name.startswith("bn") and name.endswith("weight")):
             tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
     preprocessing = Preprocessing(8, 8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    backbone = freeze(network, "small", "", preprocessing, architecture="SmallNet")
+    backbone = freeze_in_place(network, "small", "", preprocessing, architecture="SmallNet")
     backbone.module.to(dtype)
     return backbone

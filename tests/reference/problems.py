@@ -5,7 +5,7 @@ from reference.networks import small_backbone
 from torch import nn
 
 from fewshot_bn.adapters import ADAPTERS, make_adapter
-from fewshot_bn.backbones.backbone import freeze
+from fewshot_bn.backbones.backbone import freeze_in_place
 from fewshot_bn.backbones.networks import CifarResNet
 from fewshot_bn.cli.settings import with_texts
 from fewshot_bn.preprocessing import Preprocessing
@@ -36,7 +36,7 @@ def resnet_backbone():
     generator = torch.Generator().manual_seed(1)
     for parameter in network.parameters():
         parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * 0.5)
-    return freeze(network, "tiny resnet", "", Preprocessing(SIDE, SIDE), architecture="tiny resnet")
+    return freeze_in_place(network, "tiny resnet", "", Preprocessing(SIDE, SIDE), architecture="tiny resnet")
 
 
 def mixed_backbone():
@@ -47,7 +47,7 @@ def mixed_backbone():
     generator = torch.Generator().manual_seed(1)
     for parameter in network.parameters():
         parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * 0.5)
-    return freeze(network, "mixed", "", Preprocessing(SIDE, SIDE), architecture="mixed")
+    return freeze_in_place(network, "mixed", "", Preprocessing(SIDE, SIDE), architecture="mixed")
 
 
 def feature_problem(sizes, dim, seed, *, n_episodes=3, n_query=20):

@@ -16,7 +16,7 @@ from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
 from fewshot_bn.adapters.norm_tuning.episodic_network import EpisodicNetwork
 from fewshot_bn.adapters.norm_tuning.readout import READOUTS
 from fewshot_bn.adapters.probes.lr import LogisticRegression
-from fewshot_bn.backbones.backbone import freeze
+from fewshot_bn.backbones.backbone import freeze_in_place
 from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.errors import ModelError
 from fewshot_bn.preprocessing import Preprocessing
@@ -199,7 +199,7 @@ def test_the_33_layer_preset_equals_the_plain_loop_on_a_bottleneck_resnet():
 
     network = ResNet(Bottleneck, [1, 1, 1, 1], width_per_group=16)
     network.fc = nn.Identity()
-    backbone = freeze(network, "tiny", "", Preprocessing(64, 64), architecture="tiny")
+    backbone = freeze_in_place(network, "tiny", "", Preprocessing(64, 64), architecture="tiny")
     backbone.module.double()
     x_s, y_s, x_q = problem(2, side=64)
     settings = replace(ADAPTERS["bn23"], epochs=2, batch_size=3)
@@ -234,7 +234,7 @@ def test_equals_the_plain_loop_on_layer_norms(model):
     if model == "vit":
         network = VisionTransformer(32, 8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32)
         network.heads = nn.Identity()
-        backbone = freeze(network, "vit", "", Preprocessing(32, 32), architecture="vit")
+        backbone = freeze_in_place(network, "vit", "", Preprocessing(32, 32), architecture="vit")
     else:
         backbone = load_backbone(model, weights="random")
     x_s, y_s, x_q = problem(2, side=32, dtype=torch.float32)
@@ -257,7 +257,7 @@ class GroupNet(nn.Module):
 @pytest.mark.parametrize("settings", [{"lr_norm": 0.1}, {"units": "relative", "lr_norm": 1.0}])
 @pytest.mark.parametrize("norm", ["group", "layer", "rms"])
 def test_equals_the_plain_loop_on_group_norms_and_norms_over_maps(norm, settings):
-    backbone = freeze(GroupNet(), "groups", "", Preprocessing(8, 8), architecture="groups")
+    backbone = freeze_in_place(GroupNet(), "groups", "", Preprocessing(8, 8), architecture="groups")
     assert distance(backbone, NormTuning(norm=norm, steps=8, **settings)) < 1e-6
 
 
@@ -357,7 +357,7 @@ def test_a_layer_used_twice_is_one_layer():
         def forward(self, x):
             return self.again(self.norm(self.conv(x))).mean((2, 3))
 
-    backbone = freeze(Twice(), "twice", "", Preprocessing(8, 8), architecture="Twice")
+    backbone = freeze_in_place(Twice(), "twice", "", Preprocessing(8, 8), architecture="Twice")
     for statistics in POLICIES:
         assert distance(backbone, NormTuning(steps=10, lr_norm=0.5, lr_head=0.5, statistics=statistics)) < 1e-6
 
@@ -385,13 +385,13 @@ class WritesIntoItsInput(nn.Module):
 
 @pytest.mark.parametrize("statistics", POLICIES)
 def test_equals_the_plain_loop_where_the_input_of_a_layer_is_a_view(statistics):
-    backbone = freeze(Tokens(), "tokens", "", Preprocessing(8, 8), architecture="tokens")
+    backbone = freeze_in_place(Tokens(), "tokens", "", Preprocessing(8, 8), architecture="tokens")
     assert distance(backbone, NormTuning(steps=8, statistics=statistics)) < 1e-6
 
 
 @pytest.mark.parametrize("graph", [True, False])
 def test_a_network_that_writes_into_its_input_leaves_the_images_alone(graph):
-    backbone = freeze(WritesIntoItsInput(), "writes", "", Preprocessing(8, 8), architecture="writes")
+    backbone = freeze_in_place(WritesIntoItsInput(), "writes", "", Preprocessing(8, 8), architecture="writes")
     backbone = replace(backbone, graph=backbone.graph if graph else None)
     backbone.module.double()
     x_s, y_s, x_q = problem()
@@ -403,7 +403,7 @@ def test_a_network_that_writes_into_its_input_leaves_the_images_alone(graph):
         def forward(self, x):
             return super().forward(x.clone())
 
-    copying = freeze(OnACopy(), "copies", "", Preprocessing(8, 8), architecture="copies")
+    copying = freeze_in_place(OnACopy(), "copies", "", Preprocessing(8, 8), architecture="copies")
     copying.module.load_state_dict(backbone.module.state_dict())
     copying.module.double()
     assert relative(found, plain_tuning(copying, x_s, y_s, x_q, settings=settings)) < 1e-6
@@ -435,7 +435,7 @@ class AsksTheLayer(nn.Module):
     ],
 )
 def test_what_cannot_be_tuned_episode_by_episode_is_an_error(kind, norm, message):
-    backbone = freeze(kind(), "odd", "", Preprocessing(8, 8), architecture="odd")
+    backbone = freeze_in_place(kind(), "odd", "", Preprocessing(8, 8), architecture="odd")
     with pytest.raises(ModelError, match=message):
         NormTuning(norm=norm, steps=2)(backbone, *problem(dtype=torch.float32))
 

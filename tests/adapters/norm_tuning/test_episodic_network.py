@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from fewshot_bn.adapters.norm_tuning.episodic_network import EpisodicNetwork
 from fewshot_bn.adapters.norm_tuning.norm_layers import affine_layers
-from fewshot_bn.backbones.backbone import freeze
+from fewshot_bn.backbones.backbone import freeze_in_place
 from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.preprocessing import Preprocessing
 
@@ -108,7 +108,7 @@ class NotARowPerImage(Untraceable):
 
 @pytest.mark.parametrize("kind", [Untraceable, Overwrites, NotARowPerImage])
 def test_a_network_that_cannot_be_cut_stays_whole(kind):
-    backbone = freeze(kind(), "odd", "", Preprocessing(8, 8), architecture="odd")
+    backbone = freeze_in_place(kind(), "odd", "", Preprocessing(8, 8), architecture="odd")
     assert (backbone.graph is None) == (kind is Untraceable)
     network, x = EpisodicNetwork(backbone, ["norm"], 2), images()
     expected = backbone.module(x.flatten(0, 1))
@@ -120,7 +120,7 @@ def test_a_network_that_cannot_be_cut_stays_whole(kind):
 
 def test_kept_bytes_count_what_the_backward_pass_needs():
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten())
-    network = EpisodicNetwork(freeze(module, "one", "", Preprocessing(8, 8), architecture="one"), ["1"], 1)
+    network = EpisodicNetwork(freeze_in_place(module, "one", "", Preprocessing(8, 8), architecture="one"), ["1"], 1)
     x = images(1, 5)
     map_bytes = 4 * 6 * 6 * 4
     assert map_bytes <= network.kept_bytes(x) < 1.2 * map_bytes

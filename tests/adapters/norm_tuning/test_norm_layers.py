@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from fewshot_bn.adapters.norm_tuning.norm_layers import choose_layers, input_sizes
-from fewshot_bn.backbones.backbone import freeze
+from fewshot_bn.backbones.backbone import freeze_in_place
 from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.errors import ModelError, UsageError
 from fewshot_bn.preprocessing import Preprocessing
@@ -66,7 +66,7 @@ def test_a_batch_norm_with_code_of_its_own_is_an_error():
             return super().forward(x).relu()
 
     network = nn.Sequential(nn.Conv2d(3, 4, 3), WithActivation(4), nn.Flatten())
-    backbone = freeze(network, "odd", "", Preprocessing(8, 8), architecture="odd")
+    backbone = freeze_in_place(network, "odd", "", Preprocessing(8, 8), architecture="odd")
     with pytest.raises(ModelError, match="odd: the BatchNorm layer 1 is a WithActivation with code of its own"):
         choose_layers(backbone, "batch", "all")
 
@@ -97,7 +97,7 @@ def test_a_backbone_without_such_layers_is_an_error(resnet50):
 
 def test_batch_norm_without_running_statistics_is_an_error():
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.Flatten())
-    backbone = freeze(network, "odd", "", Preprocessing(8, 8), architecture="odd")
+    backbone = freeze_in_place(network, "odd", "", Preprocessing(8, 8), architecture="odd")
     with pytest.raises(ModelError, match="odd: the BatchNorm layer 1 keeps no running statistics"):
         choose_layers(backbone, "batch", "all")
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from benchmarks.timing import speed
 from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
-from fewshot_bn.backbones.backbone import freeze
+from fewshot_bn.backbones.backbone import freeze_in_place
 from fewshot_bn.evaluation import memory
 from fewshot_bn.preprocessing import Preprocessing
 
@@ -25,7 +25,7 @@ class Features(nn.Sequential):
 
 def backbone_of(*layers, side_px=8):
     preprocessing = Preprocessing(side_px, side_px)
-    return freeze(Features(*layers), "hand-made", "", preprocessing, architecture="hand-made")
+    return freeze_in_place(Features(*layers), "hand-made", "", preprocessing, architecture="hand-made")
 
 
 @pytest.fixture
