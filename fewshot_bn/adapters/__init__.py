@@ -1,6 +1,8 @@
 """Adapters by name. A new one is its file and an entry of `MODES`; the contract tests then run over it."""
 
 import dataclasses
+import numbers
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -104,6 +106,12 @@ MODES: dict[str, Mode] = {
         "the recipe of bn on the LayerNorm layers of networks that have those, such as ConvNeXt and ViT",
     ),
 }
+KINDS: dict[type, tuple[type, str]] = {
+    bool: (bool, "True or False"),
+    int: (numbers.Integral, "a whole number"),
+    float: (numbers.Real, "a number"),
+    str: (str, "a text"),
+}
 ADAPTERS: dict[str, Adapter] = {name: mode.adapter for name, mode in MODES.items()}
 
 
@@ -132,12 +140,31 @@ def with_settings(name: str, default: Settings, settings: Mapping[str, Any]) -> 
     for setting in settings:
         if setting not in fields:
             raise unknown(f"setting of {name}", setting, fields)
+    settings = _checked(name, default, settings)
     alternatives: tuple[str, ...] = getattr(default, "alternatives", ())
     others = dict.fromkeys(alternatives, 0) if settings.keys() & set(alternatives) else {}
     try:
         return replace(default, **{**others, **settings})  # type: ignore[type-var]
     except UsageError as problem:
         raise UsageError(f"{name}: {problem}") from problem
+
+
+def _checked(name: str, default: Settings, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as plain values. Raises `UsageError` for a value of another kind than that of its field."""
+    hints = typing.get_type_hints(type(default))
+    found = {}
+    for setting, value in settings.items():
+        where, hint = f"{name}.{setting}", hints[setting]
+        if typing.get_origin(hint) is typing.Literal:
+            if value not in typing.get_args(hint):
+                raise unknown(f"value of {where}", str(value), typing.get_args(hint))
+        elif hint in KINDS:
+            kind, words = KINDS[hint]
+            if not isinstance(value, kind) or (hint is not bool and isinstance(value, bool)):
+                raise UsageError(f"{where} is {value!r}; {words} is needed")
+            value = hint(value)  # noqa: PLW2901 - numpy's numbers as Python's
+        found[setting] = value
+    return found
 
 
 def settings_of(adapter: Adapter) -> dict[str, Any]:

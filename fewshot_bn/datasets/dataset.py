@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int64, Shaped
 from numpy import ndarray
 
 from fewshot_bn.errors import DataError
@@ -65,8 +65,10 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def check_rows(self, rows: Int64[ndarray, "*shape"]) -> None:
-        """Raise `DataError` for the first that is no row: numpy would take -1 for the last."""
+    def check_rows(self, rows: Shaped[ndarray, "*shape"]) -> None:
+        """Raise `DataError` for the first that is no row: numpy would take -1 for the last, and True for row 1."""
+        if rows.dtype.kind not in "iu":
+            raise DataError(f"{self.name}: rows are of type {rows.dtype}; whole numbers are needed")
         wrong = rows[(rows < 0) | (rows >= len(self.ids))]
         if wrong.size:
             raise DataError(f"{self.name}: there is no row {wrong.flat[0]}; rows are 0 to {len(self.ids) - 1}")

@@ -1,5 +1,6 @@
 """Datasets of the user's own: a list of files with labels, and whatever a function of a Python file gives."""
 
+import operator
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -17,14 +18,14 @@ from fewshot_bn.raster import reason_of as why_unreadable
 
 
 def dataset_of_files(
-    name: str, images: Iterable[tuple[str | Path, str]], *, groups: Mapping[str | Path, str] | None = None
+    name: str, images: Iterable[tuple[str | Path, Any]], *, groups: Mapping[str | Path, str] | None = None
 ) -> Dataset:
-    """Images by file and class; `groups` says of files what they show, such as a patient.
+    """Images by file and class, a name or a whole number; `groups` says of files what they show, such as a patient.
 
     An image's id is its path below the folder that all have in common. Raises `DataError` for files that are not there,
-    for one that is named twice, and for fewer than two classes.
+    for one that is named twice or has no class, and for fewer than two classes.
     """
-    listed = [(Path(path).absolute(), str(class_name)) for path, class_name in images]
+    listed = [(Path(path).absolute(), _class_name(name, path, label)) for path, label in images]
     group_of = {Path(path).absolute(): group for path, group in (groups or {}).items()}
     absent = [str(path) for path, _ in listed if not path.is_file()]
     if absent or not listed:
@@ -37,6 +38,14 @@ def dataset_of_files(
     if repeated := repeated_ids(rows):
         raise DataError(f"{name}: {some(repeated)}: listed more than once; name each image once")
     return assemble(name, folder, sorted({row.class_name for row in rows}), rows)
+
+
+def _class_name(name: str, path: str | Path, label: object) -> str:
+    if isinstance(label, str) and label.strip():
+        return label
+    if hasattr(label, "__index__") and not isinstance(label, bool):
+        return str(operator.index(label))
+    raise DataError(f"{name}: {path}: its class is {label!r}; a name or a whole number is needed")
 
 
 def open_own(text: str) -> Dataset:

@@ -45,6 +45,20 @@ class Episodes:
     def __getitem__(self, part: slice) -> "Episodes":
         return Episodes(self.classes[part], self.support[part], self.query[part])
 
+    def check(self, labels: Int64[ndarray, "n"]) -> None:
+        """Raise `UsageError` for the first that is none of the dataset with these labels of its rows.
+
+        An image that occurs twice, or is of another class than `classes` says, gives accuracies of nothing.
+        """
+        sides = self.support, self.query
+        other = np.concatenate([labels[rows] != self.classes[..., None] for rows in sides], 2).any((1, 2))
+        if other.any():
+            raise UsageError(f"episode {other.argmax()}: its images are not of its classes; is it of another dataset?")
+        rows = np.sort(np.concatenate([rows.reshape(len(self), -1) for rows in sides], 1), 1)
+        twice = (rows[:, 1:] == rows[:, :-1]).any(1)
+        if twice.any():
+            raise UsageError(f"episode {twice.argmax()}: an image occurs twice")
+
     @property
     def rows(self) -> Int64[ndarray, "n"]:
         """Every row that occurs, once, in order."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from numpy import ndarray
@@ -63,7 +64,8 @@ def evaluate(
 ) -> Iterator[Outcome]:
     """Adapt to every episode and classify its queries; yields one `Outcome` a chunk, in order.
 
-    Features of the episodes' rows that are not known yet are computed first. An episode whose scores are not all finite
+    Features of the episodes' rows that are not known yet are computed first. Raises `DataError` or `UsageError` for
+    episodes that are not of the source's dataset. An episode whose scores are not all finite
     counts as wrong on every query, as not converged, and for its calibration as if all its classes had equal scores.
     Where memory runs out, the chunk is halved, then the number of images at once, and the run goes on.
     """
@@ -71,6 +73,9 @@ def evaluate(
         raise UsageError(f"chunk is {chunk}; it must be at least 1")
     if not len(episodes):
         return
+    dataset = source.images.dataset
+    dataset.check_rows(np.concatenate([episodes.support.ravel(), episodes.query.ravel()]))
+    episodes.check(dataset.labels)
     n_support, n_query = episodes.support[0].size, episodes.query[0].size
     portion = choose_portion(adapter, source.backbone, source.device, n_support=n_support, n_query=n_query)
     portion = replace(portion, episodes=chunk or portion.episodes)

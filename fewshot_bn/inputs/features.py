@@ -45,7 +45,7 @@ class Features:
     """The features of a dataset under a backbone, computed where they are not yet known."""
 
     def __init__(self, images: Images, backbone: Backbone, *, device: torch.device, cache: Path | None = None) -> None:
-        self._images, self._backbone, self._device = images, backbone, device
+        self.images, self.backbone, self._device = images, backbone, device
         software = [fewshot_bn.__version__, torch.__version__, version("pillow")]
         what = [backbone.fingerprint, images.dataset.stamp, images.preprocessing, device.type]
         key = digest([FORMAT, code_digest(*CODE), *software, *what])
@@ -61,7 +61,7 @@ class Features:
         if self._folder and not self._read:
             self._read_parts(self._folder)
             self._read = True
-        self._images.dataset.check_rows(rows)
+        self.images.dataset.check_rows(rows)
         return np.unique(rows[self._place[rows] == UNKNOWN])
 
     def compute(self, rows: Int64[ndarray, "n"]) -> Iterator[int]:
@@ -72,7 +72,7 @@ class Features:
         missing = self.missing(rows)
         while len(missing):
             part, rest = missing[:ROWS_PER_PART], missing[ROWS_PER_PART:]
-            z = np.empty((len(part), self._backbone.dim), np.float32)
+            z = np.empty((len(part), self.backbone.dim), np.float32)
             for first in range(0, len(part), BATCH):
                 batch = part[first : first + BATCH]
                 z[first : first + len(batch)] = self._forward(batch)
@@ -85,7 +85,7 @@ class Features:
     def gather(self, rows: Int64[ndarray, "*shape"]) -> Float[Tensor, "*shape d"]:
         """Features of rows, on the device. Raises `DataError` where some have not been computed."""
         if len(missing := self.missing(rows.ravel())):
-            dataset = self._images.dataset
+            dataset = self.images.dataset
             raise DataError(
                 f"{dataset.name}: the features of {len(missing):,} images, such as {dataset.ids[missing[0]]!r} (row "
                 f"{missing[0]}), have not been computed; call compute with these rows first"
@@ -98,32 +98,32 @@ class Features:
         except (MemoryError, RuntimeError) as problem:
             if not is_out_of_memory(problem):
                 raise
-            side = self._images.preprocessing.crop_px
+            side = self.images.preprocessing.crop_px
             raise DeviceError(
                 f"{self._device}: out of memory with {BATCH} images of {side} px at once; take smaller images "
                 "(--image-size)"
             ) from problem
         bad = rows[~np.isfinite(z).all(1)]
         if len(bad):
-            dataset = self._images.dataset
+            dataset = self.images.dataset
             raise DataError(
                 f"{dataset.name}: the features of image {dataset.ids[bad[0]]!r} (row {bad[0]}) under "
-                f"{self._backbone.name} are not finite"
+                f"{self.backbone.name} are not finite"
             )
         return z
 
     def _batch(self, rows: Int64[ndarray, "n"]) -> Float32[ndarray, "n d"]:
-        pixels = self._images.gather(rows)
+        pixels = self.images.gather(rows)
         filling = pixels.new_zeros(BATCH - len(rows), *pixels.shape[1:])
-        x = normalise(torch.cat([pixels, filling]), self._images.preprocessing, self._device)
-        z: Float32[ndarray, "n d"] = self._backbone.features(x)[: len(rows)].float().cpu().numpy()
+        x = normalise(torch.cat([pixels, filling]), self.images.preprocessing, self._device)
+        z: Float32[ndarray, "n d"] = self.backbone.features(x)[: len(rows)].float().cpu().numpy()
         return z
 
     def _read_parts(self, folder: Path) -> None:
         """Take what parts hold that are new here."""
         for path in sorted(folder.glob("*.h5")):
             if path.name not in self._parts:
-                self._add(*_read_part(path, len(self._place), self._backbone.dim))
+                self._add(*_read_part(path, len(self._place), self.backbone.dim))
                 self._parts.add(path.name)
 
     def _add(self, rows: Int64[ndarray, "n"], z: Float32[ndarray, "n d"]) -> None:

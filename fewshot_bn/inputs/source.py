@@ -8,7 +8,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from fewshot_bn.backbones.backbone import Backbone
-from fewshot_bn.errors import StoreError
+from fewshot_bn.errors import StoreError, UsageError
 from fewshot_bn.events import Note, Progress
 from fewshot_bn.inputs.features import Features
 from fewshot_bn.inputs.images import Images
@@ -16,12 +16,27 @@ from fewshot_bn.inputs.images import Images
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Everything that turns dataset rows into what an adapter takes."""
+    """Everything that turns dataset rows into what an adapter takes.
+
+    Raises `UsageError` for features of other images or another backbone than these, and images of another geometry
+    than that of the backbone.
+    """
 
     images: Images
     backbone: Backbone
     features: Features
     device: torch.device
+
+    def __post_init__(self) -> None:
+        if self.features.images is not self.images:
+            raise UsageError(
+                "the features of a source are of other images than its own; Features(images, …) makes them"
+            )
+        if self.features.backbone.fingerprint != self.backbone.fingerprint:
+            own, other = self.backbone.name, self.features.backbone.name
+            raise UsageError(f"the features of a source are those of backbone {other}, not of its own, {own}")
+        if self.images.preprocessing != self.backbone.preprocessing:
+            raise UsageError("the images of a source are not prepared as its backbone's preprocessing says")
 
     @property
     def subject(self) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from reference.problems import N_WAY, adapter_with
@@ -189,3 +190,25 @@ def test_features_that_are_not_finite_are_an_error():
     for mode in ("proto", "lr", "ridge", "lda", "knn", "svm", "cosine"):
         with pytest.raises(DataError, match="support image 4 in episode 1 of this batch are not finite"):
             make_adapter(mode)(z_s, y_s, z_q)
+
+
+@pytest.mark.parametrize(
+    ("mode", "settings", "message"),
+    [
+        ("bn", {"epochs": "many"}, "bn.epochs is 'many'; a whole number is needed"),
+        ("bn", {"epochs": True}, "bn.epochs is True; a whole number is needed"),
+        ("bn", {"epochs": 2.5}, "bn.epochs is 2.5; a whole number is needed"),
+        ("lr", {"C": "1"}, "lr.C is '1'; a number is needed"),
+        ("lr", {"scaling": "L2"}, r"unknown value of lr.scaling 'L2' \(did you mean 'l2'\?\)"),
+        ("knn", {"k": None}, "knn.k is None; a whole number is needed"),
+    ],
+)
+def test_settings_of_another_kind_are_refused(mode, settings, message):
+    with pytest.raises(UsageError, match=message):
+        make_adapter(mode, **settings)
+
+
+def test_numbers_of_numpy_are_kept_as_plain_ones():
+    settings = settings_of(make_adapter("lr", C=np.float32(2), folds=np.int64(3)))
+    assert (settings["C"], settings["folds"]) == (2.0, 3)
+    assert (type(settings["C"]), type(settings["folds"])) == (float, int)

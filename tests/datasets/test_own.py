@@ -1,5 +1,6 @@
 """Datasets of the user's own: from a list of files, and from a Python file."""
 
+import numpy as np
 import pytest
 from reference.commands import results, run
 
@@ -76,3 +77,15 @@ def test_what_is_no_sound_dataset_is_refused(here, code, error, message):
     (here / "mine.py").write_text(CODE + code)
     with pytest.raises(error, match=message):
         open_dataset("mine.py:load")
+
+
+@pytest.mark.parametrize("label", [None, float("nan"), "", " ", True, 1.0], ids=repr)
+def test_an_image_without_a_class_is_said(image_folder, label):
+    images = listed(image_folder)
+    with pytest.raises(DataError, match="shapes: .*: its class is .*; a name or a whole number is needed"):
+        dataset_of_files("shapes", [(images[0][0], label), *images[1:]])
+
+
+def test_classes_may_be_numbers(image_folder):
+    images = [(path, np.int64(len(label))) for path, label in listed(image_folder)]
+    assert dataset_of_files("shapes", images).class_names == ("1", "3", "4")

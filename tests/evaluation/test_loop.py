@@ -4,14 +4,19 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from reference.networks import small_backbone
 from reference.problems import adapter_with
 
 from fewshot_bn.adapters import Fit, make_adapter
 from fewshot_bn.adapters.norm_tuning.episodic_network import EpisodicNetwork
-from fewshot_bn.errors import DeviceError
+from fewshot_bn.datasets import open_dataset
+from fewshot_bn.episodes import EpisodeShape, sample
+from fewshot_bn.errors import DataError, DeviceError, UsageError
 from fewshot_bn.evaluation.loop import evaluate
 from fewshot_bn.inputs.features import Features
 from fewshot_bn.inputs.images import Images, normalise
+from fewshot_bn.inputs.source import Source
+from fewshot_bn.preprocessing import Preprocessing
 
 CPU = torch.device("cpu")
 QUICK = {"bn": {"epochs": 2, "readout": "ridge"}}
@@ -148,3 +153,48 @@ def test_features_that_nobody_has_computed_are_computed(source, episodes):
     fresh = replace(source, features=Features(source.images, source.backbone, device=CPU))
     assert [n for outcome in evaluate(adapter, fresh, episodes[:2]) for n in outcome.correct] == expected[:2]
     assert [n for outcome in evaluate(adapter, fresh, episodes) for n in outcome.correct] == expected
+
+
+def numbers_of(adapter, source, episodes):
+    return [outcome.correct for outcome in evaluate(adapter, source, episodes)]
+
+
+@pytest.fixture
+def two_sources(image_folder):
+    """Of the same images, twice."""
+    dataset, backbone = open_dataset(str(image_folder)), small_backbone()
+    found = []
+    for _ in range(2):
+        images = Images(dataset, backbone.preprocessing)
+        found.append(Source(images, backbone, Features(images, backbone, device=CPU), CPU))
+    return found
+
+
+def test_a_source_is_of_one_set_of_images_and_one_backbone(two_sources, tmp_path):
+    one, other = two_sources
+    with pytest.raises(UsageError, match="the features of a source are of other images than its own"):
+        replace(one, features=other.features)
+    with pytest.raises(UsageError, match="features of a source are those of backbone small, not of its own, small"):
+        replace(one, backbone=replace(one.backbone, fingerprint="another"))
+    with pytest.raises(UsageError, match="are not prepared as its backbone's preprocessing says"):
+        replace(one, backbone=replace(one.backbone, preprocessing=Preprocessing(9, 9)))
+
+
+def test_episodes_that_are_not_of_the_dataset_are_refused(two_sources):
+    source, adapter = two_sources[0], make_adapter("proto")
+    episodes = sample(source.images.dataset.class_sizes, EpisodeShape(3, 2, 3), seed=0, n_episodes=2)
+    assert numbers_of(adapter, source, episodes)
+    with pytest.raises(UsageError, match="episode 0: its images are not of its classes; is it of another dataset"):
+        numbers_of(adapter, source, replace(episodes, classes=episodes.classes[:, [1, 0, 2]]))
+    query = episodes.query.copy()
+    query[1, 2, 0] = episodes.support[1, 2, 1]
+    with pytest.raises(UsageError, match="episode 1: an image occurs twice"):
+        numbers_of(adapter, source, replace(episodes, query=query))
+    with pytest.raises(DataError, match="there is no row -1"):
+        numbers_of(adapter, source, replace(episodes, query=np.full_like(episodes.query, -1)))
+
+
+@pytest.mark.parametrize("rows", [np.zeros(29, bool), np.array([0.5])], ids=["bool", "float"])
+def test_rows_are_whole_numbers(two_sources, rows):
+    with pytest.raises(DataError, match=f"rows are of type {rows.dtype}; whole numbers are needed"):
+        two_sources[0].images.dataset.check_rows(rows)
