@@ -87,9 +87,16 @@ def _below(folder: Path, suffix: str, depth: int) -> Iterator[Path]:
 def _files(folder: Path) -> Iterator[str]:
     try:
         with os.scandir(folder) as entries:
-            yield from (entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file())
+            yield from (entry.name for entry in entries if not entry.name.startswith(".") and _is_file(entry))
     except OSError as problem:
         raise DataError(f"{folder}: this folder cannot be read: {problem.strerror}") from problem
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link that leads in circles
+        return False
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -55,6 +55,8 @@ def read_index(path: Path) -> Contents:
         with _Headers(path) as raw:
             return _index(raw, path.stat().st_size)
     except DAMAGED as problem:
+        if isinstance(problem, OSError) and problem.strerror:
+            raise DataError(f"{path}: this tar file cannot be read: {problem.strerror}") from problem
         reason = " ".join(str(problem).split()) or type(problem).__name__
         raise DataError(f"{path}: this tar file cannot be read: {reason}; get it again") from problem
 
