@@ -41,7 +41,7 @@ class Decoding:
                 except unreadable() as problem:
                     done.bad.append((row, reason_of(problem)))
                     continue
-                done.looks[row], done.crc32[row] = look_at(raster), zlib.crc32(pixels)
+                done.looks[row], done.crc32[row] = look_at(raster, pixels), zlib.crc32(pixels)
                 write_at(file, pixels, self.start + row * len(pixels))
         finally:
             os.close(file)
