@@ -22,7 +22,7 @@ from fewshot_bn.datasets.packed import OTHERS, advice_on
 from fewshot_bn.datasets.parquet import SUFFIX as PARQUET
 from fewshot_bn.datasets.parquet import open_parquet
 from fewshot_bn.datasets.places import Place, find_place, find_tree
-from fewshot_bn.datasets.shards import holds_shards
+from fewshot_bn.datasets.shards import kind_of_shards
 from fewshot_bn.datasets.torchvision_sets import open_torchvision
 from fewshot_bn.datasets.tree import class_folders
 from fewshot_bn.datasets.webdataset import SUFFIX as TAR
@@ -113,11 +113,10 @@ def _open_path(name: str) -> Dataset:
 
 def _open_folder(path: Path) -> Dataset:
     """Shards, or else class folders."""
-    kinds = (kind for kind in SHARDS if holds_shards(path, kind))
     try:
-        return SHARDS.get(next(kinds, ""), open_folder)(path)
+        return SHARDS.get(kind_of_shards(path, tuple(SHARDS)), open_folder)(path)
     except DataError as problem:
-        if advice := next((advice_on(path, suffix) for suffix in OTHERS if holds_shards(path, suffix)), ""):
+        if advice := advice_on(path, kind_of_shards(path, tuple(OTHERS))):
             raise DataError(advice) from problem
         raise
 

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from fewshot_bn.datasets.card import DatasetCard, Table, read_dataset_card, shipped_cards
 from fewshot_bn.datasets.csv_table import has_columns
 from fewshot_bn.datasets.parquet import SUFFIX as PARQUET
-from fewshot_bn.datasets.shards import holds_shards
+from fewshot_bn.datasets.shards import kind_of_shards
 from fewshot_bn.datasets.split_names import split_number
 from fewshot_bn.datasets.torchvision_sets import has_tree
 from fewshot_bn.datasets.tree import class_folders, is_ignored
@@ -93,7 +93,7 @@ def _is_tree(card: DatasetCard, folder: Path) -> bool:
         return has_tree(card, folder)
     if shards := card.parquet or card.webdataset:
         found = (path.is_file() for pattern in shards.files for path in folder.glob(pattern))
-        return any(found) if shards.files else holds_shards(folder, PARQUET if card.parquet else TAR)
+        return any(found) if shards.files else bool(kind_of_shards(folder, [PARQUET if card.parquet else TAR]))
     return not card.classes or not card.classes.keys().isdisjoint(class_folders(folder))
 
 

@@ -18,6 +18,7 @@ from fewshot_bn.errors import DataError, some
 
 NUMBERED = re.compile(r"(?P<name>.*?)(?:^|[-_. ])(?P<k>\d+)(?:-of-(?P<n>\d+)(?:-[0-9a-f]{8,})?)?")
 DEPTH = 3  # of folders below the one that is named: data/train/0000.parquet
+FEW = 4  # class folders that are looked into
 LOOKED_AT = 64  # names in a folder, after which it is clear whether it holds images or shards
 
 
@@ -69,10 +70,14 @@ def incomplete(name: str, shards: Sequence[Shard]) -> Iterator[Finding]:
             yield Finding(f"{name}: {len(same)} of {n} files are there: {files}; get the others", is_wrong=True)
 
 
-def holds_shards(folder: Path, suffix: str) -> bool:
-    """Whether a folder holds shards, and no class folders of images beside them."""
-    found = next(_below(folder, suffix, DEPTH), None)
-    return found is not None and not any(map(_holds_images, _folders(folder)))
+def kind_of_shards(folder: Path, suffixes: Sequence[str]) -> str:
+    """The first of `suffixes` that files in a folder have; nothing without any, or if it holds class folders."""
+    found = [name for name in _files(folder) if name.lower().endswith(tuple(suffixes))]
+    if sum(map(_holds_images, _folders(folder)[:FEW])) > 1:
+        return ""
+    kinds = (suffix for suffix in suffixes if any(name.lower().endswith(suffix) for name in found))
+    below = (suffix for suffix in suffixes if next(_below(folder, suffix, DEPTH), None))
+    return next(kinds if found else below, "")
 
 
 def _below(folder: Path, suffix: str, depth: int) -> Iterator[Path]:

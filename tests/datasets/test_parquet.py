@@ -91,7 +91,9 @@ def test_without_metadata_numbers_are_the_classes(tmp_path):
     assert greys(opened(write(tmp_path / "x.parquet", table(names=None)))) == expected(names="012")
 
 
-@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string()), pa.binary()])
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string()), pa.binary()]
+)
 def test_texts_are_classes_in_alphabetical_order(tmp_path, kind):
     texts = pa.array([NAMES[k] for k in LABELS]).cast(kind)
     dataset = opened(write(tmp_path / "x.parquet", table(texts, names=None)))
@@ -104,7 +106,7 @@ def test_labels_are_whole_numbers_of_any_type(tmp_path, kind):
     assert greys(opened(write(tmp_path / "x.parquet", table(pa.array(LABELS, kind))))) == expected()
 
 
-@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary_view()])
 def test_images_may_be_plain_bytes(tmp_path, kind):
     images = pa.array([encoded(i) for i in range(len(LABELS))], kind)
     what = table().drop_columns("image").append_column("img", images)
@@ -307,3 +309,10 @@ def test_several_datasets_in_one_folder_are_named(tmp_path):
         write(tmp_path / name / "train-00000-of-00001.parquet", table())
     with pytest.raises(DataError, match="holds .parquet files of several datasets, in coarse, fine; name one of these"):
         opened(tmp_path)
+
+
+def test_pictures_beside_the_data_of_a_repository_do_not_matter(tmp_path):
+    folder = shard(tmp_path / "x", table(), [5], "data/train-{:05d}-of-{n:05d}.parquet")
+    (folder / "assets").mkdir()
+    (folder / "assets" / "logo.png").write_bytes(encoded(3))
+    assert greys(opened(folder)) == expected()
