@@ -48,7 +48,9 @@ def columns_of(path: Path, fields: Shards) -> Columns:
     by_hub = [name for name in with_bytes if told.get(name) == "Image"]
     structs = [name for name in with_bytes if kinds[name] == "image"]
     image = fields.image or _one(by_hub or structs or with_bytes, IMAGES)
-    labels = [name for name in kinds if told.get(name) == "ClassLabel"] or [name for name in LABELS if name in kinds]
+    labels = [name for name in kinds if told.get(name) == "ClassLabel"] or [
+        name for name in kinds if name.lower() in LABELS
+    ]
     label = fields.label or _one([name for name in labels if name != image], LABELS[:1])
     wanted = {"image": (image, with_bytes), "label": (label, [name for name in kinds if kinds[name] in LABEL_KINDS])}
     for what, (name, usable) in wanted.items():

@@ -21,6 +21,7 @@ from fewshot_bn.datasets.torchvision_sets import has_tree
 from fewshot_bn.datasets.tree import class_folders, is_ignored
 from fewshot_bn.datasets.webdataset import SUFFIX as TAR
 from fewshot_bn.errors import DataError, some
+from fewshot_bn.files.archives import READERS
 
 DEPTH, MOST_FOLDERS, MOST_NAMES = 4, 500, 5_000  # how far is looked
 SHARE = 0.5  # of the classes of a card, from which on a folder is taken for its tree
@@ -79,9 +80,11 @@ def _nothing(card: DatasetCard, root: Path) -> str:
     looked = ", ".join(str(root / folder) for folder in card.folders)
     can_fetch = card.downloads and card.name in shipped_cards()
     fetch = f"python -m fewshot_bn.data fetch {card.name} --data-root {root}, or by hand: " if can_fetch else ""
+    packed = sorted(name for name in _names(root).files if name.lower().endswith(tuple(READERS)))
+    there = f"{root} holds {some(packed)}, to be unpacked if that is it. " if packed else ""
     return (
-        f"{card.name}: no data found; looked in {looked}. Expected tree: {card.tree} below the data root {root}. How "
-        f"to get it: {fetch}{card.get} Then name its data root with --data-root or FEWSHOT_BN_DATA. "
+        f"{card.name}: no data found; looked in {looked}. {there}Expected tree: {card.tree} below the data root "
+        f"{root}. How to get it: {fetch}{card.get} Then name its data root with --data-root or FEWSHOT_BN_DATA. "
         "To try the tool now, run it without --dataset: the embedded digits need no download"
     )
 

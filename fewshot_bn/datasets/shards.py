@@ -17,7 +17,7 @@ from fewshot_bn.datasets.split_names import NAMES, split_number
 from fewshot_bn.errors import DataError, some
 
 NUMBERED = re.compile(r"(?P<name>.*?)(?:^|[-_. ])(?P<k>\d+)(?:-of-(?P<n>\d+)(?:-[0-9a-f]{8,})?)?")
-DEPTH = 3  # of folders below the one that is named: data/train/0000.parquet
+DEPTH = 4  # of folders below the one that is named: snapshots/1a2b3c/data/train/0000.parquet
 FEW = 4  # class folders that are looked into
 LOOKED_AT = 64  # names in a folder, after which it is clear whether it holds images or shards
 

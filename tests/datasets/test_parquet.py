@@ -316,3 +316,30 @@ def test_pictures_beside_the_data_of_a_repository_do_not_matter(tmp_path):
     (folder / "assets").mkdir()
     (folder / "assets" / "logo.png").write_bytes(encoded(3))
     assert greys(opened(folder)) == expected()
+
+
+def test_names_of_columns_in_any_case_and_no_rows(tmp_path):
+    large = table(names=None).rename_columns(["Image", "Label"])
+    assert greys(opened(write(tmp_path / "x.parquet", large))) == expected(names="012")
+    with pytest.raises(DataError, match="0 classes found, at least 2 are needed"):
+        opened(write(tmp_path / "x.parquet", table().slice(0, 0)))
+
+
+def test_the_cache_of_the_hub_is_a_folder_of_links(tmp_path):
+    place = write(tmp_path / "cache" / "blobs" / "0a1b2c", table())
+    link = tmp_path / "cache" / "snapshots" / "1f2e" / "data" / "train-00000-of-00001.parquet"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(os.path.relpath(place, link.parent))
+    assert greys(opened(tmp_path / "cache")) == expected()
+
+
+@pytest.mark.parametrize("most", [0, 50_000])
+def test_an_image_that_is_repeated_without_end_takes_no_memory_and_no_disk(tmp_path, own_cache, monkeypatch, most):
+    monkeypatch.setattr(parquet_rows, "MOST_GROUP_BYTES", most)
+    one = {"bytes": os.urandom(5000), "path": ""}
+    path = write(tmp_path / "x.parquet", table(LABELS * 100, images=[one] * 1000))
+    assert path.stat().st_size < 20_000
+    dataset = opened(path)
+    with pytest.raises((DataError, ValueError), match="its images have more than [0-9,]+ bytes, many times"):
+        dataset.read(0)
+    assert not list(own_cache.rglob("*.images"))

@@ -83,6 +83,12 @@ def test_several_trees_are_named(tmp_path):
         open_dataset("eurosat", root=tmp_path)
 
 
+def test_an_archive_that_is_not_unpacked_is_named(tmp_path):
+    (tmp_path / "EuroSAT.zip").write_bytes(b"x")
+    with pytest.raises(DataError, match=f"eurosat: no data found; .*{tmp_path} holds EuroSAT.zip, to be unpacked if"):
+        open_dataset("eurosat", root=tmp_path)
+
+
 def test_half_of_the_classes_are_needed(tmp_path):
     folders(tmp_path / "mine", "eurosat")
     for name in ("River", "Forest", "Highway", "Pasture", "Residential", "SeaLake"):

@@ -157,6 +157,16 @@ def test_class_folders_in_a_tar_file_are_classes(tmp_path, top):
     assert greys(dataset) == {"c0": [1, 3, 7], "c1": [2, 5, 6], "c2": [0, 4]}
 
 
+def test_each_tar_file_may_be_a_class(tmp_path):
+    for k in range(3):
+        images = [(f"n0{k}_{i}.png", encoded(i)) for i, label in enumerate(LABELS) if label == k]
+        write(tmp_path / "x" / f"n0{k}.tar", images)
+    assert greys(opened(tmp_path / "x")) == {"n00": [1, 3, 7], "n01": [2, 5, 6], "n02": [0, 4]}
+    whole = write(tmp_path / "all.tar", [(path.name, path.read_bytes()) for path in (tmp_path / "x").iterdir()])
+    with pytest.raises(DataError, match=r"all: holds tar files, such as n0\d.tar; unpack it \(tar xf\)"):
+        opened(whole)
+
+
 def test_class_folders_lie_in_folders_of_splits_and_masks_are_refused(tmp_path):
     files = [(f"{'train' if i < 6 else 'test'}/c{label}/{i}.png", encoded(i)) for i, label in enumerate(LABELS)]
     dataset = opened(write(tmp_path / "x.tar", files))
