@@ -53,7 +53,7 @@ FILES: dict[str, Callable[[Path], Dataset]] = {
     PARQUET: open_parquet,
     TAR: open_tar,
 }
-SHARDS: dict[str, Callable[[Path], Dataset]] = {PARQUET: open_parquet, TAR: open_tar}
+SHARDS: dict[str, Callable[[Path], Dataset]] = {TAR: open_tar, PARQUET: open_parquet}  # what comes first counts
 
 
 def open_dataset(name: str, *, root: Path | None = None, strict: bool = False, faulty: bool = False) -> Dataset:

@@ -50,7 +50,7 @@ def read_index(path: Path) -> Contents:
             begins = raw.read(BLOCK_BYTES)
         if tool := COMPRESSED.get(begins[:2]):
             raise DataError(
-                f"{path}: is compressed, so no single image can be read from it; once: {tool} -k {path.name}"
+                f"{path}: is compressed, so no single image can be read from it; once: {tool} <{path.name} >plain.tar"
             )
         with _Headers(path) as raw:
             return _index(raw, path.stat().st_size)

@@ -235,7 +235,7 @@ def with_size(content, size):
         (lambda content: b"no tar file at all" * 100, "cannot be read: "),
         (lambda content: with_size(content, b"77777777777\0"), "is cut off: '0000.png' claims 8,589,934,591 bytes"),
         (lambda content: with_size(content, b"\xff" * 12), "cannot be read: "),
-        (lambda content: b"\x1f\x8b" + content, r"is compressed, so no single image .* once: gunzip -k x.tar"),
+        (lambda content: b"\x1f\x8b" + content, r"is compressed, so no single image .* once: gunzip <x.tar >plain.tar"),
     ],
 )
 def test_tar_files_that_are_damaged_or_none_are_one_line(tmp_path, damage, message, capsys):
@@ -301,3 +301,10 @@ def test_a_folder_of_save_to_disk_is_told_what_to_do(tmp_path):
     (tmp_path / "train" / "data-00000-of-00001.arrow").write_bytes(b"x")
     with pytest.raises(DataError, match=r"holds files \*.arrow; .*to_parquet"):
         opened(tmp_path)
+
+
+def test_tables_beside_tar_files_do_not_matter(tmp_path):
+    write(tmp_path / "x" / "00000.tar", samples())
+    (tmp_path / "x" / "00000.parquet").write_bytes(b"x")
+    (tmp_path / "x" / "00000_stats.json").write_bytes(b"{}")
+    assert greys(opened(tmp_path / "x"))["2"] == [0, 4]
