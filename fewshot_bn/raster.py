@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from fewshot_bn.files.tiff import advice_on_tiff
+from fewshot_bn.files.tiff import advice_on_tiff, planes_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -72,10 +72,16 @@ def scaled(encoded: bytes, max_value: int) -> bytes:
 
     with _opened(encoded) as opened:
         is_grey = opened.mode.startswith("I") and (opened.mode != "I" or opened.format in ("PNG", "PPM"))
-        if not is_grey and not _deep_modes(opened):
-            return encoded
         try:
-            values = np.asarray(opened).astype(np.int64) if is_grey else _deep_values(opened, encoded)
+            planes = planes_of(opened)
+            if planes is not None:
+                values = planes.astype(np.int64)
+            elif is_grey:
+                values = np.asarray(opened).astype(np.int64)
+            elif _deep_modes(opened):
+                values = _deep_values(opened, encoded)
+            else:
+                return encoded
         except unreadable():
             return encoded  # whoever decodes it says why
     file = io.BytesIO()
@@ -192,6 +198,9 @@ def _as_rgb(image: "Image") -> Raster:
     if image.mode.startswith("I"):
         values = np.clip(np.asarray(image), 0, MOST)
         return Raster(Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB"), 16, int(values.max()))
+    planes = planes_of(image)
+    if planes is not None:
+        return Raster(Image.fromarray((planes >> 8).astype(np.uint8)), 16, int(planes.max()))
     is_deep = bool(_deep_modes(image))
     if image.mode == "P":
         image = image.convert("RGBA")

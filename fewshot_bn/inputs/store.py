@@ -47,7 +47,7 @@ from fewshot_bn.raster import Look
 from fewshot_bn.workers import map_rows
 
 FORMAT = 2
-CODE = ("preprocessing.py", "raster.py")  # that decides what pixels are
+CODE = ("preprocessing.py", "raster.py", "files/tiff.py")  # that decides what pixels are
 COMMIT_S = 0.5
 HEADER_BYTES = 2**26  # more than the names of a million images
 NAMED = 10  # unreadable images in an error
