@@ -62,7 +62,7 @@ def planes_of(image: Any) -> UInt16[ndarray, "h w 3"] | None:
             "its channels of 16 bits lie one after the other, in tiles or not all of them, which is not read; save it "
             "with the channels of each pixel together"
         )
-    data, order = b"".join(parts), "<" if whole[:2] == b"II" else ">"
+    data, order = b"".join(parts), "<" if bytes(whole[:2]) == b"II" else ">"
     values: ndarray = np.frombuffer(data, f"{order}u2").reshape(n, height, width)[:3].transpose(1, 2, 0)
     return values.astype(np.uint16)
 
