@@ -62,7 +62,7 @@ def grey(dataset, row):
 def greys(dataset):
     """Of each class."""
     return {
-        name: [grey(dataset, row) for row in np.flatnonzero(dataset.labels == k)]
+        name: [grey(dataset, row) for row in np.flatnonzero(dataset.labels == k).tolist()]
         for k, name in enumerate(dataset.class_names)
     }
 
