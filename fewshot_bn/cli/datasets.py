@@ -15,6 +15,7 @@ from fewshot_bn.datasets import (
     card_of,
     catalogue,
     find_place,
+    forms_of,
     open_dataset,
     read_dataset_card,
     shipped_cards,
@@ -57,7 +58,9 @@ def fetch(arguments: Namespace) -> int:
     check = f"python -m fewshot_bn.data verify {shlex.quote(arguments.dataset)} --data-root {shlex.quote(str(root))}"
     if _lacks(arguments, card, root):
         if not card.downloads:
-            print("\n".join([f"{card.name} cannot be fetched without you. By hand:", *by_hand(card, root, check)]))
+            _, *others = forms_of(_path_of(arguments.dataset)).values()
+            steps = by_hand(card, root, check, others)
+            print("\n".join([f"{card.name} cannot be fetched without you. By hand:", *steps]))
             return 2
         console = Console(quiet=arguments.quiet)
         with console.shown():

@@ -21,7 +21,7 @@ from fewshot_bn.datasets.own import dataset_of_files, open_own
 from fewshot_bn.datasets.packed import OTHERS, advice_on
 from fewshot_bn.datasets.parquet import SUFFIX as PARQUET
 from fewshot_bn.datasets.parquet import open_parquet
-from fewshot_bn.datasets.places import Place, find_place, find_tree
+from fewshot_bn.datasets.places import Place, find_place, find_tree, forms_of
 from fewshot_bn.datasets.shards import kind_of_shards
 from fewshot_bn.datasets.torchvision_sets import open_torchvision
 from fewshot_bn.datasets.tree import class_folders
@@ -41,6 +41,7 @@ __all__ = [
     "differences",
     "find_place",
     "find_tree",
+    "forms_of",
     "open_dataset",
     "read_dataset_card",
     "shipped_cards",

@@ -49,9 +49,7 @@ class Place:
 
 def find_place(path: Path, root: Path) -> Place:
     """Of the card in the file `path`, or of another shipped card of the same name. Raises `DataError`."""
-    card = read_dataset_card(path)
-    paths = [path, *sorted(path.parent.glob("*.toml"))] if path in shipped_cards().values() else [path]
-    cards = {one: read_dataset_card(one) for one in dict.fromkeys(paths)}
+    card, cards = read_dataset_card(path), forms_of(path)
     for one, other in cards.items():
         for folder in other.folders:
             if (root / folder).is_dir() and _is_tree(other, root / folder):
@@ -66,6 +64,12 @@ def find_place(path: Path, root: Path) -> Place:
     if found:
         return found[0]
     raise DataError(_nothing(card, root))
+
+
+def forms_of(path: Path) -> dict[Path, DatasetCard]:
+    """The card in the file `path`, and those of the same data in the form in which others give it."""
+    paths = [path, *sorted(path.parent.glob("*.toml"))] if path in shipped_cards().values() else [path]
+    return {one: read_dataset_card(one) for one in dict.fromkeys(paths)}
 
 
 def find_tree(card: DatasetCard, root: Path) -> Path:
