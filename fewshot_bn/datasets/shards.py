@@ -126,17 +126,21 @@ def _home(place: Path, path: Path) -> str:
 
 def _name(path: Path) -> str:
     """What a file is called, without its number; what its folder is called, if it has only a number."""
+    return _own_name(path) or path.parent.name
+
+
+def _own_name(path: Path) -> str:
     parts = NUMBERED.fullmatch(path.stem)
-    return (parts["name"] if parts else path.stem) or path.parent.name
+    return parts["name"] if parts else path.stem
 
 
 def _split(path: Path) -> int:
-    """The split that a name says, as a whole or by one of its words; else that of the folder."""
-    name = _name(path)
+    """The split that a name says, as a whole or by one of its words; else that of the folder, as a whole."""
+    name = _own_name(path)
     words = {NAMES[word] for word in re.split(r"[^a-z]+", name.lower()) if word in NAMES}
-    if split_number(name) >= 0 or len(words) != 1:
-        return split_number(name) if split_number(name) >= 0 else split_number(path.parent.name)
-    return words.pop()
+    if split_number(name) < 0 and len(words) == 1:
+        return words.pop()
+    return split_number(name) if split_number(name) >= 0 else split_number(path.parent.name)
 
 
 def _place(path: Path) -> tuple[int, str]:
