@@ -22,7 +22,8 @@ from fewshot_bn.datasets.masks import mask_folder
 from fewshot_bn.datasets.rows import IMAGE_SUFFIXES, Row, assemble
 from fewshot_bn.datasets.shards import Shard, incomplete, shards_of
 from fewshot_bn.datasets.split_names import split_number
-from fewshot_bn.datasets.tar_index import Member, read_index
+from fewshot_bn.datasets.tar_headers import Member
+from fewshot_bn.datasets.tar_index import read_index
 from fewshot_bn.datasets.tar_samples import Sample, has_labels, samples_of
 from fewshot_bn.errors import DataError, some
 from fewshot_bn.files.atomic import digest
