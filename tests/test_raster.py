@@ -127,6 +127,45 @@ def deep_tiff(values, order="<", *, is_packed=False):
     return file + struct.pack(f"{order}L{n}H", 0, *[16] * n) + data
 
 
+def with_planes(values, order="<", rows=30, kind=1):
+    """As `deep_tiff` without compression, but first all red, then all green, then all blue, each in strips."""
+    height, width, n = values.shape
+    strips = [
+        values[y : y + rows, :, k].astype(f"{order}u2").tobytes() for k in range(n) for y in range(0, height, rows)
+    ]
+    begin = 8 + 2 + 12 * 10 + 4
+    bits_at, offsets_at = begin, begin + 2 * n + 2 * n % 4
+    counts_at = offsets_at + 4 * len(strips)
+    sizes = [len(strip) for strip in strips]
+    offsets = counts_at + 4 * len(strips) + np.cumsum([0, *sizes[:-1]])
+    tags = [
+        *((256, 3, 1, width), (257, 3, 1, height), (258, 3, n, bits_at), (259, 3, 1, kind), (262, 3, 1, 2)),
+        *((273, 4, len(strips), offsets_at), (277, 3, 1, n), (278, 3, 1, rows), (279, 4, len(strips), counts_at)),
+        (284, 3, 1, 2),
+    ]
+    file = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HLH", 42, 8, len(tags))
+    for tag, form, count, value in tags:
+        file += struct.pack(f"{order}HHL", tag, form, count)
+        file += struct.pack(f"{order}L", value) if count > 1 else struct.pack(f"{order}HH", value, 0)
+    file += struct.pack(f"{order}L{n}H", 0, *[16] * n) + bytes(2 * n % 4)
+    return file + struct.pack(f"{order}{2 * len(strips)}L", *offsets, *sizes) + b"".join(strips)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("rows", [30, 10])
+@pytest.mark.parametrize("n", [3, 4])
+def test_channels_of_16_bits_that_lie_one_after_the_other(rng, order, rows, n):
+    values = rng.integers(0, 3001, (30, 20, n)).astype(np.uint16)
+    content = with_planes(values, order, rows)
+    colours = values[..., :3].astype(int)
+    dark = decoded(content)
+    assert (dark.bits, dark.peak) == (16, colours.max())
+    np.testing.assert_array_equal(np.asarray(dark.image), colours >> 8)
+    np.testing.assert_array_equal(np.asarray(decoded(scaled(content, 3000)).image), colours * 255 // 3000)
+    assert "its channels of 16 bits lie one after the other, in tiles or not all" in reason(content[:-8])
+    assert scaled(content[:-8], 3000) == content[:-8]
+
+
 def deep_png(values):
     height, width, n = values.shape
     lines = b"".join(b"\0" + values[y].astype(">u2").tobytes() for y in range(height))

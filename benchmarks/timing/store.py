@@ -3,6 +3,8 @@
     python -m benchmarks.timing.store [--data-root ../shared/data] [--n-images 4000]
 
 Parts:
+    looking    microseconds to decode and resize an image in this process, and to look at it, as a store does with each;
+               the share is of both
     building   images per second of a store, against a bare loop in as many processes, in turn: open with PIL, convert
                to RGB, resize to 257 x 257, crop 224 x 224; once leaving it there, once with the pixels as an array;
                without the start of processes, which is given apart, and with the last write to the disk
@@ -40,12 +42,14 @@ from fewshot_bn.errors import DataError
 from fewshot_bn.host_memory import keep_freed_memory
 from fewshot_bn.inputs.images import Images
 from fewshot_bn.inputs.store import Store
-from fewshot_bn.preprocessing import Preprocessing, with_geometry
+from fewshot_bn.preprocessing import Preprocessing, fitted, with_geometry
+from fewshot_bn.raster import decoded, look_at
 from fewshot_bn.workers import n_cores
 
 TARGETS = ("eurosat", "cropdisease", "isic", "chestx")
-PARTS = ("building", "gathering", "memory", "scanning")
+PARTS = ("looking", "building", "gathering", "memory", "scanning")
 N_GATHERED = 1_600
+N_LOOKED_AT = 500
 MEMORY = """
 import resource, sys
 from pathlib import Path
@@ -108,6 +112,33 @@ def datasets(args: argparse.Namespace, folder: Path) -> Iterator[Dataset]:
     for kind, side_px, n in (("JPEG", 256, args.n_images), ("PNG", 1024, max(args.n_images // 20, 2))):
         place = folder / f"generated_{side_px}px_{kind.lower()}"
         yield open_dataset(str(generated(place, n, side_px, kind)))
+
+
+def looking(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
+    for dataset in datasets(args, folder):
+        geometry = with_geometry(Preprocessing(), "cdfsl", None)
+        contents = [dataset.read(row) for row in range(0, len(dataset), 1 + len(dataset) // N_LOOKED_AT)]
+        seconds: dict[str, list[float]] = {"decoded": [], "looked at": []}
+        for _ in range(args.repetitions + 1):  # the first warms up
+            decoded_s = looked_at_s = 0.0
+            for content in contents:
+                times = [time.perf_counter()]
+                raster = decoded(content)
+                pixels = fitted(raster.image, geometry).tobytes()
+                times.append(time.perf_counter())
+                look_at(raster, pixels)
+                times.append(time.perf_counter())
+                decoded_s += times[1] - times[0]
+                looked_at_s += times[2] - times[1]
+            seconds["decoded"].append(decoded_s)
+            seconds["looked at"].append(looked_at_s)
+        whole, look = (median(seconds[name][1:]) / len(contents) * 1e6 for name in seconds)
+        yield {
+            "images": dataset.name,
+            "decoded, µs": whole,
+            "looked at, µs": look,
+            "share, %": 100 * look / (whole + look),
+        }
 
 
 def in_processes(work: Callable[[Sequence[Path]], int], dataset: Dataset, n_workers: int) -> float:
@@ -212,7 +243,13 @@ def _run(argv: Sequence[str] | None) -> int:
     parser.add_argument("--output", type=Path, help="folder of the record, which must be new")
     args = parser.parse_args(words)
     keep_freed_memory()
-    measures = {"building": building, "gathering": gathering, "memory": memory, "scanning": scanning}
+    measures = {
+        "looking": looking,
+        "building": building,
+        "gathering": gathering,
+        "memory": memory,
+        "scanning": scanning,
+    }
     title, facts = "The store of decoded images", f"Medians of {args.repetitions} repetitions."
     device = torch.device("cpu")
     record = begin("store", words, args.output, title=title, device=device, facts=facts, doc=__doc__)

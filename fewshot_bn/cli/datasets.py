@@ -15,6 +15,7 @@ from fewshot_bn.datasets import (
     card_of,
     catalogue,
     find_place,
+    forms_of,
     open_dataset,
     read_dataset_card,
     shipped_cards,
@@ -57,7 +58,9 @@ def fetch(arguments: Namespace) -> int:
     check = f"python -m fewshot_bn.data verify {shlex.quote(arguments.dataset)} --data-root {shlex.quote(str(root))}"
     if _lacks(arguments, card, root):
         if not card.downloads:
-            print("\n".join([f"{card.name} cannot be fetched without you. By hand:", *by_hand(card, root, check)]))
+            _, *others = forms_of(_path_of(arguments.dataset)).values()
+            steps = by_hand(card, root, check, others)
+            print("\n".join([f"{card.name} cannot be fetched without you. By hand:", *steps]))
             return 2
         console = Console(quiet=arguments.quiet)
         with console.shown():
@@ -130,17 +133,24 @@ def _print_sizes(dataset: Dataset, card: DatasetCard | None) -> None:
     print(f"{dataset.name}: {len(dataset):,} images, {len(dataset.class_names)} classes{groups}")
     on_card = card.classes if card else {}
     sizes = {**dict.fromkeys(on_card, 0), **dict(zip(dataset.class_names, dataset.class_sizes, strict=True))}
-    rows = [(f"  {k}", f"{n:,}", f"of {on_card[k]:,}" if k in on_card else "") for k, n in sizes.items()]
+    rows = [(f"  {_printable(k)}", f"{n:,}", f"of {on_card[k]:,}" if k in on_card else "") for k, n in sizes.items()]
     print(columns(rows))
 
 
 def _print_report(found: Report) -> None:
     for kind, findings in (("note", found.notes), ("wrong", found.wrong)):
         for finding in findings:
-            more = [f"  {case}" for case in finding.cases if case not in finding.text]  # others are named already
-            print("\n".join([f"{kind}: {finding}", *more]))
+            more = [
+                f"  {_printable(case)}" for case in finding.cases if case not in finding.text
+            ]  # others are named already
+            print("\n".join([f"{kind}: {_printable(str(finding))}", *more]))
     things = "1 thing is" if len(found.wrong) == 1 else f"{len(found.wrong)} things are"
     print(f"{things} wrong" if found.wrong else "nothing is wrong")
+
+
+def _printable(text: str) -> str:
+    r"""One line, whatever names of files hold: `\n` for the end of a line, `\udcff` for a byte that is no text."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def prepare(arguments: Namespace) -> int:

@@ -21,8 +21,8 @@ from fewshot_bn.datasets.own import dataset_of_files, open_own
 from fewshot_bn.datasets.packed import OTHERS, advice_on
 from fewshot_bn.datasets.parquet import SUFFIX as PARQUET
 from fewshot_bn.datasets.parquet import open_parquet
-from fewshot_bn.datasets.places import Place, find_place, find_tree
-from fewshot_bn.datasets.shards import holds_shards
+from fewshot_bn.datasets.places import Place, find_place, find_tree, forms_of
+from fewshot_bn.datasets.shards import kind_of_shards
 from fewshot_bn.datasets.torchvision_sets import open_torchvision
 from fewshot_bn.datasets.tree import class_folders
 from fewshot_bn.datasets.webdataset import SUFFIX as TAR
@@ -41,6 +41,7 @@ __all__ = [
     "differences",
     "find_place",
     "find_tree",
+    "forms_of",
     "open_dataset",
     "read_dataset_card",
     "shipped_cards",
@@ -53,7 +54,7 @@ FILES: dict[str, Callable[[Path], Dataset]] = {
     PARQUET: open_parquet,
     TAR: open_tar,
 }
-SHARDS: dict[str, Callable[[Path], Dataset]] = {PARQUET: open_parquet, TAR: open_tar}
+SHARDS: dict[str, Callable[[Path], Dataset]] = {TAR: open_tar, PARQUET: open_parquet}  # what comes first counts
 
 
 def open_dataset(name: str, *, root: Path | None = None, strict: bool = False, faulty: bool = False) -> Dataset:
@@ -113,11 +114,10 @@ def _open_path(name: str) -> Dataset:
 
 def _open_folder(path: Path) -> Dataset:
     """Shards, or else class folders."""
-    kinds = (kind for kind in SHARDS if holds_shards(path, kind))
     try:
-        return SHARDS.get(next(kinds, ""), open_folder)(path)
+        return SHARDS.get(kind_of_shards(path, tuple(SHARDS)), open_folder)(path)
     except DataError as problem:
-        if advice := next((advice_on(path, suffix) for suffix in OTHERS if holds_shards(path, suffix)), ""):
+        if advice := advice_on(path, kind_of_shards(path, tuple(OTHERS))):
             raise DataError(advice) from problem
         raise
 

@@ -6,6 +6,7 @@ Rows of HDF5 are read when they are needed; NPZ files are held in memory and may
 import contextlib
 import functools
 import lzma
+import re
 import struct
 import tokenize
 import zipfile
@@ -23,6 +24,7 @@ from fewshot_bn.datasets.hdf5 import Contents, open_hdf5
 from fewshot_bn.errors import DataError
 
 MOST_BYTES_OF_NPZ = 2**30
+OPEN_FOR_WRITING = re.compile(r"unable to lock file|already open for write")
 # What numpy and h5py raise for damaged files, beside ValueError and OSError.
 DAMAGED = (
     *(OSError, ValueError, RuntimeError, LookupError, TypeError, EOFError, OverflowError, MemoryError, SyntaxError),
@@ -75,6 +77,11 @@ class ArrayFile:
             if "Object arrays" in reason:
                 reason = (
                     "it holds pickled objects of Python, which could run code; write plain numbers and text instead"
+                )
+            if isinstance(problem, BlockingIOError) or OPEN_FOR_WRITING.search(reason):
+                reason = (
+                    "another program has it open for writing; close it there (or, if that program crashed, run h5clear "
+                    "-s on the file)"
                 )
             raise DataError(f"{self.path}: this file of arrays cannot be read: {reason}") from problem
 

@@ -1,7 +1,7 @@
 """Get a dataset: download what its card names, checked, and unpack it where its reader looks for it."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fewshot_bn.datasets import DatasetCard, find_tree
@@ -14,12 +14,14 @@ from fewshot_bn.files.downloads import Download, download, part_of
 CONTENTS = 1.2  # times the size of an archive is what it holds
 
 
-def by_hand(card: DatasetCard, root: Path, check: str) -> Iterator[str]:
-    """The steps for a person; `check` is the command that verifies."""
+def by_hand(card: DatasetCard, root: Path, check: str, others: Sequence[DatasetCard] = ()) -> Iterator[str]:
+    """The steps for a person; `check` is the command that verifies, `others` are of other forms of the same data."""
     yield f"{card.title}; licence: {card.licence}"
     yield f"1. open {card.source}"
     yield f"2. {card.get}"
     yield f"3. below {root} there should be {card.tree or ' or '.join(card.folders)}"
+    for other in others:
+        yield f"   or, of the form of others: {other.get} There should be {other.tree}"
     yield f"4. check it: {check}"
     if card.note:
         yield f"note: {card.note}"

@@ -26,6 +26,8 @@ def open_folder(folder: Path, *, name: str | None = None, class_names: Sequence[
     if class_names is None:
         class_names = sorted({class_name for part in parts for class_name in class_folders(folder / part)})
     _check_classes(folder, class_names)
+    for part in parts:
+        _check_links(folder / part, class_names)
     rows: list[Row] = []
     left_out = LeftOut()
     pooled: Counter[str] = Counter()
@@ -77,6 +79,21 @@ def _check_classes(folder: Path, class_names: Sequence[str]) -> None:
         )
 
 
+def _check_links(folder: Path, class_names: Sequence[str]) -> None:
+    """Raise `DataError` for classes that are the same folder, or one that the others lie in: links make them so."""
+    if not any((folder / class_name).is_symlink() for class_name in class_names):
+        return
+    home = folder.resolve()
+    named: dict[Path, str] = {}
+    for class_name in class_names:
+        place = (folder / class_name).resolve()
+        other = named.setdefault(place, class_name)
+        if place == home or place in home.parents:
+            raise DataError(f"{folder}: {class_name!r} is a link to {place}, which holds the classes; remove the link")
+        if other != class_name:
+            raise DataError(f"{folder}: {other!r} and {class_name!r} are the same folder, {place}; remove one of them")
+
+
 def _refuse_masks(name: str, class_name: str, tails: Sequence[str]) -> None:
     if masks := mask_folder(tails, class_name):
         raise DataError(
@@ -95,6 +112,11 @@ def _doubtful(class_names: Sequence[str], common: Sequence[str], beside: Sequenc
     if len(common) > 1:
         shown = [repr(place.rstrip("/")) if place else "the class folder itself" for place in common]
         yield f"the images of {some(shown, 6)} are used together in each class"
+    cases: dict[str, list[str]] = {}
+    for class_name in class_names:
+        cases.setdefault(class_name.casefold(), []).append(class_name)
+    if same := [" and ".join(names) for names in cases.values() if len(names) > 1]:
+        yield f"{some(same)}: classes whose names differ in upper and lower case alone"
     called = [class_name for class_name in class_names if split_number(class_name) >= 0]
     if called:
         yield f"{some(called)}: called like a split, but taken for a class, as other folders lie beside it"

@@ -9,7 +9,6 @@ from fewshot_bn.errors import some
 from fewshot_bn.raster import SAMPLE_PX, Look, scaled
 
 DARK = 2**14  # a deep image below this value is at most a quarter as bright as white
-BLACK, WHITE = 16, 239  # of 255
 SHARE = 0.1  # of images, from which on single images are worth a sentence
 LEAST = 4  # images of a class, from which on they can be called mostly the same
 
@@ -37,7 +36,7 @@ def findings(dataset: Dataset, looks: Mapping[int, Look]) -> Iterator[Finding]:
             f"{len(dark):,} of {n_deep:,} 16-bit images use only {n_values:,} of 65,536 values, so they are "
             f"dark or nearly black; set max_value = {n_values - 1} on a card",
         )
-    empty = {row for row, look in looks.items() if look.brightest < BLACK or look.darkest > WHITE} - dark
+    empty = {row for row, look in looks.items() if look.is_black or look.is_white} - dark
     if len(empty) >= max(1, SHARE * len(looks)):
         yield _finding(dataset, empty, f"{len(empty):,} of {len(looks):,} images are nearly all black or all white")
     yield from _alike(dataset, looks)
@@ -48,7 +47,7 @@ def _finding(dataset: Dataset, rows: set[int], text: str) -> Finding:
 
 
 def _alike(dataset: Dataset, looks: Mapping[int, Look]) -> Iterator[Finding]:
-    at = f"at {SAMPLE_PX} x {SAMPLE_PX} pixels"
+    at = f"at {SAMPLE_PX**2:,} points"
     if len(looks) >= LEAST and len({look.sample for look in looks.values()}) == 1:
         yield Finding(f"{dataset.name}: all {len(looks):,} images look the same {at}")
         return

@@ -22,7 +22,7 @@ OTHERS = {
 def advice_on(path: Path, suffix: str = "") -> str:
     """What a file is, and what to do; of the files in a folder that end with `suffix`. Nothing for other files."""
     name = path.name.lower()
-    suffix = suffix or next((known for known in OTHERS if name.endswith(known)), "")
+    suffix = suffix or next((known for known in OTHERS if name.endswith(known) and not path.is_dir()), "")
     if not suffix:
         return ""
     where = f"{path}: holds files *{suffix}; such a file" if path.is_dir() else f"{path}:"

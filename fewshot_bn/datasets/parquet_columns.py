@@ -48,7 +48,9 @@ def columns_of(path: Path, fields: Shards) -> Columns:
     by_hub = [name for name in with_bytes if told.get(name) == "Image"]
     structs = [name for name in with_bytes if kinds[name] == "image"]
     image = fields.image or _one(by_hub or structs or with_bytes, IMAGES)
-    labels = [name for name in kinds if told.get(name) == "ClassLabel"] or [name for name in LABELS if name in kinds]
+    labels = [name for name in kinds if told.get(name) == "ClassLabel"] or [
+        name for name in kinds if name.lower() in LABELS
+    ]
     label = fields.label or _one([name for name in labels if name != image], LABELS[:1])
     wanted = {"image": (image, with_bytes), "label": (label, [name for name in kinds if kinds[name] in LABEL_KINDS])}
     for what, (name, usable) in wanted.items():
@@ -66,7 +68,8 @@ def columns_of(path: Path, fields: Shards) -> Columns:
     return Columns(image, label, group, _names(path, features.get(label)), text)
 
 
-BINARY = ("binary", "large_binary")
+BINARY = ("binary", "large_binary", "binary_view")
+TEXT = ("string", "large_string", "string_view")
 LABEL_KINDS = ("text", "number")
 
 
@@ -100,13 +103,12 @@ def _kind(kind: Any) -> str:
     from pyarrow import types
 
     if types.is_struct(kind):
-        return "image" if any(f.name == "bytes" and str(f.type) in BINARY for f in kind) else ""
+        return "image" if any(field.name == "bytes" and str(field.type) in BINARY for field in kind) else ""
     if types.is_dictionary(kind):
         kind = kind.value_type
-    if types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind) or types.is_large_binary(kind):
+    if str(kind) in (*BINARY, *TEXT):
         return "text"
-    is_number = types.is_integer(kind) or types.is_boolean(kind) or types.is_floating(kind)
-    return "number" if is_number else ""
+    return "number" if types.is_integer(kind) or types.is_boolean(kind) or types.is_floating(kind) else ""
 
 
 def codes_of(path: Path, column: str, texts: dict[str, int], *, is_text: bool) -> Int64[ndarray, "n"]:

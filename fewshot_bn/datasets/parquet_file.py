@@ -34,6 +34,8 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def reason_of(problem: Exception) -> str:
+    if isinstance(problem, OSError) and problem.strerror:
+        return problem.strerror
     return " ".join(str(problem).split())[:200] or type(problem).__name__
 
 

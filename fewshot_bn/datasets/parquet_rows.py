@@ -25,6 +25,7 @@ from fewshot_bn.files.atomic import check_free, digest, locked, plain_name, repl
 logger = logging.getLogger(__name__)
 
 MOST_GROUP_BYTES = 2**25  # a row group that each thread may hold
+MORE = 16  # times what a file says of its size, which repeated images may have
 OFFSET = np.dtype("<i8")
 NO_IMAGE = "its row has no image"
 
@@ -75,7 +76,7 @@ class RowReader:
             self._kept.file, self._kept.shard = _opened(self._sources[shard]), shard
         self._kept.images = self._kept.key = None  # so there are never two
         try:
-            return list(images(self._kept.file, self._column, group))
+            return list(_bounded(images(self._kept.file, self._column, group), MORE * MOST_GROUP_BYTES))
         except damaged() as problem:
             raise ValueError(f"{self._sources[shard].path.name} is damaged: {reason_of(problem)}") from problem
 
@@ -117,6 +118,8 @@ def copied(source: Source, column: str) -> Path:
                 )
                 with replacing(target) as half_made:
                     _copy(source, column, half_made)
+    except ValueError as problem:
+        raise DataError(f"{source.path}: {problem}; write it anew") from problem
     except OSError as problem:
         raise DataError(
             f"{target}: cannot be written: {problem.strerror}; make room, name another FEWSHOT_BN_CACHE, or "
@@ -129,7 +132,7 @@ def _copy(source: Source, column: str, target: Path) -> None:
     starts = [OFFSET.itemsize * (source.n_rows + 1)]
     with target.open("wb") as file:
         file.seek(starts[0])
-        for encoded, _ in _images(source, column):
+        for encoded, _ in _bounded(_images(source, column), MORE * max(MOST_GROUP_BYTES, source.state.n_bytes)):
             file.write(encoded or b"")
             starts.append(file.tell())
         file.seek(0)
@@ -143,6 +146,16 @@ def _images(source: Source, column: str) -> Iterator[tuple[bytes | None, str]]:
             yield from images(file, column, group)
         except damaged() as problem:
             raise DataError(f"{source.path}: is damaged: {reason_of(problem)}; get it again") from problem
+
+
+def _bounded(rows: Iterator[tuple[bytes | None, str]], most: int) -> Iterator[tuple[bytes | None, str]]:
+    """Raises `ValueError` once the images have more bytes: a file can repeat one as often as it likes."""
+    n_bytes = 0
+    for encoded, path in rows:
+        n_bytes += len(encoded or b"")
+        if n_bytes > most:
+            raise ValueError(f"its images have more than {most:,} bytes, many times what the file says")
+        yield encoded, path
 
 
 def first_images(source: Source, column: str, n: int) -> list[tuple[bytes | None, str]]:

@@ -15,12 +15,13 @@ from pathlib import Path, PurePosixPath
 from fewshot_bn.datasets.card import DatasetCard, Table, read_dataset_card, shipped_cards
 from fewshot_bn.datasets.csv_table import has_columns
 from fewshot_bn.datasets.parquet import SUFFIX as PARQUET
-from fewshot_bn.datasets.shards import holds_shards
+from fewshot_bn.datasets.shards import kind_of_shards
 from fewshot_bn.datasets.split_names import split_number
 from fewshot_bn.datasets.torchvision_sets import has_tree
 from fewshot_bn.datasets.tree import class_folders, is_ignored
 from fewshot_bn.datasets.webdataset import SUFFIX as TAR
 from fewshot_bn.errors import DataError, some
+from fewshot_bn.files.archives import READERS
 
 DEPTH, MOST_FOLDERS, MOST_NAMES = 4, 500, 5_000  # how far is looked
 SHARE = 0.5  # of the classes of a card, from which on a folder is taken for its tree
@@ -48,9 +49,7 @@ class Place:
 
 def find_place(path: Path, root: Path) -> Place:
     """Of the card in the file `path`, or of another shipped card of the same name. Raises `DataError`."""
-    card = read_dataset_card(path)
-    paths = [path, *sorted(path.parent.glob("*.toml"))] if path in shipped_cards().values() else [path]
-    cards = {one: read_dataset_card(one) for one in dict.fromkeys(paths)}
+    card, cards = read_dataset_card(path), forms_of(path)
     for one, other in cards.items():
         for folder in other.folders:
             if (root / folder).is_dir() and _is_tree(other, root / folder):
@@ -67,6 +66,12 @@ def find_place(path: Path, root: Path) -> Place:
     raise DataError(_nothing(card, root))
 
 
+def forms_of(path: Path) -> dict[Path, DatasetCard]:
+    """The card in the file `path`, and those of the same data in the form in which others give it."""
+    paths = [path, *sorted(path.parent.glob("*.toml"))] if path in shipped_cards().values() else [path]
+    return {one: read_dataset_card(one) for one in dict.fromkeys(paths)}
+
+
 def find_tree(card: DatasetCard, root: Path) -> Path:
     """The folder under the data root `root`, of those on the card, that holds its tree. Raises `DataError`."""
     for folder in card.folders:
@@ -79,9 +84,11 @@ def _nothing(card: DatasetCard, root: Path) -> str:
     looked = ", ".join(str(root / folder) for folder in card.folders)
     can_fetch = card.downloads and card.name in shipped_cards()
     fetch = f"python -m fewshot_bn.data fetch {card.name} --data-root {root}, or by hand: " if can_fetch else ""
+    packed = sorted(name for name in _names(root).files if name.lower().endswith(tuple(READERS)))
+    there = f"{root} holds {some(packed)}, to be unpacked if that is it. " if packed else ""
     return (
-        f"{card.name}: no data found; looked in {looked}. Expected tree: {card.tree} below the data root {root}. How "
-        f"to get it: {fetch}{card.get} Then name its data root with --data-root or FEWSHOT_BN_DATA. "
+        f"{card.name}: no data found; looked in {looked}. {there}Expected tree: {card.tree} below the data root "
+        f"{root}. How to get it: {fetch}{card.get} Then name its data root with --data-root or FEWSHOT_BN_DATA. "
         "To try the tool now, run it without --dataset: the embedded digits need no download"
     )
 
@@ -93,7 +100,7 @@ def _is_tree(card: DatasetCard, folder: Path) -> bool:
         return has_tree(card, folder)
     if shards := card.parquet or card.webdataset:
         found = (path.is_file() for pattern in shards.files for path in folder.glob(pattern))
-        return any(found) if shards.files else holds_shards(folder, PARQUET if card.parquet else TAR)
+        return any(found) if shards.files else bool(kind_of_shards(folder, [PARQUET if card.parquet else TAR]))
     return not card.classes or not card.classes.keys().isdisjoint(class_folders(folder))
 
 

@@ -17,7 +17,8 @@ from fewshot_bn.datasets.split_names import NAMES, split_number
 from fewshot_bn.errors import DataError, some
 
 NUMBERED = re.compile(r"(?P<name>.*?)(?:^|[-_. ])(?P<k>\d+)(?:-of-(?P<n>\d+)(?:-[0-9a-f]{8,})?)?")
-DEPTH = 3  # of folders below the one that is named: data/train/0000.parquet
+DEPTH = 4  # of folders below the one that is named: snapshots/1a2b3c/data/train/0000.parquet
+FEW = 4  # class folders that are looked into
 LOOKED_AT = 64  # names in a folder, after which it is clear whether it holds images or shards
 
 
@@ -69,10 +70,14 @@ def incomplete(name: str, shards: Sequence[Shard]) -> Iterator[Finding]:
             yield Finding(f"{name}: {len(same)} of {n} files are there: {files}; get the others", is_wrong=True)
 
 
-def holds_shards(folder: Path, suffix: str) -> bool:
-    """Whether a folder holds shards, and no class folders of images beside them."""
-    found = next(_below(folder, suffix, DEPTH), None)
-    return found is not None and not any(map(_holds_images, _folders(folder)))
+def kind_of_shards(folder: Path, suffixes: Sequence[str]) -> str:
+    """The first of `suffixes` that files in a folder have; nothing without any, or if it holds class folders."""
+    found = [name for name in _files(folder) if name.lower().endswith(tuple(suffixes))]
+    if sum(map(_holds_images, _folders(folder)[:FEW])) > 1:
+        return ""
+    kinds = (suffix for suffix in suffixes if any(name.lower().endswith(suffix) for name in found))
+    below = (suffix for suffix in suffixes if next(_below(folder, suffix, DEPTH), None))
+    return next(kinds if found else below, "")
 
 
 def _below(folder: Path, suffix: str, depth: int) -> Iterator[Path]:
@@ -87,9 +92,16 @@ def _below(folder: Path, suffix: str, depth: int) -> Iterator[Path]:
 def _files(folder: Path) -> Iterator[str]:
     try:
         with os.scandir(folder) as entries:
-            yield from (entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file())
+            yield from (entry.name for entry in entries if not entry.name.startswith(".") and _is_file(entry))
     except OSError as problem:
         raise DataError(f"{folder}: this folder cannot be read: {problem.strerror}") from problem
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link that leads in circles
+        return False
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -114,17 +126,21 @@ def _home(place: Path, path: Path) -> str:
 
 def _name(path: Path) -> str:
     """What a file is called, without its number; what its folder is called, if it has only a number."""
+    return _own_name(path) or path.parent.name
+
+
+def _own_name(path: Path) -> str:
     parts = NUMBERED.fullmatch(path.stem)
-    return (parts["name"] if parts else path.stem) or path.parent.name
+    return parts["name"] if parts else path.stem
 
 
 def _split(path: Path) -> int:
-    """The split that a name says, as a whole or by one of its words; else that of the folder."""
-    name = _name(path)
+    """The split that a name says, as a whole or by one of its words; else that of the folder, as a whole."""
+    name = _own_name(path)
     words = {NAMES[word] for word in re.split(r"[^a-z]+", name.lower()) if word in NAMES}
-    if split_number(name) >= 0 or len(words) != 1:
-        return split_number(name) if split_number(name) >= 0 else split_number(path.parent.name)
-    return words.pop()
+    if split_number(name) < 0 and len(words) == 1:
+        return words.pop()
+    return split_number(name) if split_number(name) >= 0 else split_number(path.parent.name)
 
 
 def _place(path: Path) -> tuple[int, str]:

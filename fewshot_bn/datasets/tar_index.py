@@ -1,28 +1,20 @@
 """What a tar file holds, from its headers alone: name, place and size of each file; nothing is unpacked."""
 
 import io
+import os
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from fewshot_bn.datasets.tar_headers import BLOCK_BYTES, Member, plain_members
 from fewshot_bn.errors import DataError
 
 COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZ": "bunzip2", b"\xfd7": "unxz", b"\x28\xb5": "unzstd"}
-BLOCK_BYTES = 512
 MOST_HEADER_BYTES = 2**20  # of long names and other facts of one file
 MOST_FILES = 20_000_000
 DAMAGED = (tarfile.TarError, OSError, EOFError, ValueError, LookupError, OverflowError, RuntimeError)
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A file in a tar file, and where its content lies."""
-
-    name: str
-    offset: int
-    n_bytes: int
 
 
 @dataclass(slots=True)
@@ -50,11 +42,15 @@ def read_index(path: Path) -> Contents:
             begins = raw.read(BLOCK_BYTES)
         if tool := COMPRESSED.get(begins[:2]):
             raise DataError(
-                f"{path}: is compressed, so no single image can be read from it; once: {tool} -k {path.name}"
+                f"{path}: is compressed, so no single image can be read from it; once: {tool} <{path.name} >plain.tar"
             )
+        n_bytes = path.stat().st_size
         with _Headers(path) as raw:
-            return _index(raw, path.stat().st_size)
+            members = plain_members(raw.fileno(), n_bytes) if hasattr(os, "pread") else None
+            return Contents(_tidy(members)) if members else _index(raw, n_bytes)
     except DAMAGED as problem:
+        if isinstance(problem, OSError) and problem.strerror:
+            raise DataError(f"{path}: this tar file cannot be read: {problem.strerror}") from problem
         reason = " ".join(str(problem).split()) or type(problem).__name__
         raise DataError(f"{path}: this tar file cannot be read: {reason}; get it again") from problem
 
@@ -72,13 +68,18 @@ def _index(raw: _Headers, n_bytes: int) -> Contents:
             if kind := _kind(info):
                 found.others[kind] += 1
             elif not info.isdir():
-                found.members.append(Member(info.name.removeprefix("./"), info.offset_data, info.size))
+                found.members.append(Member(info.name, info.offset_data, info.size))
         raw.seek(tar.offset)
     mark = raw.read(BLOCK_BYTES)
     if mark.strip(b"\0"):
         raise tarfile.ReadError(f"it is damaged at byte {raw.tell() - len(mark):,}")
     found.has_end = len(mark) == BLOCK_BYTES
+    found.members = _tidy(found.members)
     return found
+
+
+def _tidy(members: list[Member]) -> list[Member]:
+    return [replace(one, name=one.name[2:]) if one.name.startswith("./") else one for one in members]
 
 
 def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from fewshot_bn.datasets.card import Shards
 from fewshot_bn.datasets.listed import LONGEST
 from fewshot_bn.datasets.rows import IMAGE_SUFFIXES
-from fewshot_bn.datasets.tar_index import Member
+from fewshot_bn.datasets.tar_headers import Member
 from fewshot_bn.errors import DataError, some
 
 TEXTS = ("cls", "label", "class")  # endings of files that hold a label

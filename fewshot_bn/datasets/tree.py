@@ -1,5 +1,6 @@
 """What lies in folders of images: class folders, the images below them, and what is left out, by its kind."""
 
+import errno
 import os
 import re
 import stat
@@ -107,11 +108,21 @@ def images_below(folder: Path, prefix: str, left_out: LeftOut) -> Iterator[tuple
                 elif not entry.is_file() and (kind := _special(Path(entry.path))):
                     left_out.specials[kind] += 1
                 elif entry.name.lower().endswith(IMAGE_SUFFIXES):
-                    yield path, entry.stat()  # of a link that leads nowhere an error, named below
+                    yield path, _state(entry)
                 else:
                     left_out.add(Path(entry.path))
     except OSError as problem:
         raise DataError(f"{problem.filename}: this folder or file cannot be read: {problem.strerror}") from problem
+
+
+def _state(entry: os.DirEntry[str]) -> os.stat_result:
+    try:
+        return entry.stat()
+    except FileNotFoundError as problem:
+        if not entry.is_symlink():
+            raise
+        where = os.readlink(entry.path)  # noqa: PTH115 - of an entry
+        raise DataError(f"{entry.path}: is a link to {where}, which is not there; get that or remove it") from problem
 
 
 def is_ignored(name: str) -> bool:
@@ -131,6 +142,10 @@ def _special(path: Path) -> str:
         mode = path.stat().st_mode
     except FileNotFoundError:
         return ""
+    except OSError as problem:
+        if problem.errno != errno.ELOOP:
+            raise
+        return "link that leads in circles"
     if stat.S_ISDIR(mode):
         return "link to a folder"
     kinds = {stat.S_IFIFO: "fifo", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}

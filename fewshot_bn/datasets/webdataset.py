@@ -22,7 +22,8 @@ from fewshot_bn.datasets.masks import mask_folder
 from fewshot_bn.datasets.rows import IMAGE_SUFFIXES, Row, assemble
 from fewshot_bn.datasets.shards import Shard, incomplete, shards_of
 from fewshot_bn.datasets.split_names import split_number
-from fewshot_bn.datasets.tar_index import Member, read_index
+from fewshot_bn.datasets.tar_headers import Member
+from fewshot_bn.datasets.tar_index import read_index
 from fewshot_bn.datasets.tar_samples import Sample, has_labels, samples_of
 from fewshot_bn.errors import DataError, some
 from fewshot_bn.files.atomic import digest
@@ -109,6 +110,7 @@ def _placed(name: str, shards: Sequence[Shard], fields: Shards, left_out: Counte
     """The labelled images of all shards; counts what else there is."""
     samples: list[Placed] = []
     images: list[tuple[int, Member]] = []
+    nested: list[str] = []
     is_labelled: bool | None = None
     for k, shard in enumerate(shards):
         contents = read_index(shard.path)
@@ -124,7 +126,10 @@ def _placed(name: str, shards: Sequence[Shard], fields: Shards, left_out: Counte
                     left_out[f"without {'a label' if sample.image else 'an image'}"] += 1
         else:
             images += [(k, member) for member in contents.members if _is_image(member.name)]
+        nested += [member.name for member in contents.members if member.name.lower().endswith(SUFFIX)]
     found = samples or list(_by_folder(shards, images, left_out))
+    if nested and not found:
+        raise DataError(f"{name}: holds tar files, such as {nested[0]}; unpack it (tar xf), and name their folder")
     if not found:
         counted = some([f"{n:,} {what}" for what, n in left_out.items() if n])
         raise DataError(
@@ -137,7 +142,11 @@ def _placed(name: str, shards: Sequence[Shard], fields: Shards, left_out: Counte
 def _by_folder(
     shards: Sequence[Shard], images: Sequence[tuple[int, Member]], left_out: Counter[str]
 ) -> Iterator[Placed]:
-    """The images of class folders, which may lie in folders that are called like splits."""
+    """The images of class folders, which may lie in folders that are called like splits; or each file is a class."""
+    if len({shard.prefix for shard in shards}) == len(shards) > 1 and not any("/" in image.name for _, image in images):
+        for k, member in images:
+            yield Placed(k, Sample(member.name, shards[k].path.stem, "", member), member, -1)
+        return
     folders = [posixpath.dirname(member.name) for _, member in images]
     common = posixpath.commonpath(folders) if all(folders) and folders else ""
     tails = [member.name.removeprefix(f"{common}/" if common else "") for _, member in images]

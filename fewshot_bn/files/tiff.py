@@ -1,11 +1,17 @@
-"""What the header of a TIFF file says of its pixels, for files that PIL does not read.
+"""What the header of a TIFF file says of its pixels, for files that PIL does not read, or reads wrongly.
 
 Source: TIFF 6.0 (Adobe 1992), section 2; BigTIFF: libtiff's specification.
 """
 
 import struct
+from typing import Any
 
-BITS, COMPRESSION, CHANNELS, FORMAT = 258, 259, 277, 339
+import numpy as np
+from jaxtyping import UInt16
+from numpy import ndarray
+
+BITS, COMPRESSION, PHOTOMETRIC, OFFSETS, CHANNELS, COUNTS = 258, 259, 262, 273, 277, 279
+PLANAR, FORMAT = 284, 339
 KINDS = {2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
 N_CHANNELS_OF_EUROSAT = 13
 SHORT, LONG = 3, 4
@@ -34,6 +40,31 @@ def advice_on_tiff(encoded: bytes) -> str:
         "; of EuroSAT, the version in RGB is meant" if _tags(encoded).get(CHANNELS) == N_CHANNELS_OF_EUROSAT else ""
     )
     return f"it is {what}, which PIL does not read: save it with 3 channels of 8 bits{eurosat}"
+
+
+def planes_of(image: Any) -> UInt16[ndarray, "h w 3"] | None:
+    """The values of an image that PIL has opened, and not loaded, if its channels of 16 bits lie one after the other.
+
+    Not compressed, PIL takes them for 8 bits. Raises `ValueError` where they are cut into tiles, or are not all there.
+    """
+    tags = getattr(image, "tag_v2", {})
+    is_deep = set(tags.get(BITS, ())) == {16} and tags.get(PHOTOMETRIC) == 2
+    if not is_deep or tags.get(PLANAR) != 2 or tags.get(COMPRESSION, 1) != 1:
+        return None
+    width, height = image.size
+    whole, n = memoryview(image.fp.getvalue()), len(tags[BITS])
+    offsets, counts = tags.get(OFFSETS, ()), tags.get(COUNTS, ())
+    parts = []
+    if n >= 3 and len(offsets) == len(counts) and sum(counts) == 2 * n * width * height:
+        parts = [whole[start : start + n_bytes] for start, n_bytes in zip(offsets, counts, strict=True)]
+    if not parts or sum(map(len, parts)) != sum(counts):
+        raise ValueError(
+            "its channels of 16 bits lie one after the other, in tiles or not all of them, which is not read; save it "
+            "with the channels of each pixel together"
+        )
+    data, order = b"".join(parts), "<" if bytes(whole[:2]) == b"II" else ">"
+    values: ndarray = np.frombuffer(data, f"{order}u2").reshape(n, height, width)[:3].transpose(1, 2, 0)
+    return values.astype(np.uint16)
 
 
 def _tags(encoded: bytes) -> dict[int, int]:

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fewshot_bn.datasets.dataset import Dataset
 from fewshot_bn.files.atomic import BINARY, write_at
 from fewshot_bn.preprocessing import Preprocessing, fitted
 from fewshot_bn.raster import Look, decoded, look_at, reason_of, unreadable
+
+NAMED = 10  # unreadable images in an error
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,19 @@ class Decoding:
                 except unreadable() as problem:
                     done.bad.append((row, reason_of(problem)))
                     continue
-                done.looks[row], done.crc32[row] = look_at(raster), zlib.crc32(pixels)
+                done.looks[row], done.crc32[row] = look_at(raster, pixels), zlib.crc32(pixels)
                 write_at(file, pixels, self.start + row * len(pixels))
         finally:
             os.close(file)
         return done
+
+
+def reasons_in_words(dataset: Dataset, bad: list[tuple[int, str]]) -> str:
+    """Which rows of a dataset cannot be read, why, and what to do."""
+    named = [f"{dataset.ids[row]!r} (row {row}) {reason}" for row, reason in sorted(bad)[:NAMED]]
+    more = f" and {len(bad) - NAMED:,} more" if len(bad) > NAMED else ""
+    n_images = "1 image" if len(bad) == 1 else f"{len(bad):,} images"
+    return (
+        f"{dataset.name}: {n_images} cannot be read: {'; '.join(named)}{more}; get these files again or "
+        "remove them. All other images are in the store"
+    )

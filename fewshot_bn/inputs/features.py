@@ -30,6 +30,7 @@ FORMAT = 2
 CODE = (  # that decides what features are
     "preprocessing.py",
     "raster.py",
+    "files/tiff.py",
     "runtime.py",
     "backbones/backbone.py",
     "backbones/networks.py",

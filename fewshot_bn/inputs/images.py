@@ -132,14 +132,15 @@ class Images:
     def _decode(self, row: int) -> UInt8[ndarray, "h w 3"]:
         try:
             raster = decoded(self.dataset.read(row))
-            if row not in self._looks:
-                self._looks[row] = look_at(raster)
-            return np.asarray(fitted(raster.image, self.preprocessing))
+            pixels = np.asarray(fitted(raster.image, self.preprocessing))
         except unreadable() as problem:
             raise DataError(
                 f"{self.dataset.name}: image {self.dataset.ids[row]!r} (row {row}) cannot be read: "
                 f"{reason_of(problem)}; get this file again or remove it"
             ) from problem
+        if row not in self._looks:
+            self._looks[row] = look_at(raster, pixels.tobytes())
+        return pixels
 
 
 def _read_stored(

@@ -43,17 +43,16 @@ from fewshot_bn.files.atomic import (
     replacing,
     write_at,
 )
-from fewshot_bn.inputs.decoding import Decoding
+from fewshot_bn.inputs.decoding import Decoding, reasons_in_words
 from fewshot_bn.preprocessing import Preprocessing
 from fewshot_bn.raster import Look
 from fewshot_bn.workers import map_rows
 
 FORMAT = 3  # format 1 had no checksums, format 2 no looks
-LOOK = np.dtype([("bits", "u1"), ("peak", "<u2"), ("darkest", "u1"), ("brightest", "u1"), ("sample", "<u4")])
-CODE = ("preprocessing.py", "raster.py")  # that decides what pixels are
+LOOK = np.dtype([("bits", "u1"), ("peak", "<u2"), ("is_black", "?"), ("is_white", "?"), ("sample", "<u4")])
+CODE = ("preprocessing.py", "raster.py", "files/tiff.py")  # that decides what pixels are
 COMMIT_S = 0.5
 HEADER_BYTES = 2**26  # more than the names of a million images
-NAMED = 10  # unreadable images in an error
 
 
 class Store:
@@ -160,7 +159,7 @@ class Store:
                 pending.result()
                 self._commit(done)
         if unreadable:
-            raise DataError(self._unreadable(unreadable))
+            raise DataError(reasons_in_words(self._dataset, unreadable))
 
     def _commit(self, done: list[int]) -> None:
         """Count rows as filled, once they are on the disk."""
@@ -172,15 +171,6 @@ class Store:
         with self.path.open("r+b", buffering=0) as file:
             file.seek(self._filled_at)
             file.write(self._filled.astype(np.uint8).tobytes())
-
-    def _unreadable(self, bad: list[tuple[int, str]]) -> str:
-        named = [f"{self._dataset.ids[row]!r} (row {row}) {reason}" for row, reason in sorted(bad)[:NAMED]]
-        more = f" and {len(bad) - NAMED:,} more" if len(bad) > NAMED else ""
-        n_images = "1 image" if len(bad) == 1 else f"{len(bad):,} images"
-        return (
-            f"{self._dataset.name}: {n_images} cannot be read: {'; '.join(named)}{more}; get these files again or "
-            "remove them. All other images are in the store"
-        )
 
     def _open(self) -> None:
         """Open the file and see which rows are filled."""

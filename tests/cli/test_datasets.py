@@ -724,3 +724,14 @@ def test_the_verbs_on_real_images(run, capsys):
     assert run("episodes", "isic", *root, "--by-group", "--n-episodes", "3", "--output", "isic.jsonl")[0] == 0
     assert run("episodes", "isic", *root, "--verify", "isic.jsonl")[0] == 0
     assert run("show", "chestx", *root, "--n-support", "1", "--n-query", "5", "--n-way", "6")[0] == 0
+
+
+def test_names_that_are_no_text_or_several_lines_stay_on_one(run, here):
+    os.rename(here / "shapes" / "c", os.fsencode(here / "shapes") + b"/a\n\xff")  # noqa: PTH104 - no text
+    name = os.fsdecode(b"a\n\xff")
+    image = sorted((here / "shapes" / name).iterdir())[0]
+    image.write_bytes(b"junk")
+    status, out, _ = run("verify", "shapes")
+    assert status == 1
+    assert r"  a\n\udcff" in out
+    assert rf"  a\n\udcff/{image.name}: it is no image" in out.splitlines()

@@ -156,8 +156,7 @@ NEEDED = f"{TYPE_NEEDED}scale and convert it"
 REFUSED = {
     "float images": (
         lambda x: {"images": x / 255, "labels": Y},
-        rf"images is of type float64 and shape \[6, 8, 8, 3\]; {TYPE_NEEDED}its values run from 0 to 1, "
-        r"so \(images \* 255",
+        rf"images is of type float64 and shape \[6, 8, 8, 3\]; {TYPE_NEEDED}its values run from 0 to 1, so",
     ),
     "wide images": (
         lambda x: {"images": x.astype(int), "labels": Y},
@@ -597,3 +596,20 @@ def test_arrays_of_other_types_are_told_their_conversion(tmp_path, make, said, s
             file["images"], file["labels"] = images, labels
     with pytest.raises(DataError, match=f"uint8 of shape .* is needed: .*{said}"):
         open_dataset(str(path))
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_a_file_that_another_program_has_open_for_writing_is_told_so(tmp_path, is_shared):
+    path = tmp_path / "x.h5"
+    code = (
+        "import h5py, subprocess, sys\n"
+        f"file = h5py.File({str(path)!r}, 'w', libver='latest'); file['images'] = [[[0]]] * 4\n"
+        f"file.flush()\n"
+        f"if {is_shared}: file.swmr_mode = True\n"
+        "print('open', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"open\n"
+        with pytest.raises(DataError, match="another program has it open for writing; close it there"):
+            open_dataset(str(path))
+        other.communicate()

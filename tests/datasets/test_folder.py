@@ -48,7 +48,9 @@ def test_links_that_lead_in_circles_are_not_followed(image_folder):
 
 def test_a_broken_link_is_named(image_folder):
     (image_folder / "c" / "gone.png").symlink_to(image_folder / "nowhere.png")
-    with pytest.raises(DataError, match=r"gone.png: this folder or file cannot be read: No such file"):
+    with pytest.raises(
+        DataError, match=r"gone.png: is a link to .*nowhere.png, which is not there; get that or remove it"
+    ):
         open_dataset(str(image_folder))
 
 
@@ -275,3 +277,44 @@ def test_images_beside_the_class_folders_are_noticed(image_folder):
     shutil.copy(image_folder / "c" / "1.png", image_folder)
     (notice,) = open_dataset(str(image_folder)).notices
     assert notice.text == "shapes: 1 images beside the class folders were left out: 1.png"
+
+
+def test_classes_that_links_make_the_same_are_refused(image_folder):
+    a = image_folder / sorted(path.name for path in image_folder.iterdir())[0]
+    (image_folder / "zz").symlink_to(a, target_is_directory=True)
+    with pytest.raises(DataError, match=f"'{a.name}' and 'zz' are the same folder, .*{a.name}; remove one of them"):
+        open_dataset(str(image_folder))
+    (image_folder / "zz").unlink()
+    (image_folder / "zz").symlink_to(image_folder, target_is_directory=True)
+    with pytest.raises(DataError, match="'zz' is a link to .*, which holds the classes; remove the link"):
+        open_dataset(str(image_folder))
+
+
+def test_links_to_class_folders_are_class_folders(image_folder, tmp_path):
+    (tmp_path / "links").mkdir()
+    for folder in image_folder.iterdir():
+        (tmp_path / "links" / folder.name).symlink_to(folder, target_is_directory=True)
+    assert open_dataset(str(tmp_path / "links")).fingerprint == open_dataset(str(image_folder)).fingerprint
+
+
+def test_links_that_lead_nowhere_or_in_circles(image_folder):
+    before = open_dataset(str(image_folder))
+    first = next(image_folder.iterdir())
+    (image_folder / "circle").symlink_to(image_folder / "circle")
+    (image_folder / "gone").symlink_to("/nowhere")
+    (first / "up").symlink_to(image_folder, target_is_directory=True)
+    dataset = open_dataset(str(image_folder))
+    assert dataset.fingerprint == before.fingerprint
+    assert [str(notice) for notice in dataset.notices] == [f"{image_folder.name}: 1 file left out: 1 link to a folder"]
+    (first / "gone.png").symlink_to("/nowhere/x.png")
+    with pytest.raises(
+        DataError, match="gone.png: is a link to /nowhere/x.png, which is not there; get that or remove"
+    ):
+        open_dataset(str(image_folder))
+
+
+def test_classes_that_differ_in_case_alone_are_noticed(image_folder):
+    first = sorted(image_folder.iterdir())[0]
+    shutil.copytree(first, first.with_name(first.name.upper()))
+    (notice,) = open_dataset(str(image_folder)).notices
+    assert f"{first.name.upper()} and {first.name}: classes whose names differ in upper and lower case" in str(notice)

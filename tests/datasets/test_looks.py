@@ -5,10 +5,11 @@ import pytest
 from PIL import Image
 
 from fewshot_bn.datasets import open_dataset
+from fewshot_bn.datasets.arrays import encode
 from fewshot_bn.datasets.looks import findings
 from fewshot_bn.datasets.verification import examine, report
-from fewshot_bn.preprocessing import Preprocessing, pixels_of
-from fewshot_bn.raster import decoded, look_at
+from fewshot_bn.preprocessing import Preprocessing, fitted, pixels_of
+from fewshot_bn.raster import _stride, decoded, look_at
 
 CARD = """
 name = "deep"
@@ -37,8 +38,14 @@ def write(folder, factor, make=None):
 
 
 def said(dataset):
-    looks = {row: look_at(decoded(dataset.read(row))) for row in range(len(dataset))}
-    return list(map(str, findings(dataset, looks)))
+    rasters = {row: decoded(dataset.read(row)) for row in range(len(dataset))}
+    found = list(map(str, findings(dataset, {row: look_at(raster) for row, raster in rasters.items()})))
+    for side in (32, 224):  # as a store looks, at pixels that it has made anyway
+        looks = {
+            row: look_at(one, fitted(one.image, Preprocessing(side, side)).tobytes()) for row, one in rasters.items()
+        }
+        assert list(map(str, findings(dataset, looks))) == found
+    return found
 
 
 def test_deep_images_of_few_values_are_named_by_verify(tmp_path):
@@ -73,9 +80,24 @@ def test_images_that_look_the_same_or_show_nothing(tmp_path):
     black = write(tmp_path / "black", 1, lambda name: np.zeros((40, 40)))
     assert said(black) == [
         "black: 10 of 10 images are nearly all black or all white",
-        "black: all 10 images look the same at 32 x 32 pixels",
+        "black: all 10 images look the same at 1,024 points",
     ]
     rng = np.random.default_rng(0)
     ramp = np.add.outer(np.arange(40), np.arange(40)) * 3
     half = write(tmp_path / "half", 1, lambda name: ramp if name == "b" else rng.integers(0, 256, (40, 40)))
-    assert said(half) == ["half: classes most of whose images look the same at 32 x 32 pixels: b"]
+    assert said(half) == ["half: classes most of whose images look the same at 1,024 points: b"]
+
+
+@pytest.mark.parametrize("side", [28, 32, 84, 224, 300, 331])
+def test_a_look_goes_to_every_row_column_and_channel(side):
+    raster = decoded(encode(np.zeros((side, side), np.uint8)))
+    seen = set()
+    for place in range(0, 3 * side**2, _stride(3 * side**2)):
+        seen |= {("row", place // (3 * side)), ("column", place // 3 % side), ("channel", place % 3)}
+    assert len(seen) == 2 * side + 3
+    pixels = bytearray(3 * side**2)
+    before = look_at(raster, bytes(pixels))
+    pixels[_stride(len(pixels)) * 1000] = 200
+    after = look_at(raster, bytes(pixels))
+    assert (before.is_black, after.is_black, after.is_white) == (True, False, False)
+    assert before.sample != after.sample

@@ -68,7 +68,7 @@ def grey(dataset, row):
 def greys(dataset):
     """Of each class."""
     return {
-        name: [grey(dataset, row) for row in np.flatnonzero(dataset.labels == k)]
+        name: [grey(dataset, row) for row in np.flatnonzero(dataset.labels == k).tolist()]
         for k, name in enumerate(dataset.class_names)
     }
 
@@ -91,7 +91,9 @@ def test_without_metadata_numbers_are_the_classes(tmp_path):
     assert greys(opened(write(tmp_path / "x.parquet", table(names=None)))) == expected(names="012")
 
 
-@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string()), pa.binary()])
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string()), pa.binary()]
+)
 def test_texts_are_classes_in_alphabetical_order(tmp_path, kind):
     texts = pa.array([NAMES[k] for k in LABELS]).cast(kind)
     dataset = opened(write(tmp_path / "x.parquet", table(texts, names=None)))
@@ -104,7 +106,7 @@ def test_labels_are_whole_numbers_of_any_type(tmp_path, kind):
     assert greys(opened(write(tmp_path / "x.parquet", table(pa.array(LABELS, kind))))) == expected()
 
 
-@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary_view()])
 def test_images_may_be_plain_bytes(tmp_path, kind):
     images = pa.array([encoded(i) for i in range(len(LABELS))], kind)
     what = table().drop_columns("image").append_column("img", images)
@@ -307,3 +309,37 @@ def test_several_datasets_in_one_folder_are_named(tmp_path):
         write(tmp_path / name / "train-00000-of-00001.parquet", table())
     with pytest.raises(DataError, match="holds .parquet files of several datasets, in coarse, fine; name one of these"):
         opened(tmp_path)
+
+
+def test_pictures_beside_the_data_of_a_repository_do_not_matter(tmp_path):
+    folder = shard(tmp_path / "x", table(), [5], "data/train-{:05d}-of-{n:05d}.parquet")
+    (folder / "assets").mkdir()
+    (folder / "assets" / "logo.png").write_bytes(encoded(3))
+    assert greys(opened(folder)) == expected()
+
+
+def test_names_of_columns_in_any_case_and_no_rows(tmp_path):
+    large = table(names=None).rename_columns(["Image", "Label"])
+    assert greys(opened(write(tmp_path / "x.parquet", large))) == expected(names="012")
+    with pytest.raises(DataError, match="0 classes found, at least 2 are needed"):
+        opened(write(tmp_path / "x.parquet", table().slice(0, 0)))
+
+
+def test_the_cache_of_the_hub_is_a_folder_of_links(tmp_path):
+    place = write(tmp_path / "cache" / "blobs" / "0a1b2c", table())
+    link = tmp_path / "cache" / "snapshots" / "1f2e" / "data" / "train-00000-of-00001.parquet"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(os.path.relpath(place, link.parent))
+    assert greys(opened(tmp_path / "cache")) == expected()
+
+
+@pytest.mark.parametrize("most", [0, 50_000])
+def test_an_image_that_is_repeated_without_end_takes_no_memory_and_no_disk(tmp_path, own_cache, monkeypatch, most):
+    monkeypatch.setattr(parquet_rows, "MOST_GROUP_BYTES", most)
+    one = {"bytes": os.urandom(5000), "path": ""}
+    path = write(tmp_path / "x.parquet", table(LABELS * 100, images=[one] * 1000))
+    assert path.stat().st_size < 20_000
+    dataset = opened(path)
+    with pytest.raises((DataError, ValueError), match="its images have more than [0-9,]+ bytes, many times"):
+        dataset.read(0)
+    assert not list(own_cache.rglob("*.images"))

@@ -83,6 +83,12 @@ def test_several_trees_are_named(tmp_path):
         open_dataset("eurosat", root=tmp_path)
 
 
+def test_an_archive_that_is_not_unpacked_is_named(tmp_path):
+    (tmp_path / "EuroSAT.zip").write_bytes(b"x")
+    with pytest.raises(DataError, match=f"eurosat: no data found; .*{tmp_path} holds EuroSAT.zip, to be unpacked if"):
+        open_dataset("eurosat", root=tmp_path)
+
+
 def test_half_of_the_classes_are_needed(tmp_path):
     folders(tmp_path / "mine", "eurosat")
     for name in ("River", "Forest", "Highway", "Pasture", "Residential", "SeaLake"):
@@ -154,3 +160,12 @@ def test_list_and_fetch_find_what_a_run_finds(tmp_path, capsys):
     for name, n, folder in (("isic", 7, "HAM10000"), ("eurosat", 10, "EuroSAT_RGB")):
         assert main(["fetch", name, "--data-root", str(tmp_path)]) == 0
         assert f"{name}: {n} images of {n} classes are in {tmp_path / folder}" in capsys.readouterr().out
+
+
+def test_fetch_says_both_forms_of_isic(tmp_path, capsys):
+    assert main(["fetch", "isic", "--data-root", str(tmp_path)]) == 2
+    out = capsys.readouterr().out
+    assert "ISIC/ISIC2018_Task3_Training_Input/<image>.jpg" in out
+    assert "   or, of the form of others: download HAM10000_metadata.csv" in out
+    assert main(["fetch", "chestx", "--data-root", str(tmp_path)]) == 2
+    assert "   or" not in capsys.readouterr().out

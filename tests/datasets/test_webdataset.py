@@ -62,7 +62,7 @@ def grey(dataset, row):
 def greys(dataset):
     """Of each class."""
     return {
-        name: [grey(dataset, row) for row in np.flatnonzero(dataset.labels == k)]
+        name: [grey(dataset, row) for row in np.flatnonzero(dataset.labels == k).tolist()]
         for k, name in enumerate(dataset.class_names)
     }
 
@@ -157,6 +157,16 @@ def test_class_folders_in_a_tar_file_are_classes(tmp_path, top):
     assert greys(dataset) == {"c0": [1, 3, 7], "c1": [2, 5, 6], "c2": [0, 4]}
 
 
+def test_each_tar_file_may_be_a_class(tmp_path):
+    for k in range(3):
+        images = [(f"n0{k}_{i}.png", encoded(i)) for i, label in enumerate(LABELS) if label == k]
+        write(tmp_path / "x" / f"n0{k}.tar", images)
+    assert greys(opened(tmp_path / "x")) == {"n00": [1, 3, 7], "n01": [2, 5, 6], "n02": [0, 4]}
+    whole = write(tmp_path / "all.tar", [(path.name, path.read_bytes()) for path in (tmp_path / "x").iterdir()])
+    with pytest.raises(DataError, match=r"all: holds tar files, such as n0\d.tar; unpack it \(tar xf\)"):
+        opened(whole)
+
+
 def test_class_folders_lie_in_folders_of_splits_and_masks_are_refused(tmp_path):
     files = [(f"{'train' if i < 6 else 'test'}/c{label}/{i}.png", encoded(i)) for i, label in enumerate(LABELS)]
     dataset = opened(write(tmp_path / "x.tar", files))
@@ -225,7 +235,7 @@ def with_size(content, size):
         (lambda content: b"no tar file at all" * 100, "cannot be read: "),
         (lambda content: with_size(content, b"77777777777\0"), "is cut off: '0000.png' claims 8,589,934,591 bytes"),
         (lambda content: with_size(content, b"\xff" * 12), "cannot be read: "),
-        (lambda content: b"\x1f\x8b" + content, r"is compressed, so no single image .* once: gunzip -k x.tar"),
+        (lambda content: b"\x1f\x8b" + content, r"is compressed, so no single image .* once: gunzip <x.tar >plain.tar"),
     ],
 )
 def test_tar_files_that_are_damaged_or_none_are_one_line(tmp_path, damage, message, capsys):
@@ -291,3 +301,10 @@ def test_a_folder_of_save_to_disk_is_told_what_to_do(tmp_path):
     (tmp_path / "train" / "data-00000-of-00001.arrow").write_bytes(b"x")
     with pytest.raises(DataError, match=r"holds files \*.arrow; .*to_parquet"):
         opened(tmp_path)
+
+
+def test_tables_beside_tar_files_do_not_matter(tmp_path):
+    write(tmp_path / "x" / "00000.tar", samples())
+    (tmp_path / "x" / "00000.parquet").write_bytes(b"x")
+    (tmp_path / "x" / "00000_stats.json").write_bytes(b"{}")
+    assert greys(opened(tmp_path / "x"))["2"] == [0, 4]

@@ -17,10 +17,13 @@ def test_the_record_of_the_store(tmp_path, capsys, monkeypatch):
     folder, nowhere = tmp_path / "record", ["--data-root", str(tmp_path)]
     assert store.main([*tiny, *nowhere, "--output", str(folder)]) == 0
     rows = [json.loads(line) for line in (folder / "store.jsonl").read_text().splitlines()]
-    assert [row["part"] for row in rows] == ["building"] * 2 + ["gathering"] * 2 + ["memory"] * 2 + ["scanning"]
-    assert all(row["store / bare loop"] > 0 for row in rows[:2])
+    assert [row["part"] for row in rows] == ["looking"] * 2 + ["building"] * 2 + ["gathering"] * 2 + ["memory"] * 2 + [
+        "scanning"
+    ]
+    assert all(0 < row["share, %"] < 100 for row in rows[:2])
+    assert all(row["store / bare loop"] > 0 for row in rows[2:4])
     assert (rows[-1]["files"], rows[-1]["seconds"] > 0) == (6, True)
     assert "| 6 JPEG of 32 px |" in (folder / "README.md").read_text()
     printed = capsys.readouterr()
-    assert printed.err.count("left out") == 8
+    assert printed.err.count("left out") == 12
     assert store.main([*tiny, "--output", str(folder)]) == 2
