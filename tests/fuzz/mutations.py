@@ -137,7 +137,7 @@ def _value(rng: np.random.Generator, old: Tree) -> Tree:
     """One of the same kind in half of the cases, else one of any kind."""
     same = rng.random() < 0.5
     if same and isinstance(old, int | float) and not isinstance(old, bool):
-        return _pick(rng, (*NUMBERS, *ODD_NUMBERS, -old, old + 1, float(old)))
+        return _pick(rng, (*NUMBERS, *ODD_NUMBERS, -old, old + 1, old / 2 if abs(old) < 2**60 else 0))
     if same and isinstance(old, str):
         return _pick(rng, (*TEXTS, *PATHS, old * 2, old.upper(), old[:1]))
     if same and isinstance(old, list):

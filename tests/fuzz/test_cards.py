@@ -56,7 +56,9 @@ def card_of(rng, card):
     return damaged(rng, as_toml(card)) if rng.random() < 0.3 else as_toml(hostile(rng, card))
 
 
-@pytest.mark.parametrize("card", [FOLDER, CSV, DIGITS], ids=["folder", "csv", "digits"])
+@pytest.mark.parametrize(
+    "card", [FOLDER, CSV, pytest.param(DIGITS, marks=pytest.mark.nightly)], ids=["folder", "csv", "digits"]
+)
 @tiers(20, 800)
 def test_cards_of_datasets(tree, card, numbers):
     def trial(rng):
@@ -70,7 +72,11 @@ def test_cards_of_datasets(tree, card, numbers):
     survive(trial, numbers)
 
 
-@pytest.mark.parametrize("card", [MODEL, MOBILE, LIBRARY], ids=["resnet", "mobilenet", "library"])
+@pytest.mark.parametrize(
+    "card",
+    [MODEL, MOBILE, pytest.param(LIBRARY, marks=pytest.mark.nightly)],
+    ids=["resnet", "mobilenet", "library"],
+)
 @tiers(8, 400)
 def test_cards_of_backbones(tmp_path, card, numbers):
     def trial(rng):

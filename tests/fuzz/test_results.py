@@ -61,7 +61,7 @@ def changed(rng, content, *, lines=False):
     return b"\n".join([*parts, b""])
 
 
-@tiers(40, 900)
+@tiers(20, 900)
 def test_results(tmp_path, numbers):
     with open_result(tmp_path, KEY, first) as file:
         add(file, range(N))
@@ -76,7 +76,7 @@ def test_results(tmp_path, numbers):
     survive(trial, numbers)
 
 
-@tiers(40, 600)
+@tiers(20, 600)
 def test_journals(tmp_path, numbers, monkeypatch):
     monkeypatch.setattr("fewshot_bn.results.files.GROWTH", 1e9)
     monkeypatch.setattr("fewshot_bn.results.files.WRITE_S", 1e9)
@@ -103,7 +103,7 @@ def test_journals(tmp_path, numbers, monkeypatch):
     assert set(n_kept) == {1, 2, 3, 4}
 
 
-@tiers(40, 600)
+@tiers(20, 600)
 def test_many_shot_results(tmp_path, numbers):
     path = tmp_path / "r.json"
     write_many_shot(path, MANY_SHOT)

@@ -21,7 +21,7 @@ def cell_changed(rng, text, separator):
     return "\n".join(separator.join(lines[place]) for place in order).encode("utf-8", "surrogatepass")
 
 
-@pytest.mark.parametrize(("suffix", "text", "separator"), [("csv", CSV, ","), ("txt", TXT, " ")])
+@pytest.mark.parametrize(("suffix", "text", "separator"), [("csv", CSV, ","), ("txt", TXT, " ")], ids=["csv", "txt"])
 @tiers(40, 500)
 def test_tables(tmp_path, suffix, text, separator, numbers):
     for name in NAMES:

@@ -8,6 +8,7 @@ import faulthandler
 import resource
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,8 +32,9 @@ def tiers(few: int, many: int) -> pytest.MarkDecorator:
 
 def survive(trial: Trial, numbers: range) -> None:
     """Fail with the numbers of the trials that end in anything but a value or an error of the package."""
-    failures, refused = [], 0
+    failures, refused, seconds = [], 0, {}
     for number in numbers:
+        began = time.monotonic()
         try:
             with _limits():
                 trial(np.random.default_rng(np.random.Philox(number)))
@@ -47,7 +49,9 @@ def survive(trial: Trial, numbers: range) -> None:
             )
         except _TooLongError:
             failures.append(f"trial {number}: longer than {LONGEST_S} s")
-    sys.stdout.write(f"{len(numbers)} trials, {refused} refused\n")
+        seconds[number] = time.monotonic() - began
+    slowest = max(seconds, key=seconds.__getitem__)
+    sys.stdout.write(f"{len(numbers)} trials, {refused} refused, the slowest {slowest}: {seconds[slowest]:.1f} s\n")
     assert not failures, "\n".join([f"{len(failures)} of {len(numbers)} failed", *failures[:SHOWN]])
     assert refused, "nothing was refused: the damage does not reach what is read"
 
