@@ -82,7 +82,7 @@ def _left_out(
 
 
 def _files(folder: Path, table: Table) -> Iterator[str]:
-    """The files of a table, each once, below `folder`; a pattern that fits none stands for itself, and will be missed."""
+    """The files of a table, each once; a pattern that fits none below `folder` stands for itself and will be missed."""
     found: dict[str, None] = {}
     for pattern in dict.fromkeys(table.files):
         places = sorted(path.relative_to(folder).as_posix() for path in folder.glob(pattern)) or [pattern]

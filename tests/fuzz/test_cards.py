@@ -37,7 +37,7 @@ MODEL = {
     "keys": KEYS,
 }
 MOBILE = {**MODEL, "network": "mobilenet_v1", "arguments": {"width_mult": 0.125, "negative_slope": 0.1}}
-LIBRARY = {**MODEL, "network": "torchvision:squeezenet1_1", "arguments": {"num_classes": 3}}
+LIBRARY = {**MODEL, "network": "torchvision:shufflenet_v2_x0_5", "arguments": {"num_classes": 3}}
 
 
 @pytest.fixture
@@ -84,4 +84,6 @@ def test_cards_of_backbones(tmp_path, card, numbers):
         backbone = load_backbone(str(tmp_path / "card.toml"), weights="random")
         assert 1 <= backbone.dim < 2**31
 
+    (tmp_path / "card.toml").write_bytes(as_toml(card))
+    assert load_backbone(str(tmp_path / "card.toml"), weights="random").name == "m"
     survive(trial, numbers)
