@@ -535,3 +535,10 @@ def test_a_file_that_several_patterns_of_a_card_fit_is_read_once(table, tmp_path
     table(OK)
     found = open_table("mine", tmp_path, Table(files=("mine.csv", "*.csv", "m*.csv", "mine.csv")))
     assert (found.class_sizes, found.problems) == ([1, 1], ())
+
+
+def test_a_pipe_in_place_of_a_table_is_not_waited_for(table, tmp_path):
+    table(OK)
+    os.mkfifo(tmp_path / "more.csv")
+    with pytest.raises(DataError, match=r"more.csv: this file cannot be read: it is a pipe or a device"):
+        open_table("mine", tmp_path, Table(files=("m*.csv",)))
