@@ -15,7 +15,7 @@ from fewshot_bn import rng
 from fewshot_bn.backbones.backbone import Backbone, freeze_in_place
 from fewshot_bn.backbones.card import ModelCard, shipped_models
 from fewshot_bn.backbones.checkpoints import KeyRules, load_strictly, read_checkpoint, tensors_of
-from fewshot_bn.backbones.networks import NETWORKS
+from fewshot_bn.backbones.networks import NETWORKS, built
 from fewshot_bn.backbones.sources import SOURCES, all_names, split_name
 from fewshot_bn.backbones.suggestion import suggestion
 from fewshot_bn.errors import ModelError, UsageError, unknown
@@ -129,7 +129,7 @@ def _build(card: ModelCard) -> nn.Module:
     if card.network in NETWORKS:
         try:
             with rng.torch_state(0, "random weights"):
-                network = NETWORKS[card.network](**card.arguments)
+                network = built(NETWORKS[card.network], card.arguments)
         except (TypeError, ValueError, ArithmeticError, RuntimeError) as problem:
             raise ModelError(
                 f"{card.name}: {card.network} cannot be built with {card.arguments}: {problem}"

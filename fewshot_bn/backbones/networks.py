@@ -4,11 +4,17 @@ Shapes: every network maps images [b 3 h w] to pooled or flattened features [b d
 Parameter names follow the public checkpoints of each architecture, so that those load strictly.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+MOST_DEPTH = 1202  # of a published one
+MOST_ARGUMENT = 2**16  # such as a number of classes
+MOST_VALUES = 2**30  # weights: 4 GiB
 
 
 class Conv4(nn.Module):
@@ -64,8 +70,8 @@ class CifarResNet(nn.Module):
 
     def __init__(self, depth: int = 20, width: int = 16, stem_stride: int = 1) -> None:
         super().__init__()
-        if (depth - 2) % 6:
-            raise ValueError(f"a CIFAR ResNet has depth 6k + 2, not {depth}")
+        if (depth - 2) % 6 or not 8 <= depth <= MOST_DEPTH:
+            raise ValueError(f"a CIFAR ResNet has depth 6k + 2 from 8 to {MOST_DEPTH}, not {depth}")
         self.conv1 = nn.Conv2d(3, width, 3, stem_stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         n_blocks = (depth - 2) // 6
@@ -122,3 +128,25 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "cifar_resnet": CifarResNet,
     "mobilenet_v1": MobileNetV1,
 }
+
+
+def built(build: Callable[..., nn.Module], arguments: Mapping[str, Any]) -> nn.Module:
+    """`build` called with the arguments of a card, which come from anywhere: first without memory for its weights.
+
+    Raises `ValueError` where the network would be too large, and whatever `build` raises.
+    """
+    large = [name for name, value in arguments.items() if isinstance(value, int) and abs(value) > MOST_ARGUMENT]
+    if large:
+        raise ValueError(f"{', '.join(large)}: at most {MOST_ARGUMENT:,} is possible")
+    n_values = _n_values(build, arguments) if arguments else 0
+    if n_values > MOST_VALUES:
+        raise ValueError(f"it would have {n_values:,} weights, at most {MOST_VALUES:,} are possible")
+    return build(**arguments)
+
+
+def _n_values(build: Callable[..., nn.Module], arguments: Mapping[str, Any]) -> int:
+    try:
+        with torch.device("meta"):
+            return sum(parameter.numel() for parameter in build(**arguments).parameters())
+    except NotImplementedError:  # RegNet computes with numbers of tensors while it is built
+        return 0

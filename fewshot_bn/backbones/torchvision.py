@@ -5,12 +5,14 @@ The last linear layer of a classification network is its head; without it the ne
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from http.client import HTTPException
 from typing import Any
 
 from torch import Tensor, nn
 
 from fewshot_bn import rng
+from fewshot_bn.backbones.networks import built
 from fewshot_bn.errors import ModelError, UsageError, unknown
 from fewshot_bn.preprocessing import Preprocessing
 
@@ -31,7 +33,7 @@ def build_headless(name: str, arguments: Mapping[str, Any]) -> tuple[nn.Module, 
     quiet = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     try:
         with rng.torch_state(0, "random weights"):
-            network: nn.Module = models.get_model(name, weights=None, **quiet, **arguments)
+            network = built(partial(models.get_model, name, weights=None, **quiet), arguments)
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as problem:
         raise ModelError(f"{name}: cannot be built with {dict(arguments)}: {problem}") from problem
     linear = [layer for layer, module in network.named_modules() if type(module) is nn.Linear]

@@ -125,6 +125,8 @@ def _shortened(word: str) -> str:
 
 def run_verb(verb: Callable[[], int]) -> int:
     """What `verb` returns; an error of ours becomes one line on standard error."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115 - closed by whoever started this
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that has no ± shows ? instead

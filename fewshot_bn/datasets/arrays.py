@@ -21,6 +21,7 @@ from fewshot_bn.datasets.array_file import ArrayFile
 from fewshot_bn.datasets.array_names import KEYS, PREFIXES
 from fewshot_bn.datasets.array_values import conversion
 from fewshot_bn.datasets.dataset import Dataset
+from fewshot_bn.datasets.hdf5 import texts_of
 from fewshot_bn.datasets.listed import LONGEST
 from fewshot_bn.datasets.split_names import split_number
 from fewshot_bn.errors import DataError, some
@@ -158,7 +159,7 @@ def _column(file: ArrayFile, key: str, n: int) -> ndarray:
     shape, kind = list(array.shape), array.dtype.kind
     if shape[:1] == [n] and set(shape[1:]) <= {1} and kind in "iuSUO" and array.dtype.itemsize <= 4 * LONGEST:
         with file.reading():
-            values: ndarray = np.asarray(array).reshape(n)
+            values: ndarray = (texts_of(array) if kind == "O" else np.asarray(array)).reshape(n)
         if kind in "iu":
             return values
         if all(isinstance(value, str | bytes) for value in values):

@@ -99,9 +99,12 @@ def _left_out(
 
 
 def _files(folder: Path, table: Table) -> Iterator[str]:
-    """The files of a table, below `folder`; a pattern that fits none stands for itself, and will be missed."""
-    for pattern in table.files:
-        yield from sorted(path.relative_to(folder).as_posix() for path in folder.glob(pattern)) or [pattern]
+    """The files of a table, each once; a pattern that fits none below `folder` stands for itself and will be missed."""
+    found: dict[str, None] = {}
+    for pattern in dict.fromkeys(table.files):
+        places = sorted(path.relative_to(folder).as_posix() for path in folder.glob(pattern)) or [pattern]
+        found |= dict.fromkeys(places)
+    yield from found
 
 
 def _rows(folder: Path, file: str, table: Table, classes: Sequence[str]) -> Iterator[Row]:

@@ -4,14 +4,29 @@ HDF5 can keep an array in other files, as external storage, as a virtual array o
 make images or class names of anything that its user may read.
 """
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy import ndarray
+
 from fewshot_bn.datasets.array_names import KNOWN, canonical
 from fewshot_bn.datasets.split_names import split_number
 from fewshot_bn.errors import DataError
+
+PATIENCE_S = 15.0  # and a second more for every 100,000 texts
+READ_TEXTS = """
+import h5py, json, sys
+with h5py.File(sys.argv[1], "r") as file:
+    values = file[sys.argv[2]][()].ravel().tolist()
+texts = [value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value for value in values]
+json.dump([text if isinstance(text, str) else None for text in texts], sys.stdout)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +79,9 @@ def _items(group: Any) -> Iterator[tuple[str, Any]]:
         if inside:
             yield name, group[name]
         elif canonical(name) in KNOWN or split_number(name) >= 0:
+            target = getattr(link, "path", "?")  # of a damaged link nothing is known
             raise DataError(
-                f"{group.file.filename}: {name} is a link to {link.path!r}, which is not followed, as it leads out of "
+                f"{group.file.filename}: {name} is a link to {target!r}, which is not followed, as it leads out of "
                 "the file, to another link or nowhere; write the array itself into the file"
             )
 
@@ -94,3 +110,21 @@ def _checked(path: Path, arrays: dict[str, Any]) -> dict[str, Any]:
         if item.size and item.dtype.kind != "O" and not item.id.get_storage_size():
             raise DataError(f"{path}: {name} has the shape {list(item.shape)}, but nothing was written to it")
     return usable
+
+
+def texts_of(array: Any) -> ndarray:
+    """An array of texts of any length, None for what is none, read by a process of its own.
+
+    In a damaged file such texts may lead the HDF5 library in circles, which nothing but the end of the process ends.
+    Raises `ValueError`.
+    """
+    command = [sys.executable, "-P", "-c", READ_TEXTS, array.file.filename, array.name]
+    patience_s = PATIENCE_S + array.size / 1e5
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=patience_s, check=True)  # noqa: S603 - no shell
+    except subprocess.TimeoutExpired as problem:
+        raise ValueError(f"{array.name}: these texts are damaged: reading them does not end") from problem
+    except subprocess.CalledProcessError as problem:
+        last = problem.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise ValueError(f"{array.name}: these texts are damaged: {''.join(last)}") from problem
+    return np.array(json.loads(done.stdout), object).reshape(array.shape)

@@ -10,8 +10,10 @@ from pathlib import Path
 from fewshot_bn.datasets.dataset import Dataset, Finding
 from fewshot_bn.datasets.rows import IMAGE_SUFFIXES, Row, assemble, repeated_ids
 from fewshot_bn.errors import DataError, some
+from fewshot_bn.files.atomic import read_file
 
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # what no text holds
+MOST_BYTES = 2**28  # of a table or list: millions of lines
 LONGEST = 1000  # characters of a name or a label
 
 
@@ -144,7 +146,7 @@ def with_slashes(rows: Sequence[Row], folder: Path) -> list[Row]:
 def read_text(path: Path) -> str:
     """The text of a table or list. Raises `DataError` where it cannot be read, or is no text in UTF-8."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_file(path, MOST_BYTES).decode("utf-8-sig")
     except OSError as problem:
         raise DataError(f"{path}: this file cannot be read: {problem.strerror}") from problem
     except UnicodeDecodeError as problem:

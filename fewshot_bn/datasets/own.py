@@ -59,7 +59,7 @@ def open_own(text: str) -> Dataset:
             found = found()
         except FewshotError:
             raise
-        except Exception as problem:  # it is the user's code, which may raise anything
+        except (Exception, SystemExit) as problem:  # it is the user's code, which may raise anything
             raise DataError(f"{text}: fails: {reason_of(problem)}") from problem
     if not isinstance(found, Dataset):
         raise DataError(f"{text}: is a {type(found).__name__}; a fewshot_bn.Dataset, or a function that gives one")

@@ -66,6 +66,14 @@ def _warn_once(text: str) -> None:
     logger.warning(text)
 
 
+def make_folder(path: Path) -> None:
+    """With the folders above it. Raises `OSError`, also for a path of so many that Python gives up on it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except RecursionError as problem:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(path)) from problem
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Write a whole file, or leave what was there. Raises `OSError`."""
     with replacing(path) as half_made:

@@ -1,6 +1,7 @@
 """Cards: TOML files that state the facts of a dataset or of a backbone checkpoint, read into frozen dataclasses."""
 
 import dataclasses
+import sys
 import tomllib
 import types
 import typing
@@ -71,6 +72,8 @@ def _plain(value: Any, hint: Any, where: str) -> Any:
         if value not in choices:
             raise FewshotError(f"{where}: {unknown('value', str(value), choices)}")
     elif hint is float and type(value) is int:
+        if abs(value) > sys.float_info.max:
+            raise FewshotError(f"{where}: a whole number of {value.bit_length():,} bits is too large")
         return float(value)
     elif hint is not Any and type(value) is not hint:
         raise FewshotError(f"{where}: {value!r} is not of type {getattr(hint, '__name__', hint)}")

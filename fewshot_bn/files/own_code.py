@@ -48,7 +48,7 @@ def _run(path: Path) -> Any:
         sys.path.append(folder)  # at the end: what lies beside the file shadows no library
     try:
         spec.loader.exec_module(module)
-    except Exception as problem:  # it is the user's code, which may raise anything
+    except (Exception, SystemExit) as problem:  # it is the user's code, which may raise anything
         del sys.modules[name]
         raise UsageError(f"{path}: cannot be run: {reason_of(problem, path)}") from problem
     return module

@@ -38,6 +38,7 @@ from fewshot_bn.files.atomic import (
     code_digest,
     digest,
     locked,
+    make_folder,
     plain_name,
     read_at,
     replacing,
@@ -124,7 +125,7 @@ class Store:
         if not len(self.missing(rows)):
             return
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
             lock = self.path.with_name(f".{self.path.name}.lock")
             with locked(lock, f"another run is filling {self.path}; waiting for it"):
                 if not self.path.exists():
@@ -192,7 +193,8 @@ class Store:
         check_free(self.path.parent, n_bytes + HEADER_BYTES, StoreError)
         memory = io.BytesIO()  # a full disk or a limit must not meet the HDF5 library, which crashes on it
         with h5py.File(memory, "w") as file:
-            file.attrs.update(self._facts())
+            file.attrs["format"] = FORMAT
+            file.attrs.update({name: np.bytes_(fact.encode()) for name, fact in self._facts().items()})
             for key, names in (("ids", self._dataset.ids), ("class_names", self._dataset.class_names)):
                 file[key] = np.array([name.encode("utf-8", "surrogateescape") for name in names])
             file["labels"] = self._dataset.labels
@@ -210,9 +212,8 @@ class Store:
             half_made.write_bytes(memory.getvalue())
             os.truncate(half_made, end)
 
-    def _facts(self) -> dict[str, Any]:
+    def _facts(self) -> dict[str, str]:
         return {
-            "format": FORMAT,
             "key": self._key,
             "dataset": self._dataset.name,
             "fingerprint": self._dataset.fingerprint,
@@ -228,12 +229,18 @@ class Store:
         try:
             with h5py.File(self.path, "r") as file:
                 found = file.attrs["format"]
-                whole = file.attrs["key"] == self._key and file["pixels"].shape == shape
+                whole = _text(file, "key") == self._key and file["pixels"].shape == shape
                 places = tuple(file[name].id.get_offset() for name in ("pixels", "filled", "crc32", "looks"))
-        except (OSError, KeyError, RuntimeError) as problem:
+        except (OSError, LookupError, RuntimeError, AttributeError, TypeError, ValueError) as problem:
             raise StoreError(f"{self.path}: not a whole store, or a damaged one ({problem}); delete it") from problem
         if found != FORMAT:
             raise StoreError(f"{self.path}: this store is of format {found}, format {FORMAT} is needed; delete it")
         if not whole or None in places:
             raise StoreError(f"{self.path}: this store is of other files or sizes than its name says; delete it")
         return places
+
+
+def _text(file: Any, name: str) -> str:
+    """An attribute of fixed length, else nothing: damage to others leads the HDF5 library in circles."""
+    fixed = file.attrs.get_id(name).dtype.kind == "S"
+    return bytes(file.attrs[name]).decode("ascii", "replace") if fixed else ""

@@ -21,7 +21,7 @@ from typing import Any
 from fewshot_bn.episodes import Episodes
 from fewshot_bn.errors import ResultError
 from fewshot_bn.evaluation.loop import Outcome
-from fewshot_bn.files.atomic import locked, replace_file
+from fewshot_bn.files.atomic import locked, make_folder, replace_file
 from fewshot_bn.results.journal import Entry, append, journal_of, replayed
 from fewshot_bn.results.key import Key, file_name
 from fewshot_bn.results.reading import CHECKSUM, FORMAT, MANY_SHOT_FORMAT, checksum_of, read_to_go_on
@@ -36,7 +36,7 @@ def check_folder(folder: Path) -> None:
     """Make `folder` and raise `ResultError` where no file can be written into it."""
     trial = folder / f".trial-{os.getpid()}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         trial.write_bytes(b"")
         trial.unlink()
     except OSError as problem:

@@ -207,3 +207,31 @@ def test_official_densenets_have_older_names(monkeypatch):
 def test_a_weights_file_that_is_absent():
     with pytest.raises(ModelError, match="absent.pth: these weights cannot be read: .*No such file"):
         load_backbone("resnet18", weights="absent.pth")
+
+
+@pytest.mark.parametrize(
+    ("network", "arguments", "message"),
+    [
+        ("cifar_resnet", "{ depth = 196604 }", "depth: at most 65,536 is possible"),
+        ("cifar_resnet", "{ depth = 32768 }", "depth 6k \\+ 2 from 8 to 1202, not 32768"),
+        ("cifar_resnet", "{ width = 60000 }", "it would have .* weights, at most 1,073,741,824 are possible"),
+        ("conv4", "{ width = -1 }", "conv4 cannot be built"),
+        ("mobilenet_v1", "{ width_mult = 1e6 }", "it would have .* weights"),
+        ("torchvision:resnet18", "{ num_classes = 1000000000 }", "num_classes: at most 65,536 is possible"),
+        ("torchvision:resnet50", "{ width_per_group = 60000 }", "it would have .* weights"),
+    ],
+)
+def test_a_card_asks_for_no_network_that_no_memory_holds(tmp_path, network, arguments, message):
+    card = write_card(tmp_path, network=f'"{network}"', arguments=arguments)
+    with pytest.raises(ModelError, match=message):
+        load_backbone(card, weights="random")
+
+
+def test_networks_that_cannot_be_built_without_memory_are_built_all_the_same(tmp_path):
+    card = write_card(tmp_path, network='"torchvision:regnet_x_400mf"', arguments="{ num_classes = 3 }")
+    assert load_backbone(card, weights="random").dim == 400
+
+
+def test_a_number_that_no_float_holds_is_an_error_of_the_card(tmp_path):
+    with pytest.raises(ModelError, match="norm_eps: a whole number of 1,329 bits is too large"):
+        load_backbone(write_card(tmp_path, norm_eps=str(10**400)), weights="random")

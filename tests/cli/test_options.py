@@ -37,6 +37,16 @@ def test_a_reader_that_goes_away_is_no_error(monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("closed", [["stdout"], ["stderr"], ["stdout", "stderr"]])
+def test_streams_that_are_closed_are_no_error(monkeypatch, closed):
+    for name in closed:
+        monkeypatch.setattr(sys, name, None)
+    assert run_verb(lambda: say("a table")) == 0
+    assert run_verb(lambda: fail(UsageError("wrong"))) == 2
+    for name in closed:
+        getattr(sys, name).close()
+
+
 KEPT = "what is kept is not computed again"
 OUT_OF_MEMORY = f"out of memory; take smaller images (--image-size) or a smaller network, or free some; {KEPT}"
 NO_THREAD = f"no thread can be started; raise the limit on processes (ulimit -u, or that of the container); {KEPT}"

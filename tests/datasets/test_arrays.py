@@ -613,3 +613,22 @@ def test_a_file_that_another_program_has_open_for_writing_is_told_so(tmp_path, i
         with pytest.raises(DataError, match="another program has it open for writing; close it there"):
             open_dataset(str(path))
         other.communicate()
+
+
+def test_texts_whose_reading_would_not_end_are_damaged(tmp_path, x, monkeypatch):
+    monkeypatch.setattr("fewshot_bn.datasets.hdf5.PATIENCE_S", 0.3)  # enough to see that it is waited for no longer
+    path = tmp_path / "mine.h5"
+    with h5py.File(path, "w") as file:
+        file["x"], file["y"] = x, np.array(["cat", "dog", "emu"], object)[Y]
+    content = path.read_bytes()
+    place = content.index(b"GCOL") + 16  # the first text; without a size, the HDF5 library never gets beyond it
+    path.write_bytes(content[:place] + bytes(16) + content[place + 16 :])
+    with pytest.raises(DataError, match=r"mine\.h5: .*cannot be read: /y: these texts are damaged: reading .* not end"):
+        open_dataset(str(path))
+
+
+def test_a_link_of_which_nothing_can_be_told_is_not_followed(tmp_path, x, monkeypatch):
+    path = save(tmp_path / "mine.h5", x=x, y=Y)
+    monkeypatch.setattr(h5py.Group, "get", lambda group, name, getlink: None)  # as of a damaged one
+    with pytest.raises(DataError, match=r"mine\.h5: x is a link to '\?', which is not followed"):
+        open_dataset(path)

@@ -11,6 +11,8 @@ from PIL import Image
 from reference.places import SHARED, needs_shared
 
 from fewshot_bn.datasets import open_dataset
+from fewshot_bn.datasets.card import Table
+from fewshot_bn.datasets.csv_table import open_table
 from fewshot_bn.errors import DataError
 from fewshot_bn.preprocessing import Preprocessing, pixels_of
 
@@ -529,3 +531,16 @@ def test_backslashes_that_are_part_of_names_stay(table, tmp_path):
     for name in ("a", "b"):
         draw(tmp_path / f"im\\{name}.png")
     assert open_dataset(table(OK.replace("/", "\\"))).ids == ("im\\a.png", "im\\b.png")
+
+
+def test_a_file_that_several_patterns_of_a_card_fit_is_read_once(table, tmp_path):
+    table(OK)
+    found = open_table("mine", tmp_path, Table(files=("mine.csv", "*.csv", "m*.csv", "mine.csv")))
+    assert (found.class_sizes, found.problems) == ([1, 1], ())
+
+
+def test_a_pipe_in_place_of_a_table_is_not_waited_for(table, tmp_path):
+    table(OK)
+    os.mkfifo(tmp_path / "more.csv")
+    with pytest.raises(DataError, match=r"more.csv: this file cannot be read: it is a pipe or a device"):
+        open_table("mine", tmp_path, Table(files=("m*.csv",)))

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from fewshot_bn.errors import DataError, StoreError
-from fewshot_bn.files.atomic import check_free, digest, hash_of, locked, replace_file, replacing, sha256_of
+from fewshot_bn.files.atomic import check_free, digest, hash_of, locked, make_folder, replace_file, replacing, sha256_of
 
 
 def test_a_file_is_replaced_whole(tmp_path):
@@ -108,3 +108,8 @@ def test_another_failure_of_a_lock_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr("fcntl.flock", fails)
     with pytest.raises(OSError, match="Input/output error"), locked(tmp_path / ".lock", "nobody holds it"):
         raise AssertionError
+
+
+def test_a_path_of_too_many_folders_is_an_error_of_the_file_system(tmp_path):
+    with pytest.raises(OSError, match="File name too long"):
+        make_folder(tmp_path / ("x/" * 2000))

@@ -31,6 +31,7 @@ def test_the_file_is_run_once_and_finds_what_lies_beside_it(tmp_path):
         ("x = 1", "y", r"mine.py: unknown name 'y'; choose from: x"),
         ("def f(:", "f", r"mine.py: cannot be run: SyntaxError: .* \(line 1\)"),
         ("\nraise RuntimeError('no')", "f", r"mine.py: cannot be run: RuntimeError: no \(line 2\)"),
+        ("import sys\nsys.exit(0)", "f", r"mine.py: cannot be run: SystemExit: 0 \(line 2\)"),
         ("import no_such_library", "f", "ModuleNotFoundError: No module named 'no_such_library'"),
     ],
 )

@@ -112,12 +112,14 @@ def test_half_made_parts_are_never_read(images, backbone, own_cache):
     assert features_of(images, backbone, own_cache)[1] == 29
 
 
-@pytest.mark.parametrize("damage", ["truncated", "other shape", "not finite", "other rows"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "other shape", "not finite", "other rows"])
 def test_a_damaged_part_is_named(images, backbone, own_cache, damage):
     features_of(images, backbone, own_cache)
     (part,) = parts(own_cache)
     if damage == "truncated":
         part.write_bytes(part.read_bytes()[:900])
+    elif damage == "empty":
+        part.write_bytes(b"")
     else:
         with h5py.File(part, "a") as file:
             if damage == "not finite":

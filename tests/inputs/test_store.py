@@ -100,7 +100,7 @@ def test_the_file_is_of_use_to_others(dataset, folder):
         assert [name.decode() for name in file["ids"][:]] == list(dataset.ids)
         assert [name.decode() for name in file["class_names"][:]] == list(dataset.class_names)
         assert file["labels"][:].tolist() == dataset.labels.tolist()
-        assert file.attrs["fingerprint"] == dataset.fingerprint
+        assert file.attrs["fingerprint"].decode() == dataset.fingerprint
 
 
 def test_another_geometry_or_another_dataset_is_another_store(dataset, folder):
@@ -193,6 +193,9 @@ def damage(path, how):
         with h5py.File(path, "r+") as file:
             if how == "lacks its pixels":
                 del file["pixels"]
+            elif how in ("pixels", "filled"):
+                del file[how]
+                file.create_group(how)
             else:
                 file.attrs[how] = 0
 
@@ -203,6 +206,8 @@ def damage(path, how):
         ("cut off", "not a whole store, or a damaged one"),
         ("no HDF5", "not a whole store, or a damaged one"),
         ("lacks its pixels", "not a whole store, or a damaged one"),
+        ("pixels", "not a whole store, or a damaged one"),
+        ("filled", "not a whole store, or a damaged one"),
         ("format", f"this store is of format 0, format {store.FORMAT} is needed; delete it"),
         ("key", "this store is of other files or sizes than its name says; delete it"),
     ],

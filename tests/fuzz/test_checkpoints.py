@@ -1,0 +1,116 @@
+"""Weights: files of torch.save, old and new, safetensors and TorchScript."""
+
+import io
+import zipfile
+
+import pytest
+import torch
+from fuzz.mutations import damaged
+from fuzz.trial import survive, tiers
+from safetensors.torch import save
+from torch import nn
+
+from fewshot_bn.backbones.checkpoints import KeyRules, load_strictly, read_checkpoint, tensors_of
+from fewshot_bn.backbones.suggestion import suggestion
+from fewshot_bn.errors import ModelError
+
+
+def network():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+
+def state():
+    generator = torch.Generator().manual_seed(0)
+    return {
+        key: torch.rand(value.shape, generator=generator).to(value.dtype)
+        for key, value in network().state_dict().items()
+    }
+
+
+def saved(content, **how):
+    memory = io.BytesIO()
+    torch.save(content, memory, **how)
+    return memory.getvalue()
+
+
+def script():
+    memory = io.BytesIO()
+    torch.jit.save(torch.jit.trace(network().eval(), torch.zeros(1, 3, 8, 8)), memory)
+    return memory.getvalue()
+
+
+def odd_tensor(rng):
+    """What fits no plain weight."""
+    x = torch.ones(4, 3, 3, 3)
+    kinds = [
+        lambda: x.expand(10**9, 4, 3, 3, 3),
+        x.to_sparse,
+        lambda: torch.quantize_per_tensor(x, 1.0, 0, torch.qint8),
+        lambda: torch.empty(10**6, 10**6, device="meta"),
+        lambda: x.to(torch.complex64),
+        lambda: x.to(torch.float8_e5m2),
+        lambda: x * torch.nan,
+        lambda: x.transpose(0, 3),
+        lambda: x[:0],
+        lambda: torch.zeros(()),
+        lambda: nn.Parameter(x),
+        lambda: "a text",
+        lambda: {"x": {"y": [x]}},
+        lambda: -x,
+    ]
+    return kinds[rng.integers(len(kinds))]()
+
+
+def repacked(rng, content):
+    """A zip archive in which one part is damaged, and the checksums of the archive are right."""
+    memory = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(memory, "w") as new:
+        chosen = rng.integers(len(old.namelist()))
+        for place, name in enumerate(old.namelist()):
+            part = old.read(name)
+            new.writestr(name, damaged(rng, part) if place == chosen else part)
+    return memory.getvalue()
+
+
+SEEDS = {
+    "pth": saved,
+    "legacy.pth": lambda content: saved(content, _use_new_zipfile_serialization=False),
+    "safetensors": lambda content: save({k: v.contiguous() for k, v in content.items() if torch.is_tensor(v)}),
+    "jit.pt": lambda content: script(),
+}
+
+
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
+)  # of making the files
+@pytest.mark.parametrize("kind", SEEDS)
+@tiers(20, 1200)
+def test_checkpoints(tmp_path, kind, numbers):
+    path = tmp_path / f"w.{kind}"
+    right = state()
+    whole = SEEDS[kind](right)
+
+    def content(rng):
+        how = rng.random()
+        if how < 0.3 and kind in ("pth", "legacy.pth"):
+            name = list(right)[rng.integers(len(right))]
+            return SEEDS[kind]({**right, name: odd_tensor(rng)})
+        if how < 0.5 and zipfile.is_zipfile(io.BytesIO(whole)):
+            return repacked(rng, whole)
+        if how < 0.7 and kind == "safetensors":
+            header = 8 + int.from_bytes(whole[:8], "little")
+            return damaged(rng, whole[:header]) + whole[header:]
+        return damaged(rng, whole)
+
+    def trial(rng):
+        path.write_bytes(content(rng))
+        found, own = read_checkpoint(path), network()
+        suggestion(found, own, KeyRules().may_lack)
+        load_strictly(own, tensors_of(found, KeyRules(), str(path)), KeyRules().may_lack, str(path))
+        assert all(value.isfinite().all() for value in own.state_dict().values())
+
+    if kind == "jit.pt":
+        path.write_bytes(whole)
+        with pytest.raises(ModelError, match="it is a TorchScript program"):
+            read_checkpoint(path)
+    survive(trial, numbers)
