@@ -173,12 +173,21 @@ def _opened(encoded: bytes) -> "Image":
     except UnidentifiedImageError:
         if other := _other_format(encoded):
             raise ValueError(f"it is of format {other}, which is not read; save it as PNG or JPEG") from None
-        if advice := advice_on_tiff(encoded):
+        if advice := advice_on_tiff(encoded) or _no_image(encoded):
             raise ValueError(advice) from None
         raise
     except Image.DecompressionBombError as problem:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
         raise ValueError(f"it has more than {most:,.0f} million pixels, the most that are read; shrink it") from problem
+
+
+def _no_image(encoded: bytes) -> str:
+    """What stands in place of an image where a download has gone wrong; nothing for anything else."""
+    if encoded.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS, not the image; git lfs pull gets that"
+    if encoded[:512].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        return "it is a web page, not an image: its download has failed"
+    return ""
 
 
 def _other_format(encoded: bytes) -> str:

@@ -198,3 +198,19 @@ def test_reflectances_in_16_bits_are_dark_and_right_with_their_white(rng, write,
     np.testing.assert_array_equal(np.asarray(dark.image), colours >> 8)
     right = decoded(scaled(content, 3000))
     np.testing.assert_array_equal(np.asarray(right.image), colours * 255 // 3000)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            "it is a pointer of Git LFS, not the ima",
+        ),
+        (b"\n <!DOCTYPE html><html></html>", "it is a web page, not an image: its download has failed"),
+        (b"<HTML>", "it is a web page"),
+        (b"text", "it is no image"),
+    ],
+)
+def test_what_a_download_leaves_in_place_of_an_image_is_named(content, said):
+    assert reason(content).startswith(said)

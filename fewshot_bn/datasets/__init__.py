@@ -49,6 +49,7 @@ __all__ = [
 
 FILES: dict[str, Callable[[Path], Dataset]] = {
     ".csv": open_csv,
+    ".tsv": open_csv,
     ".txt": open_list,
     **dict.fromkeys(SUFFIXES, open_arrays),
     PARQUET: open_parquet,

@@ -145,6 +145,12 @@ def _part(file: ArrayFile, prefix: str) -> Part:
             f"{MOST_PIXELS:,} pixels, are read"
         )
     labels = _column(file, keys["labels"], len(images))
+    n_unknown = int((labels == -1).sum()) if labels.dtype.kind == "i" and (labels == 0).any() else 0
+    if n_unknown:
+        raise DataError(
+            f"{file.path}: {n_unknown:,} of {keys['labels']} are -1, which stands for images without a label; leave "
+            "these images out"
+        )
     groups = _column(file, keys["groups"], len(images)) if keys["groups"] else None
     return Part(prefix.replace("_", "/"), keys["images"], labels, groups)
 

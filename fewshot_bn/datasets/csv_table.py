@@ -1,7 +1,8 @@
 """Images listed in CSV files: a user's own, and the datasets that are published in that form (ISIC 2018, ChestX-ray8).
 
-Columns are found by their names. A user's file has columns `path` (relative to the file) and `label`, and may have
-`group` and `split`.
+Columns are found by their names. A user's file has columns `path` (relative to the file) and `label`, or others of
+`COLUMNS`, and may have `group` and `split`. Cells are separated by commas, or by tabs or semicolons if the first line
+has no comma.
 """
 
 import csv
@@ -29,12 +30,32 @@ from fewshot_bn.datasets.rows import SPLITS, Row
 from fewshot_bn.datasets.split_names import split_number
 from fewshot_bn.errors import DataError, some
 
+COLUMNS = {  # of a user's table: the first counts, and of the others one that is alone
+    "path": "file_name filename filepath file_path file image image_path image_name image_file img img_path",
+    "label": "class class_name category target species diagnosis",
+}
+MISSING = ("nan", "<na>", "null", "n/a", "#n/a")  # how programs write an empty cell
+SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+
 
 def open_csv(path: Path) -> Dataset:
     """A user's own table."""
     _, header = next(_records(path), (1, []))
+    image, label = (_column_for(path, column, header) for column in COLUMNS)
     group, split = (column if column in header else "" for column in ("group", "split"))
-    return open_table(path.stem, path.parent, Table(files=(glob.escape(path.name),), group=group, split=split))
+    table = Table(files=(glob.escape(path.name),), image=image, label=label, group=group, split=split)
+    return open_table(path.stem, path.parent, table)
+
+
+def _column_for(path: Path, column: str, header: Sequence[str]) -> str:
+    """The column of the header that is meant. Raises `DataError` if it may be several."""
+    if column in header:
+        return column
+    found = [name for name in header if name.lower() in (column, *COLUMNS[column].split())]
+    if len(found) > 1:
+        others = " and ".join(map(repr, found))
+        raise DataError(f"{path}: has no column {column!r}, but {others}; call the right one so")
+    return found[0] if found else column
 
 
 def open_table(
@@ -75,7 +96,8 @@ def has_columns(path: Path, table: Table, classes: Sequence[str]) -> bool:
     """Whether the first line of a file names the columns that are needed."""
     try:
         with path.open(encoding="utf-8-sig") as file:
-            header = next(csv.reader([file.readline(LONGEST * 10)]), [])
+            line = file.readline(LONGEST * 10)
+        header = next(csv.reader([line], delimiter=_separator(line)), [])
     except (OSError, UnicodeDecodeError, csv.Error):
         return False
     return {table.image, *(classes if table.one_hot else [table.label])} <= {column.strip() for column in header}
@@ -117,6 +139,8 @@ def _rows(folder: Path, file: str, table: Table, classes: Sequence[str]) -> Iter
         labels = labels_of(cells[: len(columns)])
         if not table.one_hot and classes:
             labels = [label if label in classes else named.get(label.lower(), label) for label in labels]
+        elif not table.one_hot:
+            labels = [label for label in labels if label.lower() not in MISSING]
         usable = len(labels) == 1 and (not classes or labels[0] in classes)
         more = dict(zip(optional, cells[len(columns) :], strict=True))
         name = image if table.images else tidy(image, folder)
@@ -174,7 +198,8 @@ def _table(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, list[str]]
     counts = {column: header.count(column) for column in columns}
     faults = [f"{n} columns {column!r}" if n else f"no column {column!r}" for column, n in counts.items() if n != 1]
     if faults:
-        found = f"its columns, separated by commas, are {some([repr(column) for column in header], 12)}"
+        kind = SEPARATORS[_separator(read_text(path))]
+        found = f"its columns, separated by {kind}, are {some([repr(column) for column in header], 12)}"
         raise DataError(f"{path}: has {some(faults)}, one is needed; {found if header else 'it is empty'}")
     n_cells = max(k for k, column in enumerate(header, 1) if column)
     places = [header.index(column) for column in columns]
@@ -193,9 +218,16 @@ def _table(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, list[str]]
         yield f"{path.name} line {line}", used
 
 
+def _separator(text: str) -> str:
+    """What separates the cells of a table, by its first line."""
+    header = next(iter(text[: LONGEST * 10].splitlines()), "")
+    return next((separator for separator in SEPARATORS if separator in header), ",")
+
+
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The records of a CSV file that are not blank, each with the line it begins on."""
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    text = read_text(path)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_separator(text))
     line = 1
     try:
         for record in reader:

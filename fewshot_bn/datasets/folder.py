@@ -10,7 +10,7 @@ from pathlib import Path
 from fewshot_bn.datasets.dataset import Dataset, Finding
 from fewshot_bn.datasets.masks import mask_files, mask_folder, no_classes
 from fewshot_bn.datasets.rows import SPLIT_NAMES, Row, assemble
-from fewshot_bn.datasets.split_names import split_number
+from fewshot_bn.datasets.split_names import are_parts, split_number
 from fewshot_bn.datasets.tree import LeftOut, class_folders, images_below, images_beside
 from fewshot_bn.errors import DataError, some
 
@@ -44,7 +44,7 @@ def open_folder(folder: Path, *, name: str | None = None, class_names: Sequence[
             found = [str(finding).split(": ", 1)[1] for finding in left_out.findings(name)]
             raise DataError(
                 f"{name}: the class folder {class_name!r} in {where} holds no image (png, jpg, tif and others)"
-                f"{', but: ' if found else ''}{some(found)}"
+                f"{f', but: {some(found)}' if found else '; get its images, or remove it'}"
             )
         tails = [
             row.id.removeprefix(f"{place}/") for place in there for row in images if row.id.startswith(f"{place}/")
@@ -68,9 +68,16 @@ def open_class_folders(name: str, folder: Path, class_names: Sequence[str]) -> D
 def _check_classes(folder: Path, class_names: Sequence[str]) -> None:
     if len(class_names) < 2:
         one = f" ({class_names[0]}: if it holds the classes, name it)" if class_names else ""
+        beside = len(images_beside(folder))
+        table = f", or a table that names the classes of the {beside:,} images that lie in it" if beside else ""
         raise DataError(
             f"{folder}: {len(class_names)} class folders found, at least 2 are needed{one}; "
-            "the expected tree is <folder>/<class>/<image>, one folder per class"
+            f"the expected tree is <folder>/<class>/<image>, one folder per class{table}"
+        )
+    if are_parts(class_names):
+        raise DataError(
+            f"{folder}: holds {some(class_names)}, which are called like parts of a dataset, not like classes; merge "
+            "them into one folder per class (or, if they are classes, rename them)"
         )
     if pair := no_classes(class_names):
         raise DataError(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fewshot_bn.datasets.dataset import Dataset, Finding
+from fewshot_bn.datasets.near_misses import advice_on
 from fewshot_bn.datasets.rows import IMAGE_SUFFIXES, Row, assemble, repeated_ids
 from fewshot_bn.errors import DataError, some
 from fewshot_bn.files.atomic import read_file
@@ -58,13 +59,15 @@ def open_listed(
     absent = tuple(row.id for row in rows if row.id not in found.files)
     if absent:
         text = f"{name}: {len(absent):,} of {len(rows):,} images are listed but not in {folder}: {some(absent)}"
+        advice = "" if classes else advice_on(absent[0], folder)
         n_classes = len({row.class_name for row in there})
         if n_classes < 2:
-            raise DataError(f"{text}; those that are there are of {n_classes} classes, at least 2 are needed")
+            few = f"those that are there are of {n_classes} classes, at least 2 are needed"
+            raise DataError(f"{text}; {advice or few}")
         if classes:
             notices.append(Finding(text, absent))
         else:
-            problems.append(Finding(f"{text}; get them or remove their lines", absent))
+            problems.append(Finding(f"{text}; {advice or 'get them or remove their lines'}", absent))
     names = classes or sorted({row.class_name for row in rows}, key=number_or_text)
     return assemble(name, folder, names, there, notices=notices, problems=problems)
 

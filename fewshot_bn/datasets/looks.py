@@ -51,6 +51,13 @@ def _alike(dataset: Dataset, looks: Mapping[int, Look]) -> Iterator[Finding]:
     if len(looks) >= LEAST and len({look.sample for look in looks.values()}) == 1:
         yield Finding(f"{dataset.name}: all {len(looks):,} images look the same {at}")
         return
+    classes_of: dict[int, set[int]] = {}
+    for row, look in looks.items():
+        classes_of.setdefault(look.sample, set()).add(int(dataset.labels[row]))
+    twins = {row for row, look in looks.items() if len(classes_of[look.sample]) > 1}
+    if twins and len(twins) >= SHARE * len(looks):
+        text = f"{len(twins):,} of {len(looks):,} images look the same {at} as one of another class"
+        yield _finding(dataset, twins, text)
     samples: dict[int, Counter[int]] = {}
     for row, look in looks.items():
         samples.setdefault(int(dataset.labels[row]), Counter())[look.sample] += 1

@@ -197,8 +197,12 @@ REFUSED = {
         "has 2 class_names, but labels from 0 to 2",
     ),
     "labels below 0": (
-        lambda x: {"images": x, "labels": Y - 1, "class_names": np.array(["a", "b", "c"])},
-        "has 3 class_names, but labels from -1 to 1",
+        lambda x: {"images": x, "labels": Y * 3 - 2, "class_names": np.array(["a", "b", "c"])},
+        "has 3 class_names, but labels from -2 to ",
+    ),
+    "labels that are not known": (
+        lambda x: {"images": x, "labels": Y - 1},
+        "[0-9]+ of labels are -1, which stands for images without a label; leave these images out",
     ),
     "names of names": (
         lambda x: {"images": x, "labels": np.array(["p", "q"])[Y % 2], "class_names": np.array(["a", "b"])},

@@ -58,6 +58,36 @@ def test_a_table_in_every_dialect_of_csv(table, tmp_path, bom, newline, end):
     assert (dataset.groups, dataset.splits, dataset.notices, dataset.problems) == (None, None, (), ())
 
 
+@pytest.mark.parametrize("separator", ["\t", ";", "|"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_cells_may_be_separated_otherwise(table, separator, newline):
+    expected = pairs(open_dataset(table(OK)))
+    assert pairs(open_dataset(table(OK.replace(",", separator).replace("\n", newline)))) == expected
+
+
+def test_a_table_may_be_called_tsv(table, tmp_path):
+    expected = pairs(open_dataset(table(OK)))
+    (tmp_path / "mine.tsv").write_text(OK.replace(",", "\t"))
+    assert pairs(open_dataset(str(tmp_path / "mine.tsv"))) == expected
+
+
+@pytest.mark.parametrize("header", ["file_name,label", "Filename,Class", "PATH,LABEL", "image,target", "img,Category"])
+def test_columns_may_have_other_names(table, header):
+    expected = pairs(open_dataset(table(OK)))
+    assert pairs(open_dataset(table(OK.replace("path,label", header)))) == expected
+
+
+def test_of_several_names_the_first_counts(table):
+    text = "image,path,label\n" + "".join(f"x,{line}\n" for line in OK.splitlines()[1:])
+    assert pairs(open_dataset(table(text))) == pairs(open_dataset(table(OK)))
+
+
+@pytest.mark.parametrize("empty", ["", "nan", "NaN", "<NA>", "null", "n/a"])
+def test_an_empty_label_is_no_class_however_it_is_written(table, empty):
+    with pytest.raises(DataError, match="mine.csv line 4: no path or no label; add it or remove the line"):
+        open_dataset(table(f"{OK}im/c d.png,{empty}\n"))
+
+
 def test_columns_are_found_by_name_and_others_may_hold_anything(table):
     text = 'notes,label,path\n"two\nlines",x,im/a.png\n,y,im/b.png\n'
     assert pairs(open_dataset(table(text))) == [("im/a.png", "x"), ("im/b.png", "y")]
@@ -139,9 +169,13 @@ UNREADABLE = {
     "empty": ("", "has no column 'path', no column 'label', one is needed; it is empty"),
     "blank": ("\n\n", "it is empty"),
     "header only": ("path,label\n", "mine: mine.csv lists no image"),
-    "another header": ("Path,label\n", f"has no column 'path', one is needed; {COLUMNS} 'Path', 'label'"),
-    "semicolons": (OK.replace(",", ";"), f"no column 'path', .*; {COLUMNS} 'path;label'"),
-    "tabs": (OK.replace(",", "\t"), rf"{COLUMNS} 'path\\tlabel'"),
+    "another header": ("Picture,label\n", f"has no column 'path', one is needed; {COLUMNS} 'Picture', 'label'"),
+    "columns of which either may be meant": (
+        "file,image,label\nim/a.png,im/b.png,x\n",
+        "has no column 'path', but 'file' and 'image'; call the right one so",
+    ),
+    "semicolons": ("a;b\nc;d\n", "no column 'path', .*; its columns, separated by semicolons, are 'a', 'b'"),
+    "tabs": ("a\tb\nc\td\n", "its columns, separated by tabs, are 'a', 'b'"),
     "line break in the header": ('"pa\nth",label\n', rf"{COLUMNS} 'pa\\nth', 'label'"),
     "thousands of columns": (",".join(map(str, range(5000))), f"{COLUMNS} '0', .* and 4,988 more"),
     "a column twice": ("path,label,label\nim/a.png,x,y\n", "has 2 columns 'label', one is needed"),
@@ -172,7 +206,11 @@ UNREADABLE = {
     "one class only": ("path,label\nim/a.png,x\nim/b.png,x\n", "mine: 1 classes found in .*, at least 2 are needed"),
     "no image there": (
         OK.replace("im/", r"gone\\"),
-        r"2 of 2 images are listed but not in .*: gone.*a.png, .*; those that are there are of 0 classes, at least 2",
+        r"2 of 2 images are listed but not in .*: gone.*a.png, .*; im/a.png is there: write paths as seen from the fol",
+    ),
+    "no image anywhere": (
+        "path,label\nno.png,x\nnone.png,y\n",
+        r"2 of 2 images are listed but not in .*; those that are there are of 0 classes, at least 2 are needed",
     ),
     "a class whose images are absent": (
         "path,label\nim/a.png,x\nno.png,y\n",

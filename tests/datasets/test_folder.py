@@ -318,3 +318,31 @@ def test_classes_that_differ_in_case_alone_are_noticed(image_folder):
     shutil.copytree(first, first.with_name(first.name.upper()))
     (notice,) = open_dataset(str(image_folder)).notices
     assert f"{first.name.upper()} and {first.name}: classes whose names differ in upper and lower case" in str(notice)
+
+
+@pytest.mark.parametrize(
+    "names", [["fold1", "fold2"], ["Fold_0", "Fold_1", "Fold_2"], ["kfold-1", "kfold-2"], ["split 1", "split 2"]]
+)
+@pytest.mark.parametrize("inside", ["", "cat/"])
+def test_parts_of_a_dataset_are_no_classes(tmp_path, names, inside):
+    make_tree(tmp_path, {f"{name}/{inside}": 2 for name in names})
+    with pytest.raises(DataError, match=f"holds {names[0]}.*called like parts of a dataset, not like classes; merge"):
+        open_dataset(str(tmp_path))
+
+
+def test_a_class_may_be_called_like_a_part(tmp_path):
+    make_tree(tmp_path, {"fold1": 2, "crease": 2})
+    assert open_dataset(str(tmp_path)).class_names == ("crease", "fold1")
+
+
+def test_images_without_class_folders_need_a_table(tmp_path):
+    for i in range(3):
+        Image.new("RGB", (4, 4)).save(tmp_path / f"{i}.png")
+    with pytest.raises(DataError, match="or a table that names the classes of the 3 images that lie in it"):
+        open_dataset(str(tmp_path))
+
+
+def test_a_class_without_images_is_said(tmp_path):
+    make_tree(tmp_path, {"a": 2, "b": 2, "c": 0})
+    with pytest.raises(DataError, match=r"class folder 'c' in .* holds no image \(.*\); get its images, or remove it"):
+        open_dataset(str(tmp_path))

@@ -101,3 +101,20 @@ def test_a_look_goes_to_every_row_column_and_channel(side):
     after = look_at(raster, bytes(pixels))
     assert (before.is_black, after.is_black, after.is_white) == (True, False, False)
     assert before.sample != after.sample
+
+
+def test_images_that_are_in_several_classes_are_said(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (tmp_path / "twins" / name).mkdir(parents=True)
+    for i in range(20):
+        image = Image.fromarray(rng.integers(0, 256, (40, 40), np.uint8))
+        image.save(tmp_path / "twins" / "a" / f"{i}.png")
+        other = image if i < 2 else Image.fromarray(rng.integers(0, 256, (40, 40), np.uint8))
+        other.save(tmp_path / "twins" / "b" / f"{i}.png")
+    dataset = open_dataset(str(tmp_path / "twins"))
+    (found,) = said(dataset)
+    assert found == "twins: 4 of 40 images look the same at 1,024 points as one of another class"
+    (tmp_path / "twins" / "b" / "0.png").unlink()
+    (tmp_path / "twins" / "b" / "1.png").unlink()
+    assert said(open_dataset(str(tmp_path / "twins"))) == []
