@@ -6,6 +6,7 @@ channels last again, as tensor cores want it; the layout of the weights decides.
 """
 
 import contextlib
+import functools
 import platform
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -50,6 +51,7 @@ def _device_name(device: torch.device) -> str:
     return f"cpu ({torch.get_num_threads()} threads)"
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     packages = ("torch", "torchvision", "numpy", "scikit-learn", "pillow")
     return {"python": platform.python_version(), **{package: version(package) for package in packages}}

@@ -13,22 +13,45 @@ MOST_DROPPED = 6  # patterns; more would be no advice
 
 def suggestion(content: Mapping[str, Any], network: nn.Module, may_lack: Sequence[str]) -> str:
     """As in `[keys] unwrap = "state_dict", prefix = "module."`, if all weights fit then; else nothing."""
-    own = {
-        key: value.shape
-        for key, value in network.state_dict().items()
-        if not any(fnmatchcase(key, pattern) for pattern in may_lack)
-    }
     for unwrap, tensors in _mappings(content):
-        prefix = _prefix(tensors, own)
-        fits = all(prefix + key in tensors and tensors[prefix + key].shape == shape for key, shape in own.items())
-        others = [key for key in tensors if not _is_of(key, prefix, network)]
-        drop = _patterns(others, [prefix + key for key in own])
-        if fits and len(drop) <= MOST_DROPPED:
-            lines = [f'unwrap = "{unwrap}"'] if unwrap else []
-            lines += [f'prefix = "{prefix}"'] if prefix else []
-            lines += [f"drop = {drop}".replace("'", '"')] if drop else []
-            return f"[keys] {', '.join(lines)}"
+        for rename in ({}, _places(network)):
+            lines = _lines(tensors, network, may_lack, rename)
+            if lines is not None:
+                return "[keys] " + ", ".join([f'unwrap = "{unwrap}"'] * bool(unwrap) + lines)
     return ""
+
+
+def _lines(
+    tensors: Mapping[str, Tensor], network: nn.Module, may_lack: Sequence[str], rename: Mapping[str, str]
+) -> list[str] | None:
+    """The lines beside that of `unwrap` with which all weights fit; None if they do not."""
+    written = {_written(key, rename): (key, value.shape) for key, value in network.state_dict().items()}
+    own = {
+        key: shape
+        for key, (name, shape) in written.items()
+        if not any(fnmatchcase(name, pattern) for pattern in may_lack)
+    }
+    prefix = _prefix(tensors, own)
+    fits = all(prefix + key in tensors and tensors[prefix + key].shape == shape for key, shape in own.items())
+    others = [key for key in tensors if not (key.startswith(prefix) and key.removeprefix(prefix) in written)]
+    drop = _patterns(others, [prefix + key for key in own])
+    if not fits or len(drop) > MOST_DROPPED:
+        return None
+    table = ", ".join(f'"{old}" = "{new}"' for old, new in rename.items())
+    lines = [f'prefix = "{prefix}"'] if prefix else []
+    lines += [f"drop = {drop}".replace("'", '"')] if drop else []
+    return lines + ([f"rename = {{ {table} }}"] if table else [])
+
+
+def _places(network: nn.Module) -> dict[str, str]:
+    """What `nn.Sequential(*network.children())` makes of names, as rules of renaming: `0.` was `conv1.`."""
+    children = enumerate(network.named_children())
+    return {f"{place}.": f"{name}." for place, (name, child) in children if child.state_dict()}
+
+
+def _written(key: str, rename: Mapping[str, str]) -> str:
+    """How the file spells a key that is renamed so."""
+    return next((old + key.removeprefix(new) for old, new in rename.items() if key.startswith(new)), key)
 
 
 def _mappings(
@@ -48,10 +71,6 @@ def _prefix(tensors: Mapping[str, Tensor], own: Mapping[str, Any]) -> str:
     first = next(iter(own), "")
     found = Counter(key.removesuffix(first) for key in tensors if key.endswith(f".{first}") or key == first)
     return max(found, key=lambda prefix: sum(prefix + key in tensors for key in own), default="")
-
-
-def _is_of(key: str, prefix: str, network: nn.Module) -> bool:
-    return key.startswith(prefix) and key.removeprefix(prefix) in network.state_dict()
 
 
 def _patterns(others: Sequence[str], wanted: Sequence[str]) -> list[str]:

@@ -84,7 +84,8 @@ class Result:
     @property
     def accuracies(self) -> list[float]:
         """Fraction of correct queries of each episode."""
-        return [n / self.n_queries for n in self.correct]
+        n_queries = self.n_queries
+        return [n / n_queries for n in self.correct]
 
     @property
     def n_queries(self) -> int:

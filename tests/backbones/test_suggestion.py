@@ -20,8 +20,15 @@ def with_prefix(state, prefix):
     return {prefix + key: value for key, value in state.items()}
 
 
+def in_sequence(state):
+    """As `nn.Sequential(*network.children())` has them, which knows no names."""
+    names = [name for name, _ in CifarResNet(depth=8, width=4).named_children()]
+    return {f"{names.index(key.partition('.')[0])}.{key.partition('.')[2]}": value for key, value in state.items()}
+
+
 LAYOUTS = {
     "state_dict and module.": lambda s: {"epoch": 3, "state_dict": with_prefix(s, "module.")},
+    "state_dict": lambda s: {"epoch": 3, "state_dict": s},
     "compiled": lambda s: with_prefix(s, "_orig_mod."),
     "backbone. and a head": lambda s: {**with_prefix(s, "backbone."), "head.fc.weight": torch.zeros(3, 4)},
     "moco": lambda s: {
@@ -33,6 +40,8 @@ LAYOUTS = {
         }
     },
     "deep": lambda s: {"a": {"b": {"teacher": with_prefix(s, "net.")}}},
+    "children of a Sequential": lambda s: {"state_dict": with_prefix(in_sequence(s), "backbone.")},
+    "children of a Sequential and a head": lambda s: {**in_sequence(s), "9.weight": torch.zeros(3, 4)},
     "plain with a head": lambda s: {**s, "fc.weight": torch.zeros(3, 4), "fc.bias": torch.zeros(3)},
 }
 
@@ -43,7 +52,7 @@ def test_the_lines_make_the_weights_fit(layout):
     content = LAYOUTS[layout](network.state_dict())
     advice = suggestion(content, other, MAY_LACK)
     assert advice.startswith("[keys] ")
-    lines = re.sub(r", (?=prefix|drop)", "\n", advice.removeprefix("[keys] "))
+    lines = re.sub(r", (?=prefix|drop|rename)", "\n", advice.removeprefix("[keys] "))
     rules = KeyRules(**{k: tuple(v) if isinstance(v, list) else v for k, v in tomllib.loads(lines).items()})
     load_strictly(other, tensors_of(content, rules, layout), rules.may_lack, layout)
     assert torch.equal(other.conv1.weight, network.conv1.weight)
