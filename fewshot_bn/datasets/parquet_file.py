@@ -47,7 +47,9 @@ def open_file(path: Path, dictionary: str = "") -> Any:
     try:
         import pyarrow.parquet
     except ImportError as problem:
-        raise DataError(f"{path}: Parquet files need pyarrow: pip install 'fewshot_bn[parquet]'") from problem
+        absent = isinstance(problem, ModuleNotFoundError) and problem.name == "pyarrow"
+        why = "" if absent else f" (the one that is there does not work: {problem})"  # e.g. needs another numpy
+        raise DataError(f"{path}: Parquet files need pyarrow: pip install 'fewshot_bn[parquet]'{why}") from problem
     with reading(path):
         with path.open("rb") as raw:
             begins = raw.read(4)

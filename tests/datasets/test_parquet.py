@@ -1,11 +1,11 @@
 """Parquet files in the form of the Hugging Face hub, as pyarrow writes them: images, classes, what is refused."""
 
+import builtins
 import io
 import itertools
 import json
 import os
 import pickle
-import sys
 
 import numpy as np
 import pyarrow as pa
@@ -291,11 +291,34 @@ def test_what_is_wrong_with_labels_is_said(tmp_path):
         opened(tmp_path / "two")
 
 
-def test_without_pyarrow_the_line_says_how_to_get_it(tmp_path, monkeypatch):
+def refusing(module, problem):
+    """An `__import__` that raises for one module."""
+    real = builtins.__import__
+
+    def imported(name, *arguments):
+        if name == module:
+            raise problem
+        return real(name, *arguments)
+
+    return imported
+
+
+@pytest.mark.parametrize(
+    ("problem", "more"),
+    [
+        (ModuleNotFoundError("No module named 'pyarrow'", name="pyarrow"), ""),
+        (
+            ImportError("pyarrow requires NumPy 2.0"),
+            " (the one that is there does not work: pyarrow requires NumPy 2.0)",
+        ),
+    ],
+)
+def test_without_a_pyarrow_that_works_the_line_says_how_to_get_it(tmp_path, monkeypatch, problem, more):
     path = write(tmp_path / "x.parquet", table())
-    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(DataError, match=r"Parquet files need pyarrow: pip install 'fewshot_bn\[parquet\]'"):
+    monkeypatch.setattr("builtins.__import__", refusing("pyarrow.parquet", problem))
+    with pytest.raises(DataError) as caught:
         opened(path)
+    assert str(caught.value) == f"{path}: Parquet files need pyarrow: pip install 'fewshot_bn[parquet]'{more}"
 
 
 def test_an_image_folder_with_a_parquet_file_beside_its_classes_is_an_image_folder(image_folder):
