@@ -1,7 +1,6 @@
 """Parquet files in the form of the Hugging Face hub, as pyarrow writes them: images, classes, what is refused."""
 
 import builtins
-import io
 import itertools
 import json
 import os
@@ -10,8 +9,8 @@ import pickle
 import numpy as np
 import pyarrow as pa
 import pytest
-from PIL import Image
 from pyarrow import parquet as pq
+from reference.greys import encoded, grey, greys
 
 from fewshot_bn.data import main
 from fewshot_bn.datasets import open_dataset, parquet_rows
@@ -35,12 +34,6 @@ get = "draw it."
 """
 
 
-def encoded(value):
-    file = io.BytesIO()
-    Image.fromarray(np.full((6, 6), value, np.uint8)).save(file, "PNG")
-    return file.getvalue()
-
-
 def table(labels=LABELS, *, names=NAMES, images=None, **more):
     """Row i shows the grey i."""
     images = images or [{"bytes": encoded(i), "path": f"{i}.png"} for i in range(len(labels))]
@@ -58,19 +51,6 @@ def write(path, what, **settings):
 
 def opened(path, **options):
     return open_dataset(str(path), **options)
-
-
-def grey(dataset, row):
-    with Image.open(io.BytesIO(dataset.read(row))) as image:
-        return image.getpixel((0, 0))
-
-
-def greys(dataset):
-    """Of each class."""
-    return {
-        name: [grey(dataset, row) for row in np.flatnonzero(dataset.labels == k).tolist()]
-        for k, name in enumerate(dataset.class_names)
-    }
 
 
 def expected(labels=LABELS, names=NAMES):

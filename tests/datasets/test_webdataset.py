@@ -8,7 +8,7 @@ import tarfile
 
 import numpy as np
 import pytest
-from PIL import Image
+from reference.greys import encoded, greys
 
 from fewshot_bn.data import main
 from fewshot_bn.datasets import open_dataset
@@ -16,12 +16,6 @@ from fewshot_bn.datasets.verification import examine, report
 from fewshot_bn.errors import DataError
 
 LABELS = [2, 0, 1, 0, 2, 1, 1, 0]
-
-
-def encoded(value, form="PNG"):
-    file = io.BytesIO()
-    Image.fromarray(np.full((6, 6), value, np.uint8)).save(file, form)
-    return file.getvalue()
 
 
 def write(path, files, mode="w", **settings):
@@ -52,19 +46,6 @@ def special(kind):
 
 def opened(path, **options):
     return open_dataset(str(path), **options)
-
-
-def grey(dataset, row):
-    with Image.open(io.BytesIO(dataset.read(row))) as image:
-        return image.getpixel((0, 0))
-
-
-def greys(dataset):
-    """Of each class."""
-    return {
-        name: [grey(dataset, row) for row in np.flatnonzero(dataset.labels == k).tolist()]
-        for k, name in enumerate(dataset.class_names)
-    }
 
 
 def test_a_label_is_a_number_beside_its_image(tmp_path):
