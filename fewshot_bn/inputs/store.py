@@ -90,7 +90,8 @@ class Store:
         """Which stores of this dataset are of no use any more, or belong to another tree of the same name."""
         others = sorted(path for path in self.path.parent.glob(f"{self._family}*.h5") if path != self.path)
         return [
-            f"{path} is of other files than those of today, or of another PIL or code, and not used: delete it"
+            f"{path} is of other files than those of today, or of another PIL or code, and not used: delete it, unless "
+            "other data of this name need it"
             for path in others
         ]
 
