@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fewshot_bn.errors import some
+
 DEPTH = 3  # of entries within entries
 MOST_DROPPED = 6  # patterns; more would be no advice
 
@@ -18,17 +20,23 @@ def suggestion(content: Mapping[str, Any], network: nn.Module, may_lack: Sequenc
         for key, value in network.state_dict().items()
         if not any(fnmatchcase(key, pattern) for pattern in may_lack)
     }
-    for unwrap, tensors in _mappings(content):
-        prefix = _prefix(tensors, own)
-        fits = all(prefix + key in tensors and tensors[prefix + key].shape == shape for key, shape in own.items())
-        others = [key for key in tensors if not _is_of(key, prefix, network)]
-        drop = _patterns(others, [prefix + key for key in own])
-        if fits and len(drop) <= MOST_DROPPED:
-            lines = [f'unwrap = "{unwrap}"'] if unwrap else []
-            lines += [f'prefix = "{prefix}"'] if prefix else []
-            lines += [f"drop = {drop}".replace("'", '"')] if drop else []
-            return f"[keys] {', '.join(lines)}"
-    return ""
+    found = [(unwrap, lines) for unwrap, tensors in _mappings(content) if (lines := _lines(tensors, own, network))]
+    if not found:
+        return ""
+    (first, lines), *others = found
+    lines = [f'unwrap = "{first}"'] * bool(first) + [line for line in lines if line]
+    also = f" (or the entry {some([repr(unwrap) for unwrap, _ in others])}, which fits as well)" if others else ""
+    return f"[keys] {', '.join(lines)}{also}"
+
+
+def _lines(tensors: Mapping[str, Tensor], own: Mapping[str, Any], network: nn.Module) -> list[str]:
+    """The lines of a card by which `tensors` fit (one is empty if none is needed); none if they do not."""
+    prefix = _prefix(tensors, own)
+    fits = all(prefix + key in tensors and tensors[prefix + key].shape == shape for key, shape in own.items())
+    drop = _patterns([key for key in tensors if not _is_of(key, prefix, network)], [prefix + key for key in own])
+    if not fits or len(drop) > MOST_DROPPED:
+        return []
+    return [f'prefix = "{prefix}"' * bool(prefix), f"drop = {drop}".replace("'", '"') * bool(drop)]
 
 
 def _mappings(
