@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fewshot_bn.backbones.checkpoints import fits
 from fewshot_bn.errors import some
 
 DEPTH = 3  # of entries within entries
@@ -16,7 +17,7 @@ MOST_DROPPED = 6  # patterns; more would be no advice
 def suggestion(content: Mapping[str, Any], network: nn.Module, may_lack: Sequence[str]) -> str:
     """As in `[keys] unwrap = "state_dict", prefix = "module."`, if all weights fit then; else nothing."""
     own = {
-        key: value.shape
+        key: value
         for key, value in network.state_dict().items()
         if not any(fnmatchcase(key, pattern) for pattern in may_lack)
     }
@@ -29,14 +30,18 @@ def suggestion(content: Mapping[str, Any], network: nn.Module, may_lack: Sequenc
     return f"[keys] {', '.join(lines)}{also}"
 
 
-def _lines(tensors: Mapping[str, Tensor], own: Mapping[str, Any], network: nn.Module) -> list[str]:
+def _lines(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], network: nn.Module) -> list[str]:
     """The lines of a card by which `tensors` fit (one is empty if none is needed); none if they do not."""
     prefix = _prefix(tensors, own)
-    fits = all(prefix + key in tensors and tensors[prefix + key].shape == shape for key, shape in own.items())
+    whole = all(prefix + key in tensors and _suits(tensors[prefix + key], value) for key, value in own.items())
     drop = _patterns([key for key in tensors if not _is_of(key, prefix, network)], [prefix + key for key in own])
-    if not fits or len(drop) > MOST_DROPPED:
+    if not whole or len(drop) > MOST_DROPPED:
         return []
     return [f'prefix = "{prefix}"' * bool(prefix), f"drop = {drop}".replace("'", '"') * bool(drop)]
+
+
+def _suits(value: Tensor, own: Tensor) -> bool:
+    return value.shape == own.shape and fits(value, own) and bool(value.isfinite().all())
 
 
 def _mappings(
