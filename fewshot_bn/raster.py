@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from fewshot_bn.files.tiff import advice_on_tiff, planes_of
+from fewshot_bn.files.tiff import advice_on_tiff, has_odd_channels, is_inverted, planes_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -78,6 +78,7 @@ def scaled(encoded: bytes, max_value: int) -> bytes:
                 values = planes.astype(np.int64)
             elif is_grey:
                 values = np.asarray(opened).astype(np.int64)
+                values = max_value - values if is_inverted(opened) else values
             elif _deep_modes(opened):
                 values = _deep_values(opened, encoded)
             else:
@@ -169,7 +170,7 @@ def _opened(encoded: bytes) -> "Image":
     from PIL import Image, UnidentifiedImageError
 
     try:
-        return Image.open(io.BytesIO(encoded), formats=_formats())
+        opened = Image.open(io.BytesIO(encoded), formats=_formats())
     except UnidentifiedImageError:
         if other := _other_format(encoded):
             raise ValueError(f"it is of format {other}, which is not read; save it as PNG or JPEG") from None
@@ -179,6 +180,9 @@ def _opened(encoded: bytes) -> "Image":
     except Image.DecompressionBombError as problem:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
         raise ValueError(f"it has more than {most:,.0f} million pixels, the most that are read; shrink it") from problem
+    if has_odd_channels(opened):
+        raise ValueError(advice_on_tiff(encoded))
+    return opened
 
 
 def _no_image(encoded: bytes) -> str:
@@ -206,7 +210,8 @@ def _as_rgb(image: "Image") -> Raster:
         raise ValueError(f"its pixels are of mode {image.mode} (32 bits), whose range is unknown; save it with 8 or 16")
     if image.mode.startswith("I"):
         values = np.clip(np.asarray(image), 0, MOST)
-        return Raster(Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB"), 16, int(values.max()))
+        shown = MOST - values if is_inverted(image) else values
+        return Raster(Image.fromarray((shown >> 8).astype(np.uint8)).convert("RGB"), 16, int(values.max()))
     planes = planes_of(image)
     if planes is not None:
         return Raster(Image.fromarray((planes >> 8).astype(np.uint8)), 16, int(planes.max()))

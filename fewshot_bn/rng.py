@@ -10,6 +10,7 @@ For torch there are generators, and the state of its global one; numbers alone n
 """
 
 import contextlib
+import threading
 import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 MAX_SEED = 2**63 - 1
+_one_at_a_time = threading.RLock()
 
 
 def check_seed(seed: int) -> None:
@@ -61,10 +63,10 @@ def torch_generator(seed: int, *path: str | int) -> "torch.Generator":
 def torch_state(seed: int, *path: str | int) -> Iterator[None]:
     """Within it, torch's global CPU generator is at the start of the stream (seed, path); afterwards as before.
 
-    For constructors of networks, which take no generator.
+    For constructors of networks, which take no generator. One thread at a time: the generator is the process's.
     """
     import torch
 
-    with torch.random.fork_rng(devices=[]):
+    with _one_at_a_time, torch.random.fork_rng(devices=[]):
         torch.default_generator.set_state(torch_generator(seed, *path).get_state())
         yield

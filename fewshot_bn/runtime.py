@@ -8,14 +8,18 @@ channels last again, as tensor cores want it; the layout of the weights decides.
 import contextlib
 import functools
 import platform
-from collections.abc import Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from importlib.metadata import version
+from typing import ParamSpec, TypeVar, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from fewshot_bn.errors import DeviceError, UsageError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def choose_devices(names: str) -> list[torch.device]:
@@ -77,3 +81,44 @@ def exact_convolutions() -> contextlib.AbstractContextManager[None]:
         enabled=True, benchmark=False, deterministic=True, allow_tf32=False
     )
     return exact
+
+
+@contextlib.contextmanager
+def plain_torch() -> Iterator[None]:
+    """Within it, whatever the caller has set does not count: autocast, inference mode, type and device of new tensors.
+
+    Else features would be kept and results written that are not what their keys say.
+    """
+    kind, precision = torch.get_default_dtype(), torch.get_float32_matmul_precision()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(mode=False))
+        stack.enter_context(torch.enable_grad())
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        if kind != torch.float32:
+            torch.set_default_dtype(torch.float32)
+            stack.callback(torch.set_default_dtype, kind)
+        if precision != "highest":
+            torch.set_float32_matmul_precision("highest")
+            stack.callback(torch.set_float32_matmul_precision, precision)
+        yield
+
+
+def in_plain_torch(function: Callable[P, Iterator[T]]) -> Callable[P, Iterator[T]]:
+    """A generator function whose every step is taken in plain torch; between them torch is as the caller has it."""
+
+    @functools.wraps(function)
+    def steps(*args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        with contextlib.closing(cast("Generator[T]", function(*args, **kwargs))) as inner:
+            while True:
+                with plain_torch():
+                    try:
+                        step = next(inner)
+                    except StopIteration:
+                        return
+                yield step
+
+    return steps

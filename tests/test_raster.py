@@ -127,6 +127,18 @@ def deep_tiff(values, order="<", *, is_packed=False):
     return file + struct.pack(f"{order}L{n}H", 0, *[16] * n) + data
 
 
+def test_grey_of_16_bits_whose_0_is_white_is_as_that_of_8_bits():
+    values = np.arange(4096, dtype=np.int64).reshape(64, 64, 1) * 15
+    plain = deep_tiff(values)
+    inverted = plain.replace(struct.pack("<HHLHH", 262, 3, 1, 1, 0), struct.pack("<HHLHH", 262, 3, 1, 0, 0))
+    assert inverted != plain
+    shown, peak = (np.asarray(decoded(inverted).image)[..., 0], decoded(inverted).peak)
+    np.testing.assert_array_equal(shown, (65535 - values[..., 0]) >> 8)
+    assert peak == 4095 * 15
+    with Image.open(io.BytesIO(scaled(inverted, 4095 * 15))) as image:
+        np.testing.assert_array_equal(np.asarray(image), (4095 * 15 - values[..., 0]) * 255 // (4095 * 15))
+
+
 def with_planes(values, order="<", rows=30, kind=1):
     """As `deep_tiff` without compression, but first all red, then all green, then all blue, each in strips."""
     height, width, n = values.shape

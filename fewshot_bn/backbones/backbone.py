@@ -11,7 +11,7 @@ from fewshot_bn.backbones.graph import trace
 from fewshot_bn.errors import ModelError, is_out_of_memory
 from fewshot_bn.files.atomic import digest
 from fewshot_bn.preprocessing import Preprocessing
-from fewshot_bn.runtime import exact_convolutions, move
+from fewshot_bn.runtime import exact_convolutions, move, plain_torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ class Backbone:
     graph: fx.Graph | None = None
     notices: tuple[str, ...] = ()
 
+    @plain_torch()
     @torch.no_grad()
     def features(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
         with exact_convolutions():
@@ -39,6 +40,7 @@ class Backbone:
         return z
 
 
+@plain_torch()
 def freeze_in_place(
     network: nn.Module,
     name: str,
@@ -67,6 +69,7 @@ def freeze_in_place(
     )
 
 
+@plain_torch()
 def with_preprocessing(backbone: Backbone, preprocessing: Preprocessing) -> Backbone:
     """The same network for images of another geometry. Raises `ModelError` where it does not take them."""
     dim = _count_features(backbone.module, backbone.name, preprocessing.crop_px)

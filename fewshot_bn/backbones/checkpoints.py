@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from fewshot_bn.backbones.torch_files import read_torch_file
 from fewshot_bn.errors import ModelError, some
 
+PART = re.compile(r".*-\d{5}-of-\d{5}\..*")
+MERGE = "load the parts in Python, put them into one dictionary (a | b), and write it with safetensors.torch.save_file"
+
 
 @dataclass(frozen=True, slots=True)
 class KeyRules:
@@ -51,6 +54,10 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     if path.exists() and not path.is_file():
         what = "a folder" if path.is_dir() else "a pipe or a device"
         raise ModelError(f"{path}: these weights cannot be read: it is {what}, a file is needed")
+    if path.name.endswith(".index.json"):
+        raise ModelError(f"{path}: is a list of files that hold the weights in parts; {MERGE}")
+    if path.as_posix().startswith(("http:/", "https:/")):
+        raise ModelError(f"{path}: is an address; download it, and name the file")
     try:
         content = load_file(path) if path.suffix == ".safetensors" else read_torch_file(path)
     except ModelError:
@@ -132,8 +139,8 @@ def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], may_lack: S
         for k, v in own.items()
         if k in tensors and tensors[k].shape != v.shape
     ]
-    kinds = [f"{k} is {v.dtype}, {v.layout}" for k, v in tensors.items() if k in own and not _fits(v, own[k])]
-    plain = {k: v for k, v in tensors.items() if k in own and _fits(v, own[k]) and v.shape == own[k].shape}
+    kinds = [f"{k} is {v.dtype}, {v.layout}" for k, v in tensors.items() if k in own and not fits(v, own[k])]
+    plain = {k: v for k, v in tensors.items() if k in own and fits(v, own[k]) and v.shape == own[k].shape}
     faults = {
         "missing": missing,
         "unexpected": unexpected,
@@ -144,12 +151,13 @@ def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], may_lack: S
     }
     found = [f"{len(keys)} {fault} ({some(keys)})" for fault, keys in faults.items() if keys]
     if found:
-        raise ModelError(f"{where}: these weights do not fit the network: {'; '.join(found)}")
+        part = f"; its name says that it is one of several parts: {MERGE}" if PART.fullmatch(Path(where).name) else ""
+        raise ModelError(f"{where}: these weights do not fit the network: {'; '.join(found)}{part}")
     own.update(tensors)  # keeps the versions of layers, which some networks ask for
     network.load_state_dict(own)
 
 
-def _fits(value: Tensor, own: Tensor) -> bool:
+def fits(value: Tensor, own: Tensor) -> bool:
     """Plain numbers of the same kind: 16, 32 or 64 bits for weights, whole numbers for counters."""
     if value.layout != torch.strided or value.is_meta or value.is_quantized:
         return False

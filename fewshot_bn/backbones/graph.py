@@ -3,12 +3,36 @@
 Norm layers stay single calls, and so does every module that holds none.
 """
 
+import threading
+from collections.abc import Callable
+from typing import Any
+
 from torch import fx, nn
 
 from fewshot_bn.backbones.norms import NORMS
 
+_one_at_a_time = threading.Lock()
+
 
 class _Tracer(fx.Tracer):
+    """Tracing changes `nn.Module` for the whole process while it lasts; calls of other threads go on as ever."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        if threading.get_ident() != self._thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         del module_qualified_name
         norms = tuple(norm.layer for norm in NORMS.values())
@@ -16,12 +40,10 @@ class _Tracer(fx.Tracer):
 
 
 def trace(network: nn.Module) -> fx.Graph | None:
-    """The graph of `network`, or None where its code cannot be traced, as when it decides on values.
-
-    Tracing changes `nn.Module` for the whole process while it lasts: no other thread may run a network meanwhile.
-    """
+    """The graph of `network`, or None where its code cannot be traced, as when it decides on values."""
     try:
-        return _Tracer().trace(network)
+        with _one_at_a_time:
+            return _Tracer().trace(network)
     except Exception:  # it runs the network's own code, which may raise anything
         return None
 

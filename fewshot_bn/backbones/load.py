@@ -23,7 +23,7 @@ from fewshot_bn.files.atomic import sha256_of
 from fewshot_bn.files.cards import read_card
 from fewshot_bn.files.paths import DEFAULT_MODEL
 from fewshot_bn.preprocessing import Preprocessing
-from fewshot_bn.runtime import move
+from fewshot_bn.runtime import move, plain_torch
 
 RANDOM = "random"
 
@@ -41,6 +41,7 @@ class Loaded:
     notices: tuple[str, ...] = ()
 
 
+@plain_torch()
 def load_backbone(
     model: str = DEFAULT_MODEL,
     *,

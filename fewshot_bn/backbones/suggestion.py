@@ -7,40 +7,54 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fewshot_bn.backbones.checkpoints import fits
+from fewshot_bn.errors import some
+
 DEPTH = 3  # of entries within entries
 MOST_DROPPED = 6  # patterns; more would be no advice
 
 
 def suggestion(content: Mapping[str, Any], network: nn.Module, may_lack: Sequence[str]) -> str:
     """As in `[keys] unwrap = "state_dict", prefix = "module."`, if all weights fit then; else nothing."""
-    for unwrap, tensors in _mappings(content):
-        for rename in ({}, _places(network)):
-            lines = _lines(tensors, network, may_lack, rename)
-            if lines is not None:
-                return "[keys] " + ", ".join([f'unwrap = "{unwrap}"'] * bool(unwrap) + lines)
-    return ""
+    found = [
+        (unwrap, lines)
+        for unwrap, tensors in _mappings(content)
+        for rename in ({}, _places(network))
+        if (lines := _lines(tensors, network, may_lack, rename)) is not None
+    ]
+    if not found:
+        return ""
+    (first, lines), *others = found
+    lines = [f'unwrap = "{first}"'] * bool(first) + lines
+    names = [repr(unwrap) for unwrap, _ in others if unwrap != first]
+    also = f" (or the entry {some(names)}, which fits as well)" if names else ""
+    return f"[keys] {', '.join(lines)}{also}"
 
 
 def _lines(
     tensors: Mapping[str, Tensor], network: nn.Module, may_lack: Sequence[str], rename: Mapping[str, str]
 ) -> list[str] | None:
     """The lines beside that of `unwrap` with which all weights fit; None if they do not."""
-    written = {_written(key, rename): (key, value.shape) for key, value in network.state_dict().items()}
+    written = {_written(key, rename): (key, value) for key, value in network.state_dict().items()}
     own = {
-        key: shape
-        for key, (name, shape) in written.items()
+        key: value
+        for key, (name, value) in written.items()
         if not any(fnmatchcase(name, pattern) for pattern in may_lack)
     }
     prefix = _prefix(tensors, own)
-    fits = all(prefix + key in tensors and tensors[prefix + key].shape == shape for key, shape in own.items())
+    whole = all(prefix + key in tensors and _suits(tensors[prefix + key], value) for key, value in own.items())
     others = [key for key in tensors if not (key.startswith(prefix) and key.removeprefix(prefix) in written)]
     drop = _patterns(others, [prefix + key for key in own])
-    if not fits or len(drop) > MOST_DROPPED:
+    if not whole or len(drop) > MOST_DROPPED:
         return None
     table = ", ".join(f'"{old}" = "{new}"' for old, new in rename.items())
     lines = [f'prefix = "{prefix}"'] if prefix else []
     lines += [f"drop = {drop}".replace("'", '"')] if drop else []
     return lines + ([f"rename = {{ {table} }}"] if table else [])
+
+
+def _suits(value: Tensor, own: Tensor) -> bool:
+    return value.shape == own.shape and fits(value, own) and bool(value.isfinite().all())
 
 
 def _places(network: nn.Module) -> dict[str, str]:

@@ -50,6 +50,7 @@ VALUES = {
     "torch.torch_version": "TorchVersion",
 }
 CONTAINERS: dict[str, Callable[[], Any]] = {"collections.defaultdict": dict, "collections.deque": list}
+MODULES = "torch.nn.modules."
 ENLARGES_BY = 2  # a stored zip is never larger inside; weights hardly compress
 
 
@@ -145,7 +146,7 @@ def _refuse(path: Path, names: set[str]) -> None:
         shown = some([name if len(name) <= 80 else f"{name[:80]}…" for name in strange])
         raise ModelError(
             f"{path}: not read, because it holds more than tensors and plain values: {shown}, which could run code "
-            f"(nothing was run); {_conversion(path)}"
+            f"(nothing was run); {_conversion(path, holds_network=any(name.startswith(MODULES) for name in strange))}"
         )
 
 
@@ -157,14 +158,15 @@ def _is_kind_of_numbers(name: str) -> bool:
     return module in ("torch", "torch.cuda") and last.isalnum() and last.endswith(("Storage", "Tensor"))
 
 
-def _conversion(path: Path, kind: str = "") -> str:
-    load = f"torch.jit.load({path.name!r}).state_dict()" if kind else f"torch.load({path.name!r}, weights_only=False)"
-    keep = "x" if kind else 'x["state_dict"]'
-    note = "" if kind else ", with the entry that holds the weights"
-    return (
-        f"if you trust it, convert it once in Python: `import torch; x = {load}` and "
-        f"`torch.save({{k: v for k, v in {keep}.items() if torch.is_tensor(v)}}, 'weights.pth')`{note}"
-    )
+def _conversion(path: Path, kind: str = "", *, holds_network: bool = False) -> str:
+    load = f"torch.jit.load({path.name!r})" if kind else f"torch.load({path.name!r}, weights_only=False)"
+    if kind or holds_network:
+        keep = "torch.save(x.state_dict(), 'weights.pth')"
+    else:
+        keep = "torch.save({k: v for k, v in x[\"state_dict\"].items() if torch.is_tensor(v)}, 'weights.pth')"
+    network = ', or x["model"].state_dict() if the network is an entry'
+    note = "" if kind else network if holds_network else ", with the entry that holds the weights"
+    return f"if you trust it, convert it once in Python: `import torch; x = {load}` and `{keep}`{note}"
 
 
 class _Nothing:

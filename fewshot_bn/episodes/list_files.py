@@ -5,6 +5,7 @@ whether images are ids or ranks), then one line for each episode. CSV: one line 
 `COLUMNS` and ids only, for spreadsheets and other people's code.
 """
 
+import codecs
 import csv
 import hashlib
 import io
@@ -43,10 +44,10 @@ def read_list(path: Path) -> EpisodeList:
     """Read a list. Raises `DataError` where it is not a whole one."""
     try:
         content = read_file(path, MOST_BYTES)
-        text = content.decode("utf-8", "surrogateescape")
     except OSError as problem:
         raise DataError(f"{path}: this list cannot be read: {problem.strerror}") from problem
     try:
+        text = _text(content)
         header, listed = _from_csv(text) if path.suffix.lower() == ".csv" else _from_json_lines(text)
         ranks = header.get("images") == "rank"
         result = EpisodeList(
@@ -95,6 +96,13 @@ def write_list(
         raise DataError(f"{path}: this list cannot be written: {problem.strerror}") from problem
 
 
+def _text(content: bytes) -> str:
+    """Spreadsheets save text in UTF-8 or UTF-16, with a mark in front; names of files may be of any bytes."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    return content.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
+
+
 def _namer(class_sizes: Sequence[int], ids: Sequence[str] | None) -> Callable[[int], Image]:
     """What a row is called in the file."""
     if ids is not None:
@@ -120,7 +128,12 @@ def _as_json(episode: ListedEpisode) -> dict[str, Any]:
 
 
 def _from_json_lines(text: str) -> tuple[dict[str, Any], list[ListedEpisode]]:
-    header, *lines = map(json.loads, text.splitlines())
+    try:
+        header, *lines = map(json.loads, text.splitlines())
+    except json.JSONDecodeError as problem:
+        raise ValueError(f"it is not JSON lines ({problem.msg}); a table needs the suffix .csv") from problem
+    if type(header) is not dict or "format" not in header:
+        raise ValueError(f"its first line is no header that names the format {FORMAT!r}")
     if header["format"] != FORMAT:
         raise ValueError(f"its format is {header['format']!r}, this version reads {FORMAT!r}")
     if not all(type(name) is str and type(n) is int for name, n in header["classes"].items()):
@@ -148,20 +161,36 @@ def _as_csv(listed: Sequence[ListedEpisode]) -> str:
 
 
 def _from_csv(text: str) -> tuple[dict[str, Any], list[ListedEpisode]]:
-    lines = csv.DictReader(io.StringIO(text), strict=True)
+    first = text.partition("\n")[0]
+    separator = next((mark for mark in ";\t" if first.count(mark) >= len(COLUMNS) - 1), ",")
+    lines = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
     if not set(COLUMNS) <= set(lines.fieldnames or ()):
-        raise ValueError(f"the columns {', '.join(COLUMNS)} are needed")
+        raise ValueError(f"the columns {', '.join(COLUMNS)} are needed, its first line is {first[:80]!r}")
     found: dict[int, dict[tuple[str, int], list[tuple[int, str, str]]]] = {}
     for line in lines:
-        images = found.setdefault(int(line["episode"]), {}).setdefault((line["role"], int(line["way"])), [])
-        images.append((int(line["place"]), line["class"], line["file"]))
+        cells = [line[column] or "" for column in COLUMNS]
+        if not any(cells):
+            continue
+        number, way, class_name, role, place, file = cells
+        if role not in ROLES:
+            raise ValueError(f"line {lines.line_num}: the role is {role!r}, support or query is needed")
+        images = found.setdefault(_whole(number), {}).setdefault((role, _whole(way)), [])
+        images.append((_whole(place), class_name, file))
     if sorted(found) != list(range(len(found))):
         raise ValueError("its episodes are not numbered 0, 1, 2, ...")
-    return {}, [_episode_of(found[number]) for number in range(len(found))]
+    return {}, [_episode_of(number, found[number]) for number in range(len(found))]
 
 
-def _episode_of(found: Mapping[tuple[str, int], list[tuple[int, str, str]]]) -> ListedEpisode:
+def _whole(cell: str) -> int:
+    """A number that a spreadsheet or pandas may have made 3.0."""
+    return int(cell.removesuffix(".0"))
+
+
+def _episode_of(number: int, found: Mapping[tuple[str, int], list[tuple[int, str, str]]]) -> ListedEpisode:
     ways = sorted({way for _, way in found})
+    for role in ROLES:
+        if lacking := [way for way in ways if (role, way) not in found]:
+            raise ValueError(f"episode {number} has no {role} images in way {lacking[0]}; was the file cut short?")
     names = [{name for role in ROLES for _, name, _ in found[role, way]} for way in ways]
     if any(len(own) != 1 for own in names):
         raise ValueError("an episode has images of several classes in one way")

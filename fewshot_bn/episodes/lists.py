@@ -64,7 +64,7 @@ class EpisodeList:
         row_of = self._row_of(dataset)
         absent = self._absent(row_of)
         if absent:
-            raise DataError(f"{self.path}: {some(absent)}: not in the data")
+            raise DataError(f"{self.path}: {some(absent)}: not in the data{_like(dataset)}")
         place = {name: k for k, name in enumerate(dataset.class_names)}
         rows: dict[Role, list[int]] = {role: [] for role in ROLES}
         classes = []
@@ -123,3 +123,8 @@ class EpisodeList:
             )
         ranks = np.concatenate([np.arange(size) for size in dataset.class_sizes]).tolist()
         return {(name, rank): row for row, (name, rank) in enumerate(zip(names, ranks, strict=True))}
+
+
+def _like(dataset: Dataset) -> str:
+    """How images and classes of a dataset are called, for those who wrote a list by other means."""
+    return f", whose images are called like {dataset.ids[0]} ({dataset.class_names[dataset.labels[0]]})"

@@ -23,7 +23,7 @@ from fewshot_bn.evaluation.memory import Portion, choose_portion, halved
 from fewshot_bn.evaluation.metrics import metrics_of
 from fewshot_bn.inputs.images import normalise
 from fewshot_bn.inputs.source import Source
-from fewshot_bn.runtime import exact_convolutions
+from fewshot_bn.runtime import exact_convolutions, in_plain_torch
 
 NOTHING = -1  # is predicted where scores are not finite
 
@@ -59,6 +59,7 @@ def serial(work: Work, source: Source, episodes: Episodes, portion: Portion) -> 
     yield from work(source, episodes, portion)
 
 
+@in_plain_torch
 def evaluate(
     adapter: Adapter, source: Source, episodes: Episodes, *, chunk: int | None = None, executor: Executor = serial
 ) -> Iterator[Outcome]:

@@ -23,11 +23,12 @@ from fewshot_bn.experiment.source import open_source
 from fewshot_bn.inputs.source import look_at
 from fewshot_bn.results.files import check_folder
 from fewshot_bn.results.result import ManyShotResult, Result
-from fewshot_bn.runtime import choose_devices
+from fewshot_bn.runtime import choose_devices, in_plain_torch
 
 REGIMES = {FewShotConfig: FewShot, ManyShotConfig: ManyShot}
 
 
+@in_plain_torch
 def run(config: Config) -> Iterator[Event]:
     """Do what `config` says; yields what happens: see events.py. Each result comes with a `Done`.
 

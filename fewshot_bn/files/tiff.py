@@ -11,7 +11,8 @@ from jaxtyping import UInt16
 from numpy import ndarray
 
 BITS, COMPRESSION, PHOTOMETRIC, OFFSETS, CHANNELS, COUNTS = 258, 259, 262, 273, 277, 279
-PLANAR, FORMAT = 284, 339
+PLANAR, EXTRA, FORMAT = 284, 338, 339
+WHITE_IS_ZERO, BLACK_IS_ZERO = 0, 1  # of PHOTOMETRIC, for grey
 KINDS = {2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
 N_CHANNELS_OF_EUROSAT = 13
 SHORT, LONG = 3, 4
@@ -39,7 +40,25 @@ def advice_on_tiff(encoded: bytes) -> str:
     eurosat = (
         "; of EuroSAT, the version in RGB is meant" if _tags(encoded).get(CHANNELS) == N_CHANNELS_OF_EUROSAT else ""
     )
+    tags = _tags(encoded)
+    if tags.get(CHANNELS, 1) in (2, 3) and tags.get(PHOTOMETRIC) in (WHITE_IS_ZERO, BLACK_IS_ZERO):
+        return (
+            f"it is {what}, which its header calls grey, not red, green and blue: save it with 1 channel, or 3 as RGB"
+        )
     return f"it is {what}, which PIL does not read: save it with 3 channels of 8 bits{eurosat}"
+
+
+def has_odd_channels(image: Any) -> bool:
+    """Whether grey comes with channels that are no transparency, which PIL leaves out or takes for pixels of it."""
+    tags = getattr(image, "tag_v2", {})
+    n, extra = tags.get(CHANNELS, 1), tags.get(EXTRA, ())
+    is_grey = tags.get(PHOTOMETRIC) in (WHITE_IS_ZERO, BLACK_IS_ZERO)
+    return is_grey and n > 1 and not (n == 2 and extra in ((1,), (2,)))
+
+
+def is_inverted(image: Any) -> bool:
+    """Whether 0 is white, which PIL heeds in grey of 8 bits alone."""
+    return bool(getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO)
 
 
 def planes_of(image: Any) -> UInt16[ndarray, "h w 3"] | None:

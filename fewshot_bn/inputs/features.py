@@ -26,6 +26,7 @@ from fewshot_bn.backbones.backbone import Backbone
 from fewshot_bn.errors import DataError, DeviceError, is_out_of_memory
 from fewshot_bn.files.atomic import code_digest, digest, locked, make_folder, read_file, replace_file
 from fewshot_bn.inputs.images import Images, normalise
+from fewshot_bn.runtime import in_plain_torch
 
 FORMAT = 3
 CODE = (  # that decides what features are
@@ -68,6 +69,7 @@ class Features:
         self.images.dataset.check_rows(rows)
         return np.unique(rows[self._place[rows] == UNKNOWN])
 
+    @in_plain_torch
     def compute(self, rows: Int64[ndarray, "n"]) -> Iterator[int]:
         """Make the features of `rows` known; yields the number of images done after each batch.
 

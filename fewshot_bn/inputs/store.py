@@ -49,7 +49,7 @@ from fewshot_bn.preprocessing import Preprocessing
 from fewshot_bn.raster import Look
 from fewshot_bn.workers import map_rows
 
-FORMAT = 3  # format 1 had no checksums, format 2 no looks
+FORMAT = 4  # format 1 had no checksums, format 2 no looks, format 3 facts of another type
 LOOK = np.dtype([("bits", "u1"), ("peak", "<u2"), ("is_black", "?"), ("is_white", "?"), ("sample", "<u4")])
 CODE = ("preprocessing.py", "raster.py", "files/tiff.py")  # that decides what pixels are
 COMMIT_S = 0.5
@@ -90,7 +90,8 @@ class Store:
         """Which stores of this dataset are of no use any more, or belong to another tree of the same name."""
         others = sorted(path for path in self.path.parent.glob(f"{self._family}*.h5") if path != self.path)
         return [
-            f"{path} is of other files than those of today, or of another PIL or code, and not used: delete it"
+            f"{path} is of other files than those of today, or of another PIL or code, and not used: delete it, unless "
+            "other data of this name need it"
             for path in others
         ]
 

@@ -266,3 +266,18 @@ def test_a_pipe_is_not_waited_for(tmp_path, suffix):
     os.mkfifo(path)
     with pytest.raises(ModelError, match="cannot be read: it is a pipe or a device, a file is needed"):
         read_checkpoint(path)
+
+
+def test_weights_in_parts_and_addresses_are_told(tmp_path):
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text('{"weight_map": {}}')
+    with pytest.raises(ModelError, match="is a list of files that hold the weights in parts; load the parts in Python"):
+        read_checkpoint(index)
+    with pytest.raises(ModelError, match="is an address; download it, and name the file"):
+        read_checkpoint(Path("https://example.org/resnet18.pth"))
+    network = nn.Linear(2, 3)
+    part = {"weight": network.weight.detach()}
+    with pytest.raises(ModelError, match=r"1 missing \(bias\); its name says that it is one of several parts: load"):
+        load_strictly(network, part, (), "model-00001-of-00002.safetensors")
+    with pytest.raises(ModelError, match=r"1 missing \(bias\)$"):
+        load_strictly(network, part, (), "model.safetensors")

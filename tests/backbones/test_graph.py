@@ -1,5 +1,7 @@
 """The forward pass as a graph, and the graph in two."""
 
+import threading
+
 import torch
 from reference.networks import SmallNet
 from torch import nn
@@ -32,3 +34,33 @@ def test_the_two_parts_together_are_the_network():
 def test_there_is_nothing_to_cut_at_a_layer_that_is_not_called():
     network = SmallNet()
     assert cut(network, trace(network), {"bn9"}) is None
+
+
+def test_other_threads_may_run_networks_while_one_is_traced():
+    inside, done = threading.Event(), threading.Event()
+
+    class Waits(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm2d(3)
+
+        def forward(self, x):
+            inside.set()
+            done.wait(10)
+            return self.norm(x)
+
+    network, x = SmallNet().eval(), torch.ones(2, 3, 8, 8)
+    expected, graphs, call = network(x), [], nn.Module.__call__
+    threads = [threading.Thread(target=lambda: graphs.append(trace(Waits()))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert inside.wait(10)
+    try:
+        assert nn.Module.__call__ is not call
+        assert torch.equal(network(x), expected)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert nn.Module.__call__ is call
+    assert [[node.target for node in graph.nodes if node.op == "call_module"] for graph in graphs] == [["norm"]] * 2

@@ -58,6 +58,20 @@ def test_the_lines_make_the_weights_fit(layout):
     assert torch.equal(other.conv1.weight, network.conv1.weight)
 
 
+def test_other_entries_that_fit_as_well_are_named():
+    state = CifarResNet(depth=8, width=4).state_dict()
+    content = {"student": with_prefix(state, "module."), "teacher": state, "queue": {"w": torch.zeros(3)}}
+    advice = suggestion(content, CifarResNet(depth=8, width=4), MAY_LACK)
+    assert advice == ('[keys] unwrap = "student", prefix = "module." (or the entry \'teacher\', which fits as well)')
+
+
+@pytest.mark.parametrize("spoilt", [lambda w: w * float("nan"), lambda w: w.to(torch.int8), lambda w: w.to_sparse()])
+def test_weights_that_no_line_would_make_fit_get_no_advice(spoilt):
+    state = CifarResNet(depth=8, width=4).state_dict()
+    content = with_prefix({**state, "conv1.weight": spoilt(state["conv1.weight"])}, "net.")
+    assert suggestion(content, CifarResNet(depth=8, width=4), MAY_LACK) == ""
+
+
 @pytest.mark.parametrize(
     "content",
     [{}, {"epoch": 3}, nn.Linear(3, 4).state_dict(), CifarResNet(depth=8, width=8).state_dict()],

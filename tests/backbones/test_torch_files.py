@@ -63,6 +63,15 @@ def test_everything_else_is_named_and_not_run(tmp_path, value, name, how):
         read_checkpoint(path)
 
 
+def test_how_a_whole_network_and_a_dictionary_with_more_are_converted(tmp_path):
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "network.pth")
+    with pytest.raises(ModelError, match=r"`torch.save\(x.state_dict\(\), 'weights.pth'\)`, or x\[\"model\"\]"):
+        read_checkpoint(tmp_path / "network.pth")
+    torch.save({"state_dict": {}, "kind": Kind.A}, tmp_path / "more.pth")
+    with pytest.raises(ModelError, match=r'in x\["state_dict"\].items\(\) if torch.is_tensor'):
+        read_checkpoint(tmp_path / "more.pth")
+
+
 def test_a_plain_pickle_is_called_so(tmp_path):
     (tmp_path / "all.pkl").write_bytes(pickle.dumps({"x": 1}))
     with pytest.raises(ModelError, match="a plain pickle and no file of torch.save"):

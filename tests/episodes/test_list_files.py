@@ -66,6 +66,68 @@ def test_a_list_is_run_by_the_plan(tmp_path, dataset, episodes):
     assert plan.key != make_plan(str(write(tmp_path / "b.csv", episodes[:3], dataset)), seed=0, by_group=False).key
 
 
+def rewritten(change):
+    """A table with `change` made to the cells of every line."""
+
+    def of(text):
+        lines = list(csv.reader(text.splitlines()))
+        return "".join(",".join(cells) + "\n" for cells in [lines[0], *map(change, lines[1:])])
+
+    return of
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        lambda text: ("\ufeff" + text.replace("\n", "\r\n")).encode(),
+        lambda text: text.replace(",", ";").encode("utf-8-sig"),
+        lambda text: text.replace(",", "\t").encode("utf-16"),
+        lambda text: text.replace("\n", ",,\n").encode() + b",,,,,,,\n\n",
+        lambda text: rewritten(lambda c: [c[0] + ".0", c[1] + ".0", *c[2:4], c[4] + ".0", c[5]])(text).encode(),
+        lambda text: "".join(sorted(text.splitlines(keepends=True), reverse=True)).encode(),
+    ],
+    ids=["mark and CRLF", "semicolons", "tabs in UTF-16", "empty columns and lines", "numbers of pandas", "sorted"],
+)
+def test_a_table_saved_by_a_spreadsheet_is_the_same_list(tmp_path, image_folder, saved):
+    (image_folder / "a, b").rename(image_folder / "a b")
+    dataset = open_dataset(str(image_folder))
+    episodes = Plan(seed=7).draw(dataset, SHAPE, 5)
+    path = write(tmp_path / "a.csv", episodes, dataset)
+    path.write_bytes(saved(path.read_text()))
+    assert read_list(path).episodes(dataset).fingerprint == episodes.fingerprint
+
+
+def test_json_lines_with_a_mark_in_front_are_the_same_list(tmp_path, dataset, episodes):
+    path = write(tmp_path / "a.jsonl", episodes, dataset)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_list(path).episodes(dataset).fingerprint == episodes.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text[: text.rindex("\n4,0,")] + "\n", "episode 4 has no query images in way 1; was the file cut"),
+        (lambda text: text.replace(",query,", ",test,"), "line .*: the role is 'test', support or query is needed"),
+        (lambda text: text.replace("episode,", "task,"), "place, file are needed, its first line is 'task,way,class"),
+    ],
+)
+def test_tables_that_are_not_whole(tmp_path, dataset, episodes, change, message):
+    path = write(tmp_path / "a.csv", episodes, dataset)
+    path.write_text(change(path.read_text()))
+    with pytest.raises(DataError, match=message):
+        read_list(path)
+
+
+def test_a_table_by_another_name_and_lists_of_other_tools_are_told(tmp_path, dataset, episodes):
+    text = write(tmp_path / "a.csv", episodes, dataset).read_text()
+    (tmp_path / "a.txt").write_text(text)
+    with pytest.raises(DataError, match=r"it is not JSON lines \(Expecting value\); a table needs the suffix .csv"):
+        read_list(tmp_path / "a.txt")
+    (tmp_path / "a.json").write_text('[{"support": [], "query": []}]')
+    with pytest.raises(DataError, match="its first line is no header that names the format 'fewshot_bn episodes 1'"):
+        read_list(tmp_path / "a.json")
+
+
 def test_plans_that_make_no_sense(tmp_path):
     with pytest.raises(UsageError, match="--episodes 'rnadom' is neither random nor disjoint nor a file"):
         make_plan("rnadom", seed=0, by_group=False)
@@ -108,7 +170,7 @@ def test_images_that_are_gone_or_of_another_class_are_named(tmp_path, dataset, e
     (image_folder / name).unlink()
     smaller = open_dataset(str(image_folder))
     assert [image.split(" (")[0] for image in listed.absent(smaller)] == [name]
-    with pytest.raises(DataError, match="not in the data"):
+    with pytest.raises(DataError, match="not in the data, whose images are called like a, b/0.png"):
         listed.episodes(smaller)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from reference.commands import results, run
 
 import fewshot_bn
@@ -44,6 +45,21 @@ def test_datasets_backbones_and_adapters_may_be_objects(here):
     (found,) = experiment.results(objects)
     assert found.correct == experiment.results(config)[1].correct
     assert found.mode == "my name"
+
+
+@pytest.mark.full
+def test_what_a_notebook_has_set_in_torch_changes_nothing(here, own_cache, monkeypatch):
+    modes = {"bn": make_adapter("bn", steps=2), "ridge": make_adapter("ridge")}
+    config = FewShotConfig(**SMALL, modes=modes, output=here / "plain")
+    expected = experiment.results(config)
+    monkeypatch.setenv("FEWSHOT_BN_CACHE", str(here / "another cache"))
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16), torch.device("meta"):
+            found = experiment.results(replace(config, output=here / "disturbed"))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert [result.measures for result in found] == [result.measures for result in expected]
 
 
 def test_events_say_how_far_it_is(here, own_cache):

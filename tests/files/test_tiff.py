@@ -59,3 +59,15 @@ def test_what_pil_writes_is_described_too():
 def test_cut_headers_and_other_files_are_no_tiff(n):
     assert advice_on_tiff(tiff(13, 16)[:n]) == ""
     assert advice_on_tiff(b"\x89PNG\r\n\x1a\n" + bytes(n)) == ""
+
+
+@pytest.mark.parametrize(("n", "bits"), [(2, 8), (3, 8), (3, 16)])
+def test_grey_of_several_channels_is_refused_as_what_it_is(n, bits):
+    with pytest.raises(ValueError, match=f"a TIFF of {n} channels of {bits} bits, which its header calls grey.*RGB"):
+        decoded(tiff(n, bits))
+
+
+def test_grey_with_transparency_is_read():
+    grey, file = np.arange(16, dtype=np.uint8).reshape(4, 4), io.BytesIO()
+    Image.merge("LA", [Image.fromarray(grey), Image.fromarray(grey[::-1].copy())]).save(file, "TIFF")
+    np.testing.assert_array_equal(np.asarray(decoded(file.getvalue()).image), np.stack([grey] * 3, -1))

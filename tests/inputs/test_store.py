@@ -119,6 +119,7 @@ def test_changed_files_make_another_store_and_the_old_one_is_named(dataset, fold
     (notice,) = other.notices
     assert other.n_filled == 0
     assert notice.startswith(f"{kept.path} is of other files than those of today")
+    assert notice.endswith("delete it, unless other data of this name need it")
     list(other.fill(ALL))
     np.testing.assert_array_equal(contents(other, ALL), expected(changed, ALL))
 
