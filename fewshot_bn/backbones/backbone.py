@@ -86,5 +86,9 @@ def _count_features(network: nn.Module, name: str, side_px: int) -> int:
             raise ModelError(f"{name}: images of {side_px} px do not fit in memory; take smaller ones") from problem
         raise ModelError(f"{name}: does not take images of {side_px} px: {problem}") from problem
     if not isinstance(z, Tensor) or z.ndim != 2 or z.shape[1] == 0:
-        raise ModelError(f"{name}: gives no feature vector per image of {side_px} px, so it cannot serve as a backbone")
+        found = f"values of shape {list(z.shape)}" if isinstance(z, Tensor) else f"a {type(z).__name__}"
+        raise ModelError(
+            f"{name}: gives no feature vector per image of {side_px} px, but {found} for two images, so it cannot "
+            "serve as a backbone; let it return features [b d], as nn.Flatten after pooling gives them"
+        )
     return z.shape[1]

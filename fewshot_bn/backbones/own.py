@@ -5,6 +5,7 @@ import inspect
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 from torch import nn
 
@@ -31,17 +32,32 @@ def freeze(
     to be had, such as one that was typed into Python, and no `architecture` that stands for it.
     """
     try:
-        copied = copy.deepcopy(network)
+        copied = _uncompiled(copy.deepcopy(network))
     except Exception as problem:  # it is the user's code, which may raise anything
         why = f"the network cannot be copied ({reason_of(problem)}); build it anew and load its weights"
         raise ModelError(f"{name}: {why}") from problem
-    told = [architecture, repr(network)]
+    told = [architecture, repr(copied)]
     try:
-        told += _code(network)
+        told += _code(copied)
     except UsageError as problem:
         if not architecture:
             raise ModelError(f"{name}: {problem}, or name its version in architecture=") from problem
     return freeze_in_place(copied, name, weights, preprocessing, architecture="\n".join(told))
+
+
+def _uncompiled(network: nn.Module) -> nn.Module:
+    """As it was before `torch.compile`, which would compile anew for every form that episodes take."""
+    network = _original(network)
+    for module in network.modules():
+        module._compiled_call_impl = None  # noqa: SLF001 - as of `network.compile()`
+        for name, child in module.named_children():
+            setattr(module, name, _original(child))
+    return network
+
+
+def _original(module: nn.Module) -> nn.Module:
+    is_compiled = type(module).__name__ == "OptimizedModule"  # importing the class takes a second
+    return cast(nn.Module, module._orig_mod) if is_compiled else module  # noqa: SLF001
 
 
 def _code(network: nn.Module) -> Iterator[str]:

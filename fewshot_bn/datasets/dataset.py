@@ -67,6 +67,8 @@ class Dataset:
 
     def check_rows(self, rows: Shaped[ndarray, "*shape"]) -> None:
         """Raise `DataError` for the first that is no row: numpy would take -1 for the last, and True for row 1."""
+        if not isinstance(rows, ndarray):
+            raise DataError(f"{self.name}: rows are a {type(rows).__name__}; an array of numpy is needed")
         if rows.dtype.kind not in "iu":
             raise DataError(f"{self.name}: rows are of type {rows.dtype}; whole numbers are needed")
         wrong = rows[(rows < 0) | (rows >= len(self.ids))]

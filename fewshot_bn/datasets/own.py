@@ -18,15 +18,21 @@ from fewshot_bn.raster import reason_of as why_unreadable
 
 
 def dataset_of_files(
-    name: str, images: Iterable[tuple[str | Path, Any]], *, groups: Mapping[str | Path, str] | None = None
+    name: str,
+    images: Iterable[tuple[str | Path, Any]] | Mapping[str | Path, Any],
+    *,
+    groups: Mapping[str | Path, str] | None = None,
 ) -> Dataset:
     """Images by file and class, a name or a whole number; `groups` says of files what they show, such as a patient.
 
     An image's id is its path below the folder that all have in common. Raises `DataError` for files that are not there,
     for one that is named twice or has no class, and for fewer than two classes.
     """
-    listed = [(Path(path).absolute(), _class_name(name, path, label)) for path, label in images]
+    pairs = [_pair(name, image) for image in (images.items() if isinstance(images, Mapping) else images)]
+    listed = [(Path(path).absolute(), _class_name(name, path, label)) for path, label in pairs]
     group_of = {Path(path).absolute(): group for path, group in (groups or {}).items()}
+    if group_of and group_of.keys().isdisjoint(path for path, _ in listed):
+        raise DataError(f"{name}: groups name {some(list(group_of))}, and no image; use the same paths for both")
     absent = [str(path) for path, _ in listed if not path.is_file()]
     if absent or not listed:
         raise DataError(f"{name}: {some(absent) or 'no image'}: not there; {len(listed):,} images are listed")
@@ -38,6 +44,13 @@ def dataset_of_files(
     if repeated := repeated_ids(rows):
         raise DataError(f"{name}: {some(repeated)}: listed more than once; name each image once")
     return assemble(name, folder, sorted({row.class_name for row in rows}), rows)
+
+
+def _pair(name: str, image: Any) -> tuple[str | Path, Any]:
+    if isinstance(image, str | Path) or not hasattr(image, "__len__") or len(image) != 2:
+        raise DataError(f"{name}: an image is {image!r}; a pair of file and class is needed")
+    path, label = image
+    return path, label
 
 
 def _class_name(name: str, path: str | Path, label: object) -> str:

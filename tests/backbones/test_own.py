@@ -1,5 +1,6 @@
 """Networks of the user's own: copied, told apart by what they are, refused in words."""
 
+import copy
 import importlib.util
 import sys
 
@@ -98,4 +99,31 @@ def test_a_network_that_cannot_be_copied_is_said():
     network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
     network.kept = (torch.ones(2, requires_grad=True) * 2,)
     with pytest.raises(ModelError, match="mine: the network cannot be copied .*; build it anew and load its weights"):
+        frozen(network)
+
+
+@pytest.mark.full  # importing the compiler takes seconds
+def test_a_compiled_network_is_the_network_that_was_compiled():
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.BatchNorm2d(4)), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    inside, in_place = copy.deepcopy(plain), copy.deepcopy(plain)
+    inside[1] = torch.compile(inside[1])
+    in_place.compile()
+    expected = frozen(plain)
+    for network in (torch.compile(plain), inside, in_place):
+        found = frozen(network)
+        assert found.fingerprint == expected.fingerprint
+        assert [type(module) for module in found.module.modules()] == [type(module) for module in plain.modules()]
+        assert not any(module._compiled_call_impl for module in found.module.modules())
+    assert in_place._compiled_call_impl
+
+
+@pytest.mark.parametrize(
+    ("network", "found"),
+    [
+        (nn.Conv2d(3, 4, 3), r"values of shape \[2, 4, 6, 6\] for two images"),
+        (nn.Sequential(nn.AdaptiveAvgPool2d(1)), r"values of shape \[2, 3, 1, 1\] for two images"),
+    ],
+)
+def test_what_a_network_gives_instead_of_features_is_told(network, found):
+    with pytest.raises(ModelError, match=rf"{found}.*let it return features \[b d\], as nn.Flatten after pooling"):
         frozen(network)

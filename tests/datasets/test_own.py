@@ -30,6 +30,17 @@ def test_a_list_of_files_is_the_dataset_of_its_folder(image_folder):
     assert found.read(0) == expected.read(0)
 
 
+def test_files_with_their_classes_may_be_a_dictionary(image_folder):
+    images = listed(image_folder)
+    assert dataset_of_files("shapes", dict(images)).fingerprint == dataset_of_files("shapes", images).fingerprint
+
+
+def test_groups_of_other_files_are_an_error(image_folder):
+    images = listed(image_folder)
+    with pytest.raises(DataError, match="shapes: groups name .*, and no image; use the same paths for both"):
+        dataset_of_files("shapes", images, groups={path.name: "a" for path, _ in images})
+
+
 def test_groups_are_those_of_the_files(image_folder):
     images = listed(image_folder)
     found = dataset_of_files("shapes", images, groups={path: path.stem for path, _ in images})
@@ -41,6 +52,8 @@ def test_groups_are_those_of_the_files(image_folder):
     [
         (lambda images: [*images, ("none.png", "c")], "mine: .*none.png: not there; 30 images are listed"),
         (lambda images: [], "mine: no image: not there"),
+        (lambda images: [path for path, _ in images], "mine: an image is .*png'.*; a pair of file and class is needed"),
+        (lambda images: [(*image, "train") for image in images], "'train'.; a pair of file and class is needed"),
         (lambda images: [*images, images[0]], "mine: .*: listed more than once"),
         (lambda images: [(path, "one") for path, _ in images], "1 classes found"),
     ],

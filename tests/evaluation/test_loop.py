@@ -198,3 +198,8 @@ def test_episodes_that_are_not_of_the_dataset_are_refused(two_sources):
 def test_rows_are_whole_numbers(two_sources, rows):
     with pytest.raises(DataError, match=f"rows are of type {rows.dtype}; whole numbers are needed"):
         two_sources[0].images.dataset.check_rows(rows)
+
+
+def test_rows_are_an_array(two_sources):
+    with pytest.raises(DataError, match="rows are a list; an array of numpy is needed"):
+        two_sources[0].images.gather([0, 1])
