@@ -166,7 +166,7 @@ def _taken(field: "dataclasses.Field[Any]", value: Any) -> Any:
         return _of_kind(field, value, bool, "True or False")
     is_path = facts.get("parse") is Path
     text = os.fspath(_of_kind(field, value, str | Path, "a path" if is_path else "a text"))
-    return Path(text) if is_path else text
+    return Path(os.path.expanduser(text)) if is_path else text  # noqa: PTH111 - without a home it stays as it is
 
 
 def _listed(value: Any) -> Any:
@@ -184,7 +184,7 @@ def _named(field: "dataclasses.Field[Any]", value: Any) -> Any:
     """A name or a path, or an object of the class that the field may hold, which is known without its module."""
     name, makers = field.metadata["object"]
     if isinstance(value, str | Path):
-        return os.fspath(value)
+        return os.path.expanduser(value)  # noqa: PTH111 - a name, too; a shell leaves the ~ in --dataset=~/x
     if name not in [base.__name__ for base in type(value).__mro__]:
         raise UsageError(
             f"{field.name} is a {type(value).__name__}; a name, a path or a {name} is needed: {makers} make one"

@@ -64,3 +64,10 @@ def test_defaults_are_taken_as_they_are(kind):
     assert {field.name: getattr(config, field.name) for field in dataclasses.fields(config)} == {
         field.name: field.default for field in dataclasses.fields(config)
     }
+
+
+def test_a_home_that_the_shell_leaves_is_found(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    config = FewShotConfig(dataset="~/data", output="~/results", data_root=Path("~/sets"))
+    assert (config.dataset, config.output) == ("/home/somebody/data", Path("/home/somebody/results"))
+    assert config.data_root == Path("/home/somebody/sets")

@@ -4,13 +4,13 @@ The class folders may lie in folders that are called like splits: `train`, `val`
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fewshot_bn.datasets.dataset import Dataset, Finding
 from fewshot_bn.datasets.masks import mask_files, mask_folder, no_classes
 from fewshot_bn.datasets.rows import SPLIT_NAMES, Row, assemble
-from fewshot_bn.datasets.split_names import are_parts, split_number
+from fewshot_bn.datasets.split_names import are_parts, is_unlabelled, split_number
 from fewshot_bn.datasets.tree import LeftOut, class_folders, images_below, images_beside
 from fewshot_bn.errors import DataError, some
 
@@ -23,8 +23,11 @@ def open_folder(folder: Path, *, name: str | None = None, class_names: Sequence[
     """
     name = name or folder.resolve().name
     parts = split_folders(folder) if class_names is None else {"": -1}
+    unlabelled = [] if parts == {"": -1} else [place for place in class_folders(folder) if is_unlabelled(place)]
     if class_names is None:
         class_names = sorted({class_name for part in parts for class_name in class_folders(folder / part)})
+    disjoint = _are_disjoint(folder, parts, class_names)
+    parts = dict.fromkeys(parts, -1) if disjoint else parts
     _check_classes(folder, class_names)
     for part in parts:
         _check_links(folder / part, class_names)
@@ -54,7 +57,7 @@ def open_folder(folder: Path, *, name: str | None = None, class_names: Sequence[
         rows += images
     common = sorted(place for place, n in pooled.items() if 2 * n > len(class_names))
     beside = [path for part in parts for path in images_beside(folder / part)]
-    texts = _doubtful(class_names, common, beside)
+    texts = [*_doubtful(class_names, common, beside), *_said_of_parts(unlabelled, list(parts) if disjoint else [])]
     notices = [*left_out.findings(name), *(Finding(f"{name}: {text}") for text in texts)]
     return assemble(name, folder, class_names, rows, notices=notices)
 
@@ -63,6 +66,11 @@ def open_class_folders(name: str, folder: Path, class_names: Sequence[str]) -> D
     """Those of the classes `class_names` that are there; without names, as `open_folder` finds them."""
     there = set(class_folders(folder))
     return open_folder(folder, name=name, class_names=[k for k in class_names if k in there] if class_names else None)
+
+
+def _are_disjoint(folder: Path, parts: Mapping[str, int], class_names: Sequence[str]) -> bool:
+    """Whether the splits have no class in common, as those of few-shot learning: then they split no class."""
+    return len(parts) > 1 and sum(len(class_folders(folder / part)) for part in parts) == len(class_names)
 
 
 def _check_classes(folder: Path, class_names: Sequence[str]) -> None:
@@ -118,7 +126,9 @@ def _doubtful(class_names: Sequence[str], common: Sequence[str], beside: Sequenc
     """What is used or passed over in a way that may not be meant."""
     if len(common) > 1:
         shown = [repr(place.rstrip("/")) if place else "the class folder itself" for place in common]
-        yield f"the images of {some(shown, 6)} are used together in each class"
+        text = f"the images of {some(shown, 6)} are used together in each class"
+        all_below = "" not in common and len(common) > 1
+        yield f"{text}; if these are classes, name one of {some(class_names)} instead" if all_below else text
     cases: dict[str, list[str]] = {}
     for class_name in class_names:
         cases.setdefault(class_name.casefold(), []).append(class_name)
@@ -131,11 +141,19 @@ def _doubtful(class_names: Sequence[str], common: Sequence[str], beside: Sequenc
         yield f"{len(beside):,} images beside the class folders were left out: {some(beside)}"
 
 
+def _said_of_parts(unlabelled: Sequence[str], disjoint: Sequence[str]) -> Iterator[str]:
+    """Of folders of images without labels, and of those that hold other classes each."""
+    if unlabelled:
+        yield f"{some(unlabelled)} left out, called like images without labels"
+    if disjoint:
+        yield f"{some(disjoint)} hold other classes each; all are used together, or those of one if that is named"
+
+
 def split_folders(folder: Path) -> dict[str, int]:
     """The folders that hold the class folders, with the number of their split; the folder itself where it has none."""
     found = class_folders(folder)
     named = {part: split_number(part) for part in found if split_number(part) >= 0}
-    others = [part for part in found if part not in named]
+    others = [part for part in found if part not in named and not is_unlabelled(part)]
     training = [part for part, number in named.items() if number == 0]
     holds_classes = any(class_folders(folder / part) for part in training)
     if others and holds_classes and (len(set(named.values())) > 1 or no_classes(["images", *others])):

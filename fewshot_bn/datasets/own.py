@@ -19,11 +19,13 @@ from fewshot_bn.raster import reason_of as why_unreadable
 
 def dataset_of_files(
     name: str,
-    images: Iterable[tuple[str | Path, Any]] | Mapping[str | Path, Any],
+    images: Iterable[Any] | Mapping[str | Path, Any],
     *,
     groups: Mapping[str | Path, str] | None = None,
 ) -> Dataset:
-    """Images by file and class, a name or a whole number; `groups` says of files what they show, such as a patient.
+    """Images as pairs of file and class, a name or a whole number, or as a mapping of these.
+
+    `groups` says of files what they show, such as a patient.
 
     An image's id is its path below the folder that all have in common. Raises `DataError` for files that are not there,
     for one that is named twice or has no class, and for fewer than two classes.

@@ -76,6 +76,8 @@ def student(values: Sequence[float]) -> Estimate:
     n = len(values)
     if n == 0:
         raise ValueError("no values to estimate a mean from")
+    if not np.isfinite(values).all():
+        raise ValueError("the values are not all finite")
     mean = float(np.mean(values))
     if n == 1:
         return Estimate(mean, math.inf, n)

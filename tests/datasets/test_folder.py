@@ -177,7 +177,7 @@ def test_split_folders_without_class_folders_are_an_error(tmp_path):
         open_dataset(str(tmp_path / "x"))
 
 
-@pytest.mark.parametrize("name", ["unlabeled", "test_masks"])
+@pytest.mark.parametrize("name", ["validate_me", "test_masks"])
 def test_other_folders_beside_train_and_test_are_an_error(parted, name):
     (parted / "val").rename(parted / name)
     with pytest.raises(DataError, match=f"holds train and test, but also {name}; call a folder of validation"):
@@ -346,3 +346,41 @@ def test_a_class_without_images_is_said(tmp_path):
     make_tree(tmp_path, {"a": 2, "b": 2, "c": 0})
     with pytest.raises(DataError, match=r"class folder 'c' in .* holds no image \(.*\); get its images, or remove it"):
         open_dataset(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["unlabeled", "predict", "seg_pred"])
+def test_a_folder_of_images_without_labels_is_left_out_and_said(parted, name):
+    (parted / "val").rename(parted / name)
+    dataset = open_dataset(str(parted))
+    assert not any(image.startswith(name) for image in dataset.ids)
+    assert any(f"{name} left out, called like images without labels" in str(notice) for notice in dataset.notices)
+
+
+def test_splits_of_other_classes_each_are_used_together(tmp_path):
+    make_tree(tmp_path / "few", {"train/a": 2, "train/b": 3, "val/c": 2, "test/d": 4})
+    dataset = open_dataset(str(tmp_path / "few"))
+    assert (dataset.class_names, dataset.class_sizes, dataset.splits) == (("a", "b", "c", "d"), [2, 3, 2, 4], None)
+    (notice,) = dataset.notices
+    assert notice.text.startswith("few: train, val, test hold other classes each; all are used together")
+
+
+@pytest.mark.parametrize("names", [["base", "novel", "val"], ["seen", "unseen"], ["base_classes", "novel_classes"]])
+def test_parts_of_few_shot_learning_are_no_classes(tmp_path, names):
+    make_tree(tmp_path, {f"{name}/c{k}": 2 for k, name in enumerate(names)})
+    with pytest.raises(DataError, match=f"holds {', '.join(names)}, which are called like parts of a dataset"):
+        open_dataset(str(tmp_path))
+
+
+def test_splits_may_be_numbered(tmp_path):
+    make_tree(tmp_path, {"1_train/a": 2, "1_train/b": 2, "2_val/a": 2, "2_val/b": 2, "3_test/a": 2, "3_test/b": 2})
+    dataset = open_dataset(str(tmp_path))
+    assert (dataset.class_names, sorted(set(dataset.splits.tolist()))) == (("a", "b"), [0, 1, 2])
+
+
+def test_where_all_images_lie_deeper_the_note_says_what_to_name(tmp_path):
+    make_tree(tmp_path / "x", {f"{top}/{inner}": 2 for top in ("art", "photo") for inner in ("cat", "dog")})
+    (notice,) = open_dataset(str(tmp_path / "x")).notices
+    assert notice.text == (
+        "x: the images of 'cat', 'dog' are used together in each class; if these are classes, name one of art, photo "
+        "instead"
+    )

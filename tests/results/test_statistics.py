@@ -66,6 +66,8 @@ def test_a_single_episode_has_a_mean_but_no_interval():
 def test_nothing_to_estimate_and_nothing_to_pair():
     with pytest.raises(ValueError, match="no values"):
         estimate([])
+    with pytest.raises(ValueError, match="not all finite"):
+        estimate([0.5, math.nan])
     with pytest.raises(ValueError, match="2 and 3 values cannot be paired"):
         paired_difference([1.0, 2.0], [1.0, 2.0, 3.0])
 
