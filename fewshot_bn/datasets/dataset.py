@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Int64, Shaped
+from jaxtyping import Int64
 from numpy import ndarray
 
 from fewshot_bn.errors import DataError
@@ -65,8 +65,11 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def check_rows(self, rows: Shaped[ndarray, "*shape"]) -> None:
-        """Raise `DataError` for the first that is no row: numpy would take -1 for the last, and True for row 1."""
+    def check_rows(self, rows: Any) -> None:
+        """Raise `DataError` for the first that is no row: numpy would take -1 for the last, and True for row 1.
+
+        `rows` is an array of whole numbers, of any shape; another kind of thing is a `DataError` too.
+        """
         if not isinstance(rows, ndarray):
             raise DataError(f"{self.name}: rows are a {type(rows).__name__}; an array of numpy is needed")
         if rows.dtype.kind not in "iu":

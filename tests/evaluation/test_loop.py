@@ -202,4 +202,4 @@ def test_rows_are_whole_numbers(two_sources, rows):
 
 def test_rows_are_an_array(two_sources):
     with pytest.raises(DataError, match="rows are a list; an array of numpy is needed"):
-        two_sources[0].images.gather([0, 1])
+        two_sources[0].images.dataset.check_rows([0, 1])
