@@ -43,12 +43,7 @@ def open_folder(folder: Path, *, name: str | None = None, class_names: Sequence[
             for path, state in images_below(folder / place, place, left_out)
         ]
         if not any(row.split <= 0 for row in images):
-            where = folder / next(iter(parts))
-            found = [str(finding).split(": ", 1)[1] for finding in left_out.findings(name)]
-            raise DataError(
-                f"{name}: the class folder {class_name!r} in {where} holds no image (png, jpg, tif and others)"
-                f"{f', but: {some(found)}' if found else '; get its images, or remove it'}"
-            )
+            raise DataError(_no_image(name, class_name, folder / next(iter(parts)), left_out))
         tails = [
             row.id.removeprefix(f"{place}/") for place in there for row in images if row.id.startswith(f"{place}/")
         ]
@@ -60,6 +55,14 @@ def open_folder(folder: Path, *, name: str | None = None, class_names: Sequence[
     texts = [*_doubtful(class_names, common, beside), *_said_of_parts(unlabelled, list(parts) if disjoint else [])]
     notices = [*left_out.findings(name), *(Finding(f"{name}: {text}") for text in texts)]
     return assemble(name, folder, class_names, rows, notices=notices)
+
+
+def _no_image(name: str, class_name: str, where: Path, left_out: LeftOut) -> str:
+    found = [str(finding).split(": ", 1)[1] for finding in left_out.findings(name)]
+    return (
+        f"{name}: the class folder {class_name!r} in {where} holds no image (png, jpg, tif and others)"
+        f"{f', but: {some(found)}' if found else '; get its images, or remove it'}"
+    )
 
 
 def open_class_folders(name: str, folder: Path, class_names: Sequence[str]) -> Dataset:

@@ -42,16 +42,8 @@ def open_listed(
     a listed image that is absent is a problem; with them it is noticed.
     """
     notices, problems = list(notices), list(problems)
-    repeated = repeated_ids(rows)
-    if repeated:
-        again = set(repeated)
-        files = sorted({row.where.rpartition(" line ")[0] for row in rows if row.id in again} - {""})
-        text = f"{name}: {some(repeated)}: listed more than once; leave one line for each image"
-        if len(files) > 1:
-            text = (
-                f"{name}: {len(again):,} images are listed in more than one of {some(files)}; leave one of these files"
-            )
-        problems.append(Finding(text, repeated))
+    if repeated := repeated_ids(rows):
+        problems.append(_listed_again(name, rows, repeated))
     if found.twice:
         text = f"{name}: {some(found.twice)}: there more than once, and not the same; remove the wrong ones"
         problems.append(Finding(text, found.twice))
@@ -70,6 +62,16 @@ def open_listed(
             problems.append(Finding(f"{text}; {advice or 'get them or remove their lines'}", absent))
     names = classes or sorted({row.class_name for row in rows}, key=number_or_text)
     return assemble(name, folder, names, there, notices=notices, problems=problems)
+
+
+def _listed_again(name: str, rows: Sequence[Row], repeated: Sequence[str]) -> Finding:
+    """Images that several lines name, and the files of these lines, if they are several."""
+    again = set(repeated)
+    files = sorted({row.where.rpartition(" line ")[0] for row in rows if row.id in again} - {""})
+    text = f"{name}: {some(repeated)}: listed more than once; leave one line for each image"
+    if len(files) > 1:
+        text = f"{name}: {len(again):,} images are listed in more than one of {some(files)}; leave one of these files"
+    return Finding(text, tuple(repeated))
 
 
 def not_listed(name: str, found: Found, rows: Iterable[Row]) -> list[Finding]:
