@@ -16,7 +16,7 @@ from fewshot_bn.evaluation.loop import evaluate, serial
 from fewshot_bn.evaluation.parallel import OnDevices
 from fewshot_bn.events import Note
 from fewshot_bn.experiment.events import Adapting, Done, Event, Started
-from fewshot_bn.inputs.source import Source, compute_features, decode_images, look_at
+from fewshot_bn.inputs.source import Source, compute_features, decode_images, notes_on_looks
 from fewshot_bn.results.files import ResultFile, open_result
 from fewshot_bn.results.key import Key, few_shot_key
 from fewshot_bn.results.result import Run
@@ -178,7 +178,7 @@ class Job:
             stop = len(file.result) + len(outcome.correct)
             file.add(outcome, Run(done, stop, seconds, device_names(self.devices), versions()))
             yield self._progress(file)
-        yield from look_at(self.source.images)
+        yield from notes_on_looks(self.source.images)
 
     def _progress(self, file: ResultFile) -> Adapting:
         n = len(file.result)

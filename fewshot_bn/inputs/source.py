@@ -69,13 +69,13 @@ def fill_store(images: Images, rows: Int64[ndarray, "n"]) -> Iterator[Progress |
         for n_images in images.fill(missing):
             done += n_images
             yield Progress("decoded images", "image", done, len(missing))
-        yield from look_at(images)
+        yield from notes_on_looks(images)
     except StoreError as problem:
         yield Note(f"images are decoded again whenever they are needed: {problem}")
         images.store = None
 
 
-def look_at(images: Images) -> Iterator[Note]:
+def notes_on_looks(images: Images) -> Iterator[Note]:
     """What is odd about the images that have been decoded, once."""
     for finding in images.findings():
         yield Note(str(finding))
@@ -92,6 +92,6 @@ def compute_features(source: Source, rows: Int64[ndarray, "n"]) -> Iterator[Prog
         for n_images in features.compute(missing):
             done += n_images
             yield Progress("frozen features", "image", done, len(missing))
-    yield from look_at(source.images)
+    yield from notes_on_looks(source.images)
     yield from map(Note, features.notices)
     features.notices.clear()
