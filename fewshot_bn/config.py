@@ -57,6 +57,13 @@ class SourceConfig:
         "a file, the name of official weights, or random; default: the card's, or IMAGENET1K_V1",
         metavar="NAME|PATH",
     )
+    model_root: Path | None = setting(
+        None,
+        "where files of weights lie (python -m fewshot_bn.models fetch); default: $FEWSHOT_BN_MODELS, else models in "
+        "$FEWSHOT_BN_CACHE",
+        metavar="FOLDER",
+        parse=Path,
+    )
     preset: str | None = setting(
         None, "resize and crop as published: cdfsl or paper; default: as the backbone's card says"
     )

@@ -2,19 +2,41 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from fewshot_bn.backbones.checkpoints import KeyRules
+from fewshot_bn.backbones.keys import KeyRules
+from fewshot_bn.backbones.norms import NORMS
+from fewshot_bn.errors import ModelError, unknown
 from fewshot_bn.files import paths
 from fewshot_bn.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True, slots=True)
-class ModelCard:
-    """The card of a checkpoint: `models/<name>.toml`. `weights` is a file beside the card, pinned by `sha256`.
+class Published:
+    """Accuracies that others report, by what they are of ("eurosat 5-shot"): mean, perhaps ± half width, in per cent.
 
-    `network` is a name of `networks.NETWORKS` or `torchvision:<name>`, called with `arguments`; `norm_eps` replaces
-    the epsilon of its BatchNorm layers. `expected` are accuracies measured with it, by a description of the run.
+    `protocol` says how they were measured and `source` where they stand.
+    """
+
+    source: str
+    protocol: str
+    accuracy: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """Facts of a checkpoint.
+
+    `network` is a name of `networks.NETWORKS`, or `library:name` as in sources.py, called with `arguments`; `norm_eps`
+    replaces the epsilon of its BatchNorm layers, `padding` of "same" pads as TensorFlow and JAX do, and `channels` of
+    "BGR" says that the weights take images so (mean and std stay in the order R, G, B).
+
+    `weights` is a file beside the card or under the root of models, `url` where it is fetched from, `get` how a person
+    gets it. `sha256` and `md5` are its checksums, or their first 8 or more digits; both are empty where none is
+    published. `keys` are the rules for its keys, `forms` those of other files that hold the same network.
+
+    `features` is the number of features and `norms` that of norm layers of each kind: what is built has to agree.
+    `expected` are accuracies measured with it here, by a description of the run.
     """
 
     name: str
@@ -22,14 +44,36 @@ class ModelCard:
     network: str
     preprocessing: Preprocessing
     weights: str
-    sha256: str
+    sha256: str = ""
+    md5: str = ""
+    url: str = ""
+    get: str = ""
     arguments: dict[str, Any] = field(default_factory=dict)
     norm_eps: float | None = None
+    padding: Literal["", "same"] = ""
+    channels: Literal["RGB", "BGR"] = "RGB"
     keys: KeyRules = field(default_factory=KeyRules)
+    forms: dict[str, KeyRules] = field(default_factory=dict)
+    features: int = 0
+    norms: dict[str, int] = field(default_factory=dict)
     licence: str = ""
     source: str = ""
+    citation: str = ""
     recipe: str = ""
+    note: str = ""
+    published: tuple[Published, ...] = ()
     expected: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for algorithm, most in (("sha256", 64), ("md5", 32)):
+            digits = getattr(self, algorithm).lower()
+            if digits and not (8 <= len(digits) <= most and set(digits) <= set("0123456789abcdef")):
+                raise ModelError(
+                    f"{self.name}: {algorithm} is {digits!r}; 8 to {most} digits 0-9a-f are needed, or none"
+                )
+        for kind in self.norms:
+            if kind not in NORMS:
+                raise ModelError(f"{self.name}: norms: {unknown('kind', kind, NORMS)}")
 
 
 def shipped_models() -> dict[str, Path]:

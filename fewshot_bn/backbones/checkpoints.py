@@ -1,11 +1,10 @@
-"""Read weights that others saved: safely, strictly, and with an explicit list of what may be dropped or lacking.
+"""Read weights that others saved, safely; put them into a network, strictly.
 
 Security: safetensors, or files of torch.save as torch_files.py reads them; nothing is ever run or made beyond tensors.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -14,39 +13,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from fewshot_bn.backbones.keys import check_names
 from fewshot_bn.backbones.torch_files import read_torch_file
 from fewshot_bn.errors import ModelError, some
 
 PART = re.compile(r".*-\d{5}-of-\d{5}\..*")
 MERGE = "load the parts in Python, put them into one dictionary (a | b), and write it with safetensors.torch.save_file"
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRules:
-    """How the keys of a checkpoint become the keys of a network.
-
-    `unwrap` is the entry that holds the tensors ("a.b" for an entry of an entry); `drop` are patterns of (original)
-    keys to leave out, such as heads; `prefix` is taken off every other key, and keys without it are an error.
-
-    `rename` then replaces the beginning of each key: of the entries that it begins with only one, the one of most
-    characters. A part "*" between dots stands for any one part; each "*" of the new beginning is filled in turn. Keys
-    that begin with none stay as they are. `may_lack` are patterns of network keys that need not be there.
-    """
-
-    unwrap: str = ""
-    prefix: str = ""
-    drop: tuple[str, ...] = ()
-    may_lack: tuple[str, ...] = ("*.num_batches_tracked",)
-    rename: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for old, new in self.rename.items():
-            odd = [part for part in (old + "." + new).split(".") if "*" in part and part != "*"]
-            if not old or odd or new.count("*") > old.count("*"):
-                raise ModelError(
-                    f"rename: {old!r} to {new!r}: the beginning of a key is needed, in which * is a whole part between "
-                    "dots, and no more of them in the new than in the old"
-                )
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
@@ -74,59 +46,8 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
         ) from problem
     if not isinstance(content, Mapping):
         raise ModelError(f"{path}: holds a {type(content).__name__}, a dictionary of tensors is needed")
-    _check_names(content, str(path))
+    check_names(content, str(path))
     return content
-
-
-def _check_names(content: Mapping[Any, Any], where: str) -> None:
-    strange = [key for key in content if not isinstance(key, str)]
-    if strange:
-        raise ModelError(f"{where}: keys that are no names: {some(strange)}")
-
-
-def tensors_of(content: Mapping[str, Any], rules: KeyRules, where: str) -> dict[str, Tensor]:
-    """The tensors of a checkpoint under the names of the network."""
-    for part in filter(None, rules.unwrap.split(".")):
-        if part not in content or not isinstance(content[part], Mapping):
-            raise ModelError(f"{where}: no entry {part!r} that holds tensors; its entries are {some(list(content))}")
-        content = content[part]
-    _check_names(content, where)
-    kept = {k: v for k, v in content.items() if not any(fnmatchcase(k, pattern) for pattern in rules.drop)}
-    others = [k for k, v in kept.items() if not isinstance(v, Tensor)]
-    if others:
-        raise ModelError(
-            f"{where}: entries that are no tensors: {some(others)}; name the entry of the weights (unwrap)"
-        )
-    strange = [k for k in kept if not k.startswith(rules.prefix)]
-    if strange:
-        raise ModelError(f"{where}: keys without the prefix {rules.prefix!r} that are not dropped: {some(strange)}")
-    names = renamed([k.removeprefix(rules.prefix) for k in kept], rules.rename)
-    origin: dict[str, str] = {}
-    for key, name in zip(kept, names, strict=True):
-        if name in origin:
-            raise ModelError(f"{where}: rename makes {name!r} of two keys, {origin[name]!r} and {key!r}")
-        origin[name] = key
-    return {name: kept[key] for name, key in origin.items()}
-
-
-def renamed(keys: Sequence[str], rename: Mapping[str, str]) -> list[str]:
-    """`keys` as `KeyRules.rename` says."""
-    if not rename:
-        return list(keys)
-    rules = [
-        (re.compile(re.escape(old).replace(r"\*", "([^.]+)")), new)
-        for old, new in sorted(rename.items(), key=lambda rule: -len(rule[0]))
-    ]
-    return [_renamed(key, rules) for key in keys]
-
-
-def _renamed(key: str, rules: Sequence[tuple[re.Pattern[str], str]]) -> str:
-    for old, new in rules:
-        if found := old.match(key):
-            for part in found.groups():
-                new = new.replace("*", part, 1)  # noqa: PLW2901
-            return new + key[found.end() :]
-    return key
 
 
 def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], may_lack: Sequence[str], where: str) -> None:

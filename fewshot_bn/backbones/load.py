@@ -4,22 +4,23 @@ A backbone is named by a shipped card, by the path of a user's card, or as a net
 `torchvision:resnet50`; sources.py). `weights` replaces its weights: a file, the name of official weights, or `random`.
 """
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from fewshot_bn import rng
 from fewshot_bn.backbones.backbone import Backbone, freeze_in_place
+from fewshot_bn.backbones.build import build_network, randomise, swap_channels
 from fewshot_bn.backbones.card import ModelCard, shipped_models
-from fewshot_bn.backbones.checkpoints import KeyRules, load_strictly, read_checkpoint, tensors_of
-from fewshot_bn.backbones.networks import NETWORKS, built
+from fewshot_bn.backbones.checkpoints import load_strictly, read_checkpoint
+from fewshot_bn.backbones.keys import KeyRules, in_order, tensors_of
 from fewshot_bn.backbones.sources import SOURCES, all_names, split_name
 from fewshot_bn.backbones.suggestion import suggestion
 from fewshot_bn.errors import ModelError, UsageError, unknown
-from fewshot_bn.files.atomic import sha256_of
+from fewshot_bn.files import paths
+from fewshot_bn.files.atomic import hash_of
 from fewshot_bn.files.cards import read_card
 from fewshot_bn.files.paths import DEFAULT_MODEL
 from fewshot_bn.preprocessing import Preprocessing
@@ -39,6 +40,7 @@ class Loaded:
     architecture: str
     card: str = ""
     notices: tuple[str, ...] = ()
+    features: int = 0
 
 
 @plain_torch()
@@ -46,18 +48,18 @@ def load_backbone(
     model: str = DEFAULT_MODEL,
     *,
     weights: str | None = None,
+    root: Path | None = None,
     device: torch.device | str = "cpu",
     strict: bool = False,
 ) -> Backbone:
     """Build the backbone `model` on `device`, frozen and in eval mode.
 
-    Raises `UsageError` for an unknown model and `ModelError` for weights that are absent, unsafe or do not fit. With
-    `strict`, weights other than those a card pins are an error instead of a notice.
+    `root` is the folder of weights (`$FEWSHOT_BN_MODELS` by default). Raises `UsageError` for an unknown model and
+    `ModelError` for weights that are absent, unsafe or do not fit. With `strict`, weights other than those a card pins
+    are an error instead of a notice.
     """
     path = shipped_models().get(model, Path(model))
-    found = _from_card(path, weights) if path.suffix == ".toml" else _from_library(model, weights)
-    if strict and found.notices:
-        raise ModelError(f"{found.notices[0]}; --strict takes only exactly what the card says")
+    found = _from_card(path, weights, root, strict=strict) if path.suffix == ".toml" else _from_library(model, weights)
     backbone = freeze_in_place(
         found.network,
         found.name,
@@ -67,37 +69,62 @@ def load_backbone(
         card=found.card,
         notices=found.notices,
     )
+    if found.features not in (0, backbone.dim):
+        raise ModelError(f"{found.name}: gives {backbone.dim:,} features, its card says {found.features:,}")
     move(backbone.module, device)
     return backbone
 
 
-def _from_card(path: Path, weights: str | None) -> Loaded:
+def _from_card(path: Path, weights: str | None, root: Path | None, *, strict: bool) -> Loaded:
     card = read_card(path, ModelCard, ModelError)
-    network = _build(card)
+    network = build_network(card)
     notices: tuple[str, ...] = ()
     if weights == RANDOM:
-        _randomise(network)
+        randomise(network)
     else:
-        file = Path(weights) if weights else path.parent / card.weights
-        notices = _check_file(card, file, pinned=weights is None)
-        _load(network, file, card.keys)
-    architecture = f"{card.network} {card.arguments} {card.norm_eps}"
-    used = weights or card.weights
-    return Loaded(network, card.name, used, card.preprocessing, architecture, sha256_of(path), notices)
+        file = Path(weights) if weights else find_weights(card, path.parent, root)
+        notices = check_weights(card, file, pinned=weights is None, strict=strict)
+        _load(network, file, {"": card.keys, **card.forms})
+        if card.channels == "BGR":
+            swap_channels(network, card.name)
+    how = [card.padding] * bool(card.padding) + [card.channels] * (card.channels != "RGB")
+    architecture = " ".join([f"{card.network} {card.arguments} {card.norm_eps}", *how])
+    used, sha256 = weights or card.weights, hash_of(path, "sha256").hexdigest()
+    return Loaded(network, card.name, used, card.preprocessing, architecture, sha256, notices, card.features)
 
 
-def _check_file(card: ModelCard, file: Path, *, pinned: bool) -> tuple[str, ...]:
+def find_weights(card: ModelCard, beside: Path, root: Path | None) -> Path:
+    """The file of a card's weights: in its folder `beside`, else under the root of models. Raises `ModelError`."""
+    if (beside / card.weights).is_file():
+        return beside / card.weights
+    root = root or paths.model_root()
+    if found := next((p for p in (root / card.weights, root / card.name / card.weights) if p.is_file()), None):
+        return found
+    fetch = f"python -m fewshot_bn.models fetch {card.name}" if card.url else card.get or f"get it from {card.source}"
+    raise ModelError(
+        f"{card.name}: no weights file {card.weights} beside its card or in {root}; {fetch}, or name it with --weights"
+    )
+
+
+def check_weights(card: ModelCard, file: Path, *, pinned: bool, strict: bool = False) -> tuple[str, ...]:
     """What is to be said of a weights file. Raises `ModelError` where it is absent or not the one that is pinned."""
     if not file.is_file():
-        where = f" (from {card.source})" if card.source else ""
-        raise ModelError(f"{card.name}: no weights file {file}; get it{where} or name it with --weights")
-    sha256 = sha256_of(file)
-    if sha256 == card.sha256.lower():
+        raise ModelError(f"{card.name}: no weights file {file}; name another with --weights")
+    sha256, needed = hash_of(file, "sha256").hexdigest(), card.sha256.lower()
+    if card.md5 and not needed:
+        algorithm, found, needed = "MD5", hash_of(file, "md5").hexdigest(), card.md5.lower()
+    else:
+        algorithm, found = "SHA-256", sha256
+    if not needed:
+        return (f"{card.name}: its card has no checksum to compare {file} with, whose SHA-256 is {sha256}",)
+    if found.startswith(needed):
         return ()
-    found = f"{card.name}: {file} has SHA-256 {sha256[:12]}…, the card pins {card.sha256[:12]}…"
+    what = f"{card.name}: {file} has {algorithm} {found[:12]}…, the card pins {needed[:12]}…"
     if pinned:
-        raise ModelError(f"{found}: damaged or changed; get it again")
-    return (f"{found}: these are other weights than the card's",)
+        raise ModelError(f"{what}: damaged or changed; get it again")
+    if strict:
+        raise ModelError(f"{what}: these are other weights; --strict takes only exactly what the card says")
+    return (f"{what}: these are other weights than the card's",)
 
 
 def _from_library(model: str, weights: str | None) -> Loaded:
@@ -114,9 +141,9 @@ def _from_library(model: str, weights: str | None) -> Loaded:
     preprocessing = source.preprocessing(name)
     rules = KeyRules(drop=(f"{head}.*",))
     if weights == RANDOM:
-        _randomise(network)
+        randomise(network)
     elif weights and (Path(weights).is_file() or Path(weights).suffix or len(Path(weights).parts) > 1):
-        _load(network, Path(weights), rules)
+        _load(network, Path(weights), {"": rules})
     else:
         weights, tensors, preprocessing = source.official_weights(name, weights)
         load_strictly(network, tensors_of(tensors, rules, name), rules.may_lack, where=f"{name} {weights}")
@@ -125,49 +152,21 @@ def _from_library(model: str, weights: str | None) -> Loaded:
     return Loaded(network, name, weights, preprocessing, architecture=f"{library}:{name}")
 
 
-def _build(card: ModelCard) -> nn.Module:
-    library, _, name = card.network.partition(":")
-    if card.network in NETWORKS:
-        try:
-            with rng.torch_state(0, "random weights"):
-                network = built(NETWORKS[card.network], card.arguments)
-        except (TypeError, ValueError, ArithmeticError, RuntimeError) as problem:
-            raise ModelError(
-                f"{card.name}: {card.network} cannot be built with {card.arguments}: {problem}"
-            ) from problem
-    elif library in SOURCES:
-        network, _ = SOURCES[library].build(name, card.arguments)
-    else:
-        libraries = " or ".join(f"{library}:<name>" for library in SOURCES)
-        raise ModelError(f"{card.name}: {unknown('network', card.network, NETWORKS)}, or {libraries}")
-    if card.norm_eps is not None:
-        if not 0 < card.norm_eps < math.inf:
-            raise ModelError(f"{card.name}: norm_eps is {card.norm_eps}; it must be a finite number above 0")
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eps = card.norm_eps
-    return network
-
-
-def _load(network: nn.Module, file: Path, rules: KeyRules) -> None:
+def _load(network: nn.Module, file: Path, forms: Mapping[str, KeyRules]) -> None:
+    """Put the weights of `file` into `network` by the first rules that make them fit; they are strict, all of them."""
     content = read_checkpoint(file)
-    try:
-        load_strictly(network, tensors_of(content, rules, where=str(file)), rules.may_lack, where=str(file))
-    except ModelError as problem:
-        if advice := suggestion(content, network, rules.may_lack):
-            raise ModelError(f"{problem}; a card with {advice} would make them fit (docs/backbones.md)") from problem
-        raise
-
-
-def _randomise(network: nn.Module) -> None:
-    """A fixed random initialisation, the control of every pretraining: He normal weights, neutral norm layers.
-
-    Source: He et al. 2015, arXiv:1502.01852, section 2.2.
-    """
-    generator = rng.torch_generator(0, "random weights")
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
-            module.weight.data.mul_(math.sqrt(getattr(module, "groups", 1)))  # fan_out is counted as without groups
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+    problems = []
+    for rules in forms.values():
+        try:
+            tensors = tensors_of(content, rules, where=str(file))
+            if rules.in_order:
+                tensors = in_order(tensors, network.state_dict(), rules, where=str(file))
+            load_strictly(network, tensors, rules.may_lack, where=str(file))
+        except ModelError as problem:
+            problems.append(problem)
+        else:
+            return
+    first = next(iter(forms.values()))
+    if advice := suggestion(content, network, first.may_lack):
+        raise ModelError(f"{problems[0]}; a card with {advice} would make them fit (docs/backbones.md)")
+    raise problems[0]

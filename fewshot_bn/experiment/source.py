@@ -36,4 +36,6 @@ def _backbone(config: SourceConfig, device: torch.device) -> Backbone:
     if isinstance(config.model, Backbone):
         move(config.model.module, device)
         return config.model
-    return load_backbone(config.model, weights=config.weights, device=device, strict=config.strict)
+    return load_backbone(
+        config.model, weights=config.weights, root=config.model_root, device=device, strict=config.strict
+    )

@@ -146,9 +146,11 @@ def digest(parts: Iterable[object]) -> str:
 
 @functools.cache
 def code_digest(*modules: str) -> str:
-    """Of the source of these modules, as paths in the package: caches of other code are not used."""
+    """Of the source of these modules and folders, as paths in the package: caches of other code are not used."""
     package = Path(__file__).parent.parent
-    return digest([(package / module).read_bytes() for module in modules if (package / module).is_file()])
+    named = [package / module for module in modules]
+    files = [file for path in named for file in (sorted(path.glob("*.py")) if path.is_dir() else [path])]
+    return digest([file.read_bytes() for file in files if file.is_file()])
 
 
 def hash_of(path: Path, algorithm: str) -> Any:

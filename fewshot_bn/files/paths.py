@@ -1,7 +1,7 @@
 """Where things live: the cards that ship with the package, the data of the user, the caches.
 
-Environment: FEWSHOT_BN_DATA (data root, default `data` in the working directory) and FEWSHOT_BN_CACHE (default
-`fewshot_bn` in the user's cache folder).
+Environment: FEWSHOT_BN_DATA (data root, default `data` in the working directory), FEWSHOT_BN_CACHE (default
+`fewshot_bn` in the user's cache folder) and FEWSHOT_BN_MODELS (files of weights, default `models` in the cache).
 """
 
 import os
@@ -35,6 +35,12 @@ def cache_root() -> Path:
             "no home folder is known, as HOME is not set and this user has none, so there is no place for caches: set "
             "FEWSHOT_BN_CACHE to a folder, or give --no-store and --no-feature-cache"
         ) from problem
+
+
+def model_root() -> Path:
+    """Where files of weights lie."""
+    chosen = os.environ.get("FEWSHOT_BN_MODELS")
+    return Path(chosen) if chosen else cache_root() / "models"
 
 
 def store_root() -> Path:

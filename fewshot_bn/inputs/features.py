@@ -35,7 +35,8 @@ CODE = (  # that decides what features are
     "files/tiff.py",
     "runtime.py",
     "backbones/backbone.py",
-    "backbones/networks.py",
+    "backbones/networks",
+    "backbones/padding.py",
     "inputs/images.py",
     "inputs/features.py",
 )

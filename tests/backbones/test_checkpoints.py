@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision import models
 
-from fewshot_bn.backbones.checkpoints import KeyRules, load_strictly, read_checkpoint, tensors_of
+from fewshot_bn.backbones.checkpoints import load_strictly, read_checkpoint
+from fewshot_bn.backbones.keys import KeyRules, tensors_of
 from fewshot_bn.errors import ModelError
 
 
@@ -49,7 +50,10 @@ def test_wrappers_prefixes_and_heads_are_taken_off_as_the_rules_say(network):
     [
         (KeyRules(unwrap="state_dict"), "no entry 'state_dict' that holds tensors; its entries are epoch, model"),
         (KeyRules(), "entries that are no tensors: epoch, model"),
-        (KeyRules("model.state_dict", "net.", ("module.fc.*",)), "keys without the prefix 'net.' .* module.0.weight"),
+        (
+            KeyRules(unwrap="model.state_dict", prefix="net.", drop=("module.fc.*",)),
+            "keys without the prefix 'net.' .* module.0.weight",
+        ),
     ],
 )
 def test_rules_that_do_not_fit_the_file(network, rules, message):
@@ -247,7 +251,7 @@ def test_two_keys_that_become_one_are_an_error():
         tensors_of(content, KeyRules(rename={"a.": "b."}), "here")
 
 
-@pytest.mark.parametrize("rename", [{"": "a."}, {"a*.": "b"}, {"a.*.": "b*."}, {"a.": "*."}, {"*.": "**."}])
+@pytest.mark.parametrize("rename", [{"": "a."}, {"**.": "b"}, {"a.": "*."}, {"*.": "**."}])
 def test_renames_that_cannot_be_meant(rename):
     with pytest.raises(ModelError, match="rename: .* the beginning of a key is needed"):
         KeyRules(rename=rename)

@@ -63,7 +63,7 @@ def test_weights_of_a_file_lose_their_head(tmp_path):
 def test_a_card_may_name_it(tmp_path):
     (tmp_path / "card.toml").write_text(
         'name = "mine"\ntitle = "Mine"\nnetwork = "own:tiny"\narguments = { width = 6 }\nweights = "w.pth"\n'
-        'sha256 = "0"\npreprocessing = { resize_px = 16, crop_px = 16 }\n'
+        "preprocessing = { resize_px = 16, crop_px = 16 }\n"
     )
     assert load_backbone(str(tmp_path / "card.toml"), weights="random").dim == 6
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from fewshot_bn.backbones.checkpoints import KeyRules, load_strictly, tensors_of
+from fewshot_bn.backbones.checkpoints import load_strictly
+from fewshot_bn.backbones.keys import KeyRules, tensors_of
 from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.backbones.networks import CifarResNet
 from fewshot_bn.backbones.suggestion import suggestion

@@ -1,0 +1,145 @@
+"""How the keys of a checkpoint become the keys of a network: as a card says, and nothing else happens to a key."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from torch import Tensor
+
+from fewshot_bn.errors import ModelError, some
+
+STAR = "([^./]+)"  # what one "*" of a rename stands for
+MOST_DEPTH = 8  # of entries within entries
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRules:
+    """How the keys of a checkpoint become the keys of a network, in this order.
+
+    `unwrap` is the entry that holds the tensors ("a.b" for an entry of an entry). With `nested`, entries within entries
+    are taken as one, their keys joined by dots. `drop` are patterns of (original) keys to leave out, such as heads;
+    `prefix` is taken off every other key, and keys without it are an error.
+
+    `rename` then replaces the beginning of each key: of the entries that it begins with only one, the one of most
+    characters. A "*" stands for some characters without dot or slash; each "*" of the new beginning is filled in turn.
+    Keys that begin with none stay as they are. `endings` replaces the ends of keys likewise, without stars.
+
+    `kernels` of HWIO, as in JAX and TensorFlow, are turned: convolutions [h w in out] and linear layers [in out].
+    With `in_order`, names do not count: the tensors are those of the network in the order of its own keys.
+    `may_lack` are patterns of network keys that need not be there.
+    """
+
+    unwrap: str = ""
+    nested: bool = False
+    drop: tuple[str, ...] = ()
+    prefix: str = ""
+    rename: dict[str, str] = field(default_factory=dict)
+    endings: dict[str, str] = field(default_factory=dict)
+    kernels: Literal["OIHW", "HWIO"] = "OIHW"
+    in_order: bool = False
+    may_lack: tuple[str, ...] = ("*.num_batches_tracked",)
+
+    def __post_init__(self) -> None:
+        for old, new in self.rename.items():
+            if not old or "**" in old or new.count("*") > old.count("*"):
+                raise ModelError(
+                    f"rename: {old!r} to {new!r}: the beginning of a key is needed, in which each * stands for some "
+                    "characters without dot or slash, and no more of them in the new than in the old"
+                )
+        if "" in self.endings:
+            raise ModelError("endings: '' is no end of a key")
+        if self.in_order and (self.rename or self.endings):
+            raise ModelError("in_order: names do not count then; take rename and endings off, or in_order")
+
+
+def tensors_of(content: Mapping[str, Any], rules: KeyRules, where: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint under the names of the network; with `in_order`, under their own."""
+    for part in filter(None, rules.unwrap.split(".")):
+        if part not in content or not isinstance(content[part], Mapping):
+            raise ModelError(f"{where}: no entry {part!r} that holds tensors; its entries are {some(list(content))}")
+        content = content[part]
+    check_names(content, where)
+    if rules.nested:
+        content = dict(_joined(content))
+    kept = {k: v for k, v in content.items() if not any(fnmatchcase(k, pattern) for pattern in rules.drop)}
+    others = [k for k, v in kept.items() if not isinstance(v, Tensor)]
+    if others:
+        raise ModelError(
+            f"{where}: entries that are no tensors: {some(others)}; name the entry of the weights (unwrap)"
+        )
+    strange = [k for k in kept if not k.startswith(rules.prefix)]
+    if strange:
+        raise ModelError(f"{where}: keys without the prefix {rules.prefix!r} that are not dropped: {some(strange)}")
+    names = renamed([k.removeprefix(rules.prefix) for k in kept], rules.rename)
+    origin: dict[str, str] = {}
+    for key, name in zip(kept, (_ended(name, rules.endings) for name in names), strict=True):
+        if name in origin:
+            raise ModelError(f"{where}: rename makes {name!r} of two keys, {origin[name]!r} and {key!r}")
+        origin[name] = key
+    turn = _from_hwio if rules.kernels == "HWIO" else _as_it_is
+    return {name: turn(kept[key]) for name, key in origin.items()}
+
+
+def check_names(content: Mapping[Any, Any], where: str) -> None:
+    strange = [key for key in content if not isinstance(key, str)]
+    if strange:
+        raise ModelError(f"{where}: keys that are no names: {some(strange)}")
+
+
+def in_order(
+    tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], rules: KeyRules, where: str
+) -> dict[str, Tensor]:
+    """`tensors` under the names of `own` that must be there, one by one. Raises `ModelError` at the first misfit."""
+    names = [name for name in own if not any(fnmatchcase(name, pattern) for pattern in rules.may_lack)]
+    for (key, value), name in zip(tensors.items(), names, strict=False):
+        if value.shape != own[name].shape:
+            found, needed = tuple(value.shape), tuple(own[name].shape)
+            raise ModelError(f"{where}: in order, {key} {found} would be {name}, which is {needed}; drop what is more")
+    if len(tensors) != len(names):
+        raise ModelError(f"{where}: holds {len(tensors):,} tensors, the network has {len(names):,}; drop what is more")
+    return dict(zip(names, tensors.values(), strict=True))
+
+
+def renamed(keys: Sequence[str], rename: Mapping[str, str]) -> list[str]:
+    """`keys` as `KeyRules.rename` says."""
+    if not rename:
+        return list(keys)
+    rules = [
+        (re.compile(re.escape(old).replace(r"\*", STAR)), new)
+        for old, new in sorted(rename.items(), key=lambda rule: -len(rule[0]))
+    ]
+    return [_renamed(key, rules) for key in keys]
+
+
+def _renamed(key: str, rules: Sequence[tuple[re.Pattern[str], str]]) -> str:
+    for old, new in rules:
+        if found := old.match(key):
+            for part in found.groups():
+                new = new.replace("*", part, 1)  # noqa: PLW2901
+            return new + key[found.end() :]
+    return key
+
+
+def _ended(key: str, endings: Mapping[str, str]) -> str:
+    old = max((end for end in endings if key.endswith(end)), key=len, default="")
+    return key.removesuffix(old) + endings[old] if old else key
+
+
+def _joined(content: Mapping[Any, Any], front: str = "", depth: int = MOST_DEPTH) -> Iterator[tuple[str, Any]]:
+    for key, value in content.items():
+        if isinstance(value, Mapping) and depth:
+            yield from _joined(value, f"{front}{key}.", depth - 1)
+        else:
+            yield f"{front}{key}", value
+
+
+def _as_it_is(value: Tensor) -> Tensor:
+    return value
+
+
+def _from_hwio(value: Tensor) -> Tensor:
+    if value.ndim == 4:
+        return value.permute(3, 2, 0, 1)
+    return value.T if value.ndim == 2 else value
