@@ -15,6 +15,7 @@ from fewshot_bn.backbones.backbone import Backbone, freeze_in_place
 from fewshot_bn.backbones.build import build_network, randomise, swap_channels
 from fewshot_bn.backbones.card import ModelCard, shipped_models
 from fewshot_bn.backbones.checkpoints import load_strictly, read_checkpoint
+from fewshot_bn.backbones.concatenation import SIGN, concatenate
 from fewshot_bn.backbones.keys import KeyRules, in_order, tensors_of
 from fewshot_bn.backbones.sources import SOURCES, all_names, split_name
 from fewshot_bn.backbones.suggestion import suggestion
@@ -56,8 +57,14 @@ def load_backbone(
 
     `root` is the folder of weights (`$FEWSHOT_BN_MODELS` by default). Raises `UsageError` for an unknown model and
     `ModelError` for weights that are absent, unsafe or do not fit. With `strict`, weights other than those a card pins
-    are an error instead of a notice.
+    are an error instead of a notice. `a+b` puts the features of several backbones side by side.
     """
+    names = [model] if Path(model).exists() else model.split(SIGN)
+    if len(names) > 1:
+        if weights not in (None, RANDOM):
+            raise UsageError(f"--weights {weights} with --model {model}: whose are they? name a card for each member")
+        members = (load_backbone(name, weights=weights, root=root, device=device, strict=strict) for name in names)
+        return concatenate(list(members))
     path = shipped_models().get(model, Path(model))
     found = _from_card(path, weights, root, strict=strict) if path.suffix == ".toml" else _from_library(model, weights)
     backbone = freeze_in_place(

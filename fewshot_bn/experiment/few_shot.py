@@ -8,6 +8,7 @@ import torch
 from fewshot_bn.adapters import ADAPTERS, Adapter, Tuner, named
 from fewshot_bn.adapters.checks import check_own
 from fewshot_bn.backbones.backbone import Backbone
+from fewshot_bn.backbones.concatenation import check_one_geometry
 from fewshot_bn.config import FewShotConfig
 from fewshot_bn.datasets import Dataset
 from fewshot_bn.episodes import Episodes, EpisodeShape, Plan, make_plan, n_disjoint
@@ -97,6 +98,7 @@ def _check(mode: str, adapter: Tuner, backbone: Backbone, config: FewShotConfig)
     """What an adapter can say before the first episode, for every number of shots."""
     for n_support in config.n_support:
         try:
+            check_one_geometry(backbone)
             adapter.check(backbone, config.n_way * n_support, config.n_way * config.n_query)
         except FewshotError as problem:
             raise type(problem)(f"--mode {mode}: {problem}") from problem

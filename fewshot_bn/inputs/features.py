@@ -62,6 +62,11 @@ class Features:
         self._read = False
         self.notices: list[str] = []
 
+    @property
+    def decoded_from(self) -> list[Images]:
+        """The images that features are computed of."""
+        return [self.images]
+
     def missing(self, rows: Int64[ndarray, "n"]) -> Int64[ndarray, "m"]:
         """Those of `rows` that no run has computed yet. Raises `DataError` where the cache is damaged."""
         if self._folder and not self._read:

@@ -12,6 +12,7 @@ from fewshot_bn.errors import StoreError, UsageError
 from fewshot_bn.events import Note, Progress
 from fewshot_bn.inputs.features import Features
 from fewshot_bn.inputs.images import Images
+from fewshot_bn.inputs.members import MemberFeatures
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Source:
 
     images: Images
     backbone: Backbone
-    features: Features
+    features: Features | MemberFeatures
     device: torch.device
 
     def __post_init__(self) -> None:
@@ -42,9 +43,10 @@ class Source:
     def subject(self) -> str:
         """Which images under which network, in words."""
         dataset, backbone = self.images.dataset, self.backbone
+        sizes = sorted({one.preprocessing.crop_px for one in backbone.members or (backbone,)})
         return (
             f"{dataset.name} ({len(dataset):,} images, {len(dataset.class_names)} classes), "
-            f"{backbone.name} ({backbone.weights}) at {backbone.preprocessing.crop_px} px"
+            f"{backbone.name} ({backbone.weights}) at {' / '.join(map(str, sizes))} px"
         )
 
 
@@ -86,7 +88,8 @@ def compute_features(source: Source, rows: Int64[ndarray, "n"]) -> Iterator[Prog
     features = source.features
     missing = features.missing(rows)
     if len(missing):
-        yield from fill_store(source.images, missing)
+        for images in features.decoded_from:
+            yield from fill_store(images, missing)
         done = 0
         yield Progress("frozen features", "image", done, len(missing))
         for n_images in features.compute(missing):
