@@ -156,8 +156,15 @@ def _printable(text: str) -> str:
 def prepare(arguments: Namespace) -> int:
     dataset = open_named(arguments)
     console = Console(quiet=arguments.quiet)
-    store = Store(dataset, _geometry(arguments, dataset), paths.store_root())
-    for notice in (*dataset.notices, *store.notices):
+    for notice in dataset.notices:
+        console.note(notice)
+    for geometry in _geometries(arguments, dataset):
+        _prepare(Store(dataset, geometry, paths.store_root()), dataset, console)
+    return 0
+
+
+def _prepare(store: Store, dataset: Dataset, console: Console) -> None:
+    for notice in store.notices:
         console.note(notice)
     began = time.perf_counter()
     with console.shown():
@@ -168,7 +175,6 @@ def prepare(arguments: Namespace) -> int:
     now = f"{n_decoded:,} decoded now, {rate:,.0f} per second" if n_decoded else "none had to be decoded"
     size = len(dataset) * store.row_bytes / 1e6
     print(f"{dataset.name}: all {len(dataset):,} images are in {store.path} ({size:,.1f} MB; {now})")
-    return 0
 
 
 def _fill(store: Store, dataset: Dataset, console: Console) -> int:
@@ -209,11 +215,13 @@ def _root(arguments: Namespace) -> Path:
     return root
 
 
-def _geometry(arguments: Namespace, dataset: Dataset) -> Preprocessing:
-    """That of the preset, else that of the backbone, whose weights need not be there."""
-    own = Preprocessing()
+def _geometries(arguments: Namespace, dataset: Dataset) -> list[Preprocessing]:
+    """That of the preset, else those of the backbone and its members, whose weights need not be there."""
+    own = [Preprocessing()]
     if not arguments.preset:
         from fewshot_bn.backbones.load import load_backbone
 
-        own = load_backbone(arguments.model, weights="random").preprocessing
-    return with_geometry(own, arguments.preset, arguments.image_px, dataset.first_resize_px)
+        backbone = load_backbone(arguments.model, weights="random")
+        own = [member.preprocessing for member in backbone.members or (backbone,)]
+    asked = [with_geometry(one, arguments.preset, arguments.image_px, dataset.first_resize_px) for one in own]
+    return list({one.geometry: one for one in asked}.values())

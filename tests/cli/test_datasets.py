@@ -308,6 +308,16 @@ def test_prepare_needs_no_weights(run, here):
     assert "bicubic-short-side-21-crop-21" in out
 
 
+def test_prepare_decodes_for_each_of_networks_side_by_side(run, here, own_cache):
+    status, out, _ = run("prepare", "shapes", "--model", "card.toml+fractal_resnet8")
+    assert status == 0
+    assert re.findall(r"shapes_(.*)_\w+\.h5", out) == [
+        "bicubic-short-side-16-crop-16",
+        "bilinear-both-sides-32-crop-32",
+    ]
+    assert run("prepare", "shapes", "--model", "card.toml+fractal_resnet8")[1].count("none had to be decoded") == 2
+
+
 def test_prepare_keeps_all_but_the_images_that_cannot_be_read(run, here, monkeypatch):
     whole = {name: (here / "shapes" / name).read_bytes() for name in ("c/3.png", "d e/1.png")}
     damage(*whole)
