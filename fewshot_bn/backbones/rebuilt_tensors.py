@@ -172,8 +172,8 @@ def _scalar(arguments: tuple[Any, ...], _: Any) -> Any:
     return value.item() if isinstance(value, Tensor) else value
 
 
-def _jax(arguments: tuple[Any, ...], _: Any) -> Any:
-    """A function of numpy, what it is given, and the state of the array."""
+def _called(arguments: tuple[Any, ...], _: Any) -> Any:
+    """By JAX and dill: a function of numpy, what it is given, and the state of the array."""
     _, _, state = _checked(arguments, 3)
     return _array((), state)
 
@@ -188,5 +188,6 @@ TENSOR_MAKERS: dict[str, Maker] = {
     **{f"numpy.{core}.multiarray._reconstruct": _array for core in ("core", "_core")},
     **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},
     **{f"numpy.{core}.numeric._frombuffer": _array_of_buffer for core in ("core", "_core")},
-    **dict.fromkeys(("jax._src.array._reconstruct_array", "jax._src.device_array.reconstruct_device_array"), _jax),
+    **dict.fromkeys(("jax._src.array._reconstruct_array", "jax._src.device_array.reconstruct_device_array"), _called),
+    "dill._dill._create_array": _called,
 }

@@ -62,3 +62,33 @@ def test_a_checkpoint_of_byol(tmp_path, module_of_others, protocol):
     tensors = tensors_of(found, rules, "here")
     assert torch.equal(tensors["res_net50/~/initial_conv.w"], torch.from_numpy(kernel.transpose(3, 2, 0, 1)))
     assert "byol_experiment" not in sys.modules
+
+
+class Called:
+    """An array as JAX and dill write it: a call of a function of theirs with a function of numpy and a state."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __reduce__(self):
+        reconstruct, arguments, state = self.array.__reduce__()
+        return _reconstruct_array, (reconstruct, arguments, state, {})
+
+
+def _reconstruct_array(reconstruct, arguments, state, more): ...
+
+
+@pytest.mark.parametrize(
+    ("module", "function"),
+    [
+        ("jax._src.array", "_reconstruct_array"),
+        ("jax._src.device_array", "reconstruct_device_array"),
+        ("dill._dill", "_create_array"),
+    ],
+)
+def test_arrays_of_jax_and_dill(tmp_path, module, function):
+    content = pickle.dumps({"w": Called(np.arange(6.0).reshape(2, 3))}, 2)
+    named = content.replace(f"{__name__}\n_reconstruct_array".encode(), f"{module}\n{function}".encode())
+    assert named != content
+    (tmp_path / "w.pkl").write_bytes(named)
+    assert torch.equal(read_checkpoint(tmp_path / "w.pkl")["w"], torch.arange(6.0).double().reshape(2, 3))
