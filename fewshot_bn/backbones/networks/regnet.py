@@ -10,7 +10,7 @@ from torch import nn
 SE_RATIO = 0.25
 
 
-def regnet_y(depth: int, w_0: int, w_a: float, w_m: float, group_width: int) -> nn.Module:
+def regnet_y(depth: int, *, w_0: int, w_a: float, w_m: float, group_width: int) -> nn.Module:
     """Maps images [b 3 h w] to pooled features [b d], d the width of the last stage."""
     from torchvision.models.regnet import BlockParams, RegNet
 
@@ -18,6 +18,6 @@ def regnet_y(depth: int, w_0: int, w_a: float, w_m: float, group_width: int) -> 
         blocks = BlockParams.from_init_params(
             depth=depth, w_0=w_0, w_a=w_a, w_m=w_m, group_width=group_width, se_ratio=SE_RATIO
         )
-    network = RegNet(blocks, num_classes=1)
+    network: nn.Module = RegNet(blocks, num_classes=1)
     network.fc = nn.Identity()
     return network
