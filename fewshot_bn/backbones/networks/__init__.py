@@ -10,9 +10,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from fewshot_bn.backbones.networks.bit_resnet import BitResNet
+from fewshot_bn.backbones.networks.cdfsl_resnet import CdfslResNet10
 from fewshot_bn.backbones.networks.cifar_resnet import CifarResNet
+from fewshot_bn.backbones.networks.clip_resnet import ClipResNet
 from fewshot_bn.backbones.networks.conv4 import Conv4
 from fewshot_bn.backbones.networks.mobilenet_v1 import MobileNetV1
+from fewshot_bn.backbones.networks.resnet12 import ResNet12
+from fewshot_bn.backbones.networks.vit import VisionTransformer
+from fewshot_bn.backbones.networks.wide_resnet import WideResNet
 
 __all__ = ["NETWORKS", "CifarResNet", "Conv4", "MobileNetV1", "built"]
 
@@ -23,6 +29,12 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "conv4": Conv4,
     "cifar_resnet": CifarResNet,
     "mobilenet_v1": MobileNetV1,
+    "resnet12": ResNet12,
+    "wide_resnet": WideResNet,
+    "cdfsl_resnet10": CdfslResNet10,
+    "bit_resnet": BitResNet,
+    "clip_resnet": ClipResNet,
+    "vit": VisionTransformer,
 }
 
 
