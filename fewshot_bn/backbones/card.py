@@ -7,6 +7,7 @@ from typing import Any, Literal
 from fewshot_bn.backbones.key_rules import KeyRules
 from fewshot_bn.errors import ModelError
 from fewshot_bn.files import paths
+from fewshot_bn.files.cards import read_card
 from fewshot_bn.preprocessing import Preprocessing
 
 
@@ -77,3 +78,8 @@ class ModelCard:
 def shipped_models() -> dict[str, Path]:
     """The cards that come with the package, by name."""
     return {path.stem: path for path in sorted(paths.shipped("models").glob("*.toml"))}
+
+
+def read_model_card(path: Path) -> ModelCard:
+    """Raises `ModelError` for a file that is none."""
+    return read_card(path, ModelCard, ModelError)

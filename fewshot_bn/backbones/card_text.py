@@ -8,15 +8,16 @@ from typing import Any
 
 from fewshot_bn.backbones.card import ModelCard
 
+ALWAYS = ("resize_px", "crop_px", "keep_aspect", "interpolation", "mean", "std")  # even if they are as by default
 SHORT = 4  # entries of a table that are written in one line
 
 
 def text_of(card: ModelCard, comments: Mapping[str, str] | None = None) -> str:
-    """TOML that is read as `card`: fields that are as by default are left out, except those of `preprocessing`.
+    """TOML that is read as `card`: fields that are as by default are left out, except those of images.
 
     `comments` are written above a field or a table of that name.
     """
-    return "\n".join(_record("", card, comments or {})).strip() + "\n"
+    return re.sub("\n{3,}", "\n\n", "\n".join(_record("", card, comments or {}))).strip() + "\n"
 
 
 def in_lines(record: Any) -> list[str]:
@@ -43,7 +44,7 @@ def _record(path: str, record: Any, comments: Mapping[str, str]) -> Iterator[str
 
 def _is_told(field: "dataclasses.Field[Any]", record: Any) -> bool:
     made = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
-    return type(record).__name__ == "Preprocessing" or getattr(record, field.name) != made
+    return field.name in ALWAYS or getattr(record, field.name) != made
 
 
 def _is_table(value: Any) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor
 from fewshot_bn.backbones.key_rules import KeyRules
 from fewshot_bn.errors import ModelError, some
 
-__all__ = ["KeyRules", "check_names", "in_order", "renamed", "tensors_of"]
+__all__ = ["KeyRules", "check_names", "entry_of", "in_order", "renamed", "tensors_of", "with_origins"]
 
 STAR = "([^./]+)"  # what one "*" of a rename stands for
 MOST_DEPTH = 8  # of entries within entries
@@ -18,13 +18,16 @@ MOST_DEPTH = 8  # of entries within entries
 
 def tensors_of(content: Mapping[str, Any], rules: KeyRules, where: str) -> dict[str, Tensor]:
     """The tensors of a checkpoint under the names of the network; with `in_order`, under their own."""
-    for part in filter(None, rules.unwrap.split(".")):
-        if part not in content or not isinstance(content[part], Mapping):
-            raise ModelError(f"{where}: no entry {part!r} that holds tensors; its entries are {some(list(content))}")
-        content = content[part]
-    check_names(content, where)
-    if rules.nested:
-        content = dict(_joined(content))
+    turn = _from_hwio if rules.kernels == "HWIO" else _as_it_is
+    return {name: turn(value) for name, (_, value) in with_origins(content, rules, where).items()}
+
+
+def with_origins(content: Mapping[str, Any], rules: KeyRules, where: str) -> dict[str, tuple[str, Tensor]]:
+    """For each name of the network its key in the checkpoint, and the tensor as it stands there.
+
+    Raises `ModelError` where the rules do not go with the checkpoint.
+    """
+    content = entry_of(content, rules, where)
     kept = {k: v for k, v in content.items() if not any(fnmatchcase(k, pattern) for pattern in rules.drop)}
     others = [k for k, v in kept.items() if not isinstance(v, Tensor)]
     if others:
@@ -40,8 +43,17 @@ def tensors_of(content: Mapping[str, Any], rules: KeyRules, where: str) -> dict[
         if name in origin:
             raise ModelError(f"{where}: rename makes {name!r} of two keys, {origin[name]!r} and {key!r}")
         origin[name] = key
-    turn = _from_hwio if rules.kernels == "HWIO" else _as_it_is
-    return {name: turn(kept[key]) for name, key in origin.items()}
+    return {name: (key, kept[key]) for name, key in origin.items()}
+
+
+def entry_of(content: Mapping[str, Any], rules: KeyRules, where: str) -> Mapping[str, Any]:
+    """The entry of the weights, before anything is dropped. Raises `ModelError` if there is none."""
+    for part in filter(None, rules.unwrap.split(".")):
+        if part not in content or not isinstance(content[part], Mapping):
+            raise ModelError(f"{where}: no entry {part!r} that holds tensors; its entries are {some(list(content))}")
+        content = content[part]
+    check_names(content, where)
+    return dict(_joined(content)) if rules.nested else content
 
 
 def check_names(content: Mapping[Any, Any], where: str) -> None:

@@ -15,7 +15,9 @@ from fewshot_bn.backbones.backbone import Backbone, freeze_in_place
 from fewshot_bn.backbones.build import build_network, randomise, swap_channels
 from fewshot_bn.backbones.card import ModelCard, shipped_models
 from fewshot_bn.backbones.checkpoints import load_strictly, read_checkpoint
-from fewshot_bn.backbones.keys import KeyRules, in_order, tensors_of
+from fewshot_bn.backbones.forms import fitted, forms_of
+from fewshot_bn.backbones.keys import KeyRules, tensors_of
+from fewshot_bn.backbones.known import better_cards
 from fewshot_bn.backbones.sources import SOURCES, all_names, split_name
 from fewshot_bn.backbones.suggestion import suggestion
 from fewshot_bn.backbones.weights import check_weights, find_weights
@@ -84,7 +86,7 @@ def _from_card(path: Path, weights: str | None, root: Path | None, *, strict: bo
     else:
         file = Path(weights) if weights else find_weights(card, path, root)
         notices = check_weights(card, file, pinned=weights is None, strict=strict)
-        _load(network, file, {"": card.keys, **card.forms})
+        _load(network, file, forms_of(card))
         if card.channels == "BGR":
             swap_channels(network, card.name)
     if card.assumed:
@@ -121,20 +123,12 @@ def _from_library(model: str, weights: str | None) -> Loaded:
 
 
 def _load(network: nn.Module, file: Path, forms: Mapping[str, KeyRules]) -> None:
-    """Put the weights of `file` into `network` by the first rules that make them fit; they are strict, all of them."""
+    """Put the weights of `file` into `network` by the first rules that make them fit."""
     content = read_checkpoint(file)
-    problems = []
-    for rules in forms.values():
-        try:
-            tensors = tensors_of(content, rules, where=str(file))
-            if rules.in_order:
-                tensors = in_order(tensors, network.state_dict(), rules, where=str(file))
-            load_strictly(network, tensors, rules.may_lack, where=str(file))
-        except ModelError as problem:
-            problems.append(problem)
-        else:
-            return
-    first = next(iter(forms.values()))
-    if advice := suggestion(content, network, first.may_lack):
-        raise ModelError(f"{problems[0]}; a card with {advice} would make them fit (docs/backbones.md)")
-    raise problems[0]
+    try:
+        found = fitted(content, forms, network.state_dict(), where=str(file))
+    except ModelError as problem:
+        advice = suggestion(content, network, next(iter(forms.values())).may_lack)
+        what = f"; a card with {advice} would make them fit (docs/backbones.md)" if advice else ""
+        raise ModelError(f"{problem}{what}{better_cards(content, file)}") from problem
+    load_strictly(network, found.tensors, found.rules.may_lack, where=str(file))

@@ -2,18 +2,20 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from fewshot_bn.backbones.card_text import in_lines
 from fewshot_bn.backbones.checkpoints import fits
-from fewshot_bn.backbones.keys import KeyRules
-from fewshot_bn.errors import some
+from fewshot_bn.backbones.keys import KeyRules, entry_of, tensors_of
+from fewshot_bn.errors import ModelError, some
 
 DEPTH = 3  # of entries within entries
+COUNTERS = "*.num_batches_tracked"
 MOST_DROPPED = 6  # patterns; more would be no advice
 
 
@@ -49,6 +51,36 @@ def fits_of(content: Mapping[str, Any], network: nn.Module, may_lack: Sequence[s
     ]
 
 
+def orders_of(content: Mapping[str, Any]) -> Iterator[tuple[KeyRules, list[tuple[str, torch.Size]]]]:
+    """Every way to read tensors one after the other: the rules so far, and the keys with their shapes then."""
+    entries = ["", *(key for key, value in content.items() if isinstance(value, Mapping)), *_deeper(content)]
+    for unwrap in entries:
+        rules = KeyRules(unwrap=unwrap, nested=True, in_order=True)
+        try:
+            found = entry_of(content, rules, unwrap)
+        except ModelError:  # keys that are no names, as of an optimiser, or names with dots
+            continue
+        others = tuple(key for key, value in found.items() if not isinstance(value, Tensor))
+        counters = (COUNTERS,) * any(fnmatchcase(key, COUNTERS) for key in found)
+        if len(others) > MOST_DROPPED:
+            continue
+        for kernels in ("OIHW", "HWIO"):
+            rules = KeyRules(unwrap, nested=True, drop=(*others, *counters), kernels=kernels, in_order=True)
+            yield rules, [(key, value.shape) for key, value in tensors_of(content, rules, unwrap).items()]
+
+
+def fit_in_order(
+    order: tuple[KeyRules, list[tuple[str, torch.Size]]], network: nn.Module, may_lack: Sequence[str]
+) -> Fit | None:
+    """Whether the first tensors have the shapes of the network's, one by one; a few more at the end are left out."""
+    rules, found = order
+    own = [v.shape for k, v in network.state_dict().items() if not any(fnmatchcase(k, p) for p in may_lack)]
+    more = [key for key, _ in found[len(own) :]]
+    if [shape for _, shape in found[: len(own)]] != own or len(more) > MOST_DROPPED:
+        return None
+    return Fit(replace(rules, drop=(*rules.drop, *more)), tuple(more))
+
+
 def nearest(tensors: Mapping[str, Tensor], network: nn.Module) -> float:
     """The share of the network's tensors that an entry holds under the prefix that suits best."""
     own = network.state_dict()
@@ -65,6 +97,13 @@ def mappings(content: Mapping[str, Any], path: str = "", depth: int = DEPTH) -> 
     for key, value in content.items():
         if depth and isinstance(key, str) and isinstance(value, Mapping) and all(isinstance(k, str) for k in value):
             yield from mappings(value, f"{path}.{key}" if path else key, depth - 1)
+
+
+def _deeper(content: Mapping[str, Any]) -> Iterator[str]:
+    """The entries of entries that hold entries themselves."""
+    for key, value in content.items():
+        inner = value.items() if isinstance(value, Mapping) else ()
+        yield from (f"{key}.{k}" for k, v in inner if isinstance(v, Mapping))
 
 
 def _fronts(
