@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fewshot_bn.backbones.build import count_norms
 from fewshot_bn.backbones.card import ModelCard
 from fewshot_bn.backbones.key_rules import KeyRules
+from fewshot_bn.backbones.keys import entry_of
 from fewshot_bn.backbones.known import KnownFit, fitting_cards, known_cards
 from fewshot_bn.backbones.networks import NETWORKS
 from fewshot_bn.backbones.outline import outline
@@ -53,9 +54,13 @@ class Guess:
     nearest: tuple[tuple[str, float], ...]
 
 
-def guess(content: Mapping[str, Any]) -> Guess:
-    """Tries names first; only if no network fits by names, the order of shapes."""
-    cards = tuple(fitting_cards(content))
+def guess(content: Mapping[str, Any], pinned: Sequence[str] = (), file: str = "") -> Guess:
+    """Tries names first; only if no network fits by names, the order of shapes.
+
+    Of known cards those called `pinned` come first, then those whose file is called `file`.
+    """
+    fits = list(fitting_cards(content))
+    cards = tuple(sorted(fits, key=lambda fit: (fit.card.name not in pinned, fit.card.weights != file)))
     orders = [] if cards else list(orders_of(content))
     entries = [tensors for _, tensors in mappings(content)]
     by_order: list[Candidate] = []
@@ -65,11 +70,11 @@ def guess(content: Mapping[str, Any]) -> Guess:
             made = outline(_bare(network, arguments))
         except FewshotError:
             continue
-        if fits := fits_of(content, made, KeyRules().may_lack):
-            return Guess((), (Candidate(network, arguments, made, tuple(sorted(fits, key=_preference))),), ())
+        if named := fits_of(content, made, KeyRules().may_lack):
+            return Guess((), (Candidate(network, arguments, made, tuple(sorted(named, key=_preference))),), ())
         found = (fit_in_order(order, made, KeyRules().may_lack) for order in orders)
-        if fits := [fit for fit in found if fit]:
-            by_order.append(Candidate(network, arguments, made, tuple(sorted(fits, key=_preference))))
+        if ordered := [fit for fit in found if fit]:
+            by_order.append(Candidate(network, arguments, made, tuple(sorted(ordered, key=_preference))))
         shares.append((label(network, arguments), max((nearest(e, made) for e in entries), default=0.0)))
     best = sorted((share for share in shares if share[1] > 0), key=lambda share: -share[1])
     return Guess(cards, tuple(by_order), () if by_order else tuple(best[:MOST_NEAREST]))
@@ -111,6 +116,15 @@ def draft(guess: Guess, *, name: str, weights: str, sha256: str) -> ModelCard:
         norms=norms,
         assumed=f"its images are {whose} ({_images(found)})",
     )
+
+
+def heads(content: Mapping[str, Any], card: ModelCard, left_out: Sequence[str]) -> Iterator[str]:
+    """Of what is left out, the linear layers that take the features."""
+    entry = entry_of(content, card.keys, card.name)
+    for key in left_out:
+        value = entry[key]
+        if isinstance(value, Tensor) and value.ndim == 2 and card.features in value.shape[-1:]:
+            yield f"  {key}: a head on its {card.features:,} features, with {value.shape[0]:,} classes or outputs"
 
 
 def _images(card: ModelCard) -> str:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from fewshot_bn.backbones.card import ModelCard, read_model_card, shipped_models
 from fewshot_bn.backbones.checkpoints import misfits
 from fewshot_bn.backbones.forms import forms_of, named
 from fewshot_bn.backbones.key_rules import KeyRules
-from fewshot_bn.backbones.keys import entry_of, with_origins
+from fewshot_bn.backbones.keys import tensors_of
 from fewshot_bn.backbones.outline import outline
 from fewshot_bn.errors import FewshotError, ModelError, some
 from fewshot_bn.files.atomic import hash_of
@@ -25,11 +25,15 @@ class KnownFit:
 
     card: ModelCard
     form: str
-    left_out: tuple[str, ...]
+    tensors: dict[str, Tensor]
 
     @property
     def rules(self) -> KeyRules:
-        return self.card.forms[self.form] if self.form else self.card.keys
+        return forms_of(self.card)[self.form]
+
+    @property
+    def is_sound(self) -> bool:
+        return all(bool(value.isfinite().all()) for value in self.tensors.values())
 
 
 def known_cards() -> Iterator[ModelCard]:
@@ -53,27 +57,27 @@ def fitting_cards(content: Mapping[str, Any]) -> Iterator[KnownFit]:
     for card in known_cards():
         for form, rules in forms_of(card).items():
             with contextlib.suppress(FewshotError):
-                yield KnownFit(card, form, _left_out(content, card, rules, outlines))
+                yield KnownFit(card, form, _tensors(content, card, rules, outlines))
                 break
 
 
 def better_cards(content: Mapping[str, Any], file: Path) -> str:
     """For the end of a message: which cards fit, and how they are used."""
-    names = [fit.card.name for fit in fitting_cards(content)]
+    names = [fit.card.name for fit in fitting_cards(content) if fit.is_sound]
     use = f"--model {names[0]} --weights {shlex.quote(str(file))}" if names else ""
     return f"; they fit the known card {some(names)}: {use}" if names else ""
 
 
-def _left_out(
+def _tensors(
     content: Mapping[str, Any], card: ModelCard, rules: KeyRules, outlines: dict[str, nn.Module]
-) -> tuple[str, ...]:
-    """The keys that the rules leave out. Raises `ModelError` where names and shapes do not fit."""
-    origins = with_origins(content, rules, card.name)
+) -> dict[str, Tensor]:
+    """Those of the network. Raises `ModelError` where names and shapes do not fit."""
+    tensors_of(content, rules, card.name)  # before a network is built in vain
     network = f"{card.network} {card.arguments}"
     if network not in outlines:
         outlines[network] = outline(replace(card, norms={}, padding="", norm_eps=None))
     own = outlines[network].state_dict()
-    if any(misfits(own, named(content, rules, own, card.name), rules.may_lack).values()):
+    tensors = named(content, rules, own, card.name)
+    if any(misfits(own, tensors, rules.may_lack).values()):
         raise ModelError(f"{card.name}: other names or shapes")
-    used = {key for key, _ in origins.values()}
-    return tuple(key for key in entry_of(content, rules, card.name) if key not in used)
+    return tensors
