@@ -16,11 +16,13 @@ from fewshot_bn.backbones.build import build_network, randomise, swap_channels
 from fewshot_bn.backbones.card import ModelCard, shipped_models
 from fewshot_bn.backbones.checkpoints import load_strictly, read_checkpoint
 from fewshot_bn.backbones.concatenation import SIGN, concatenate
-from fewshot_bn.backbones.keys import KeyRules, in_order, tensors_of
+from fewshot_bn.backbones.forms import fitted, forms_of
+from fewshot_bn.backbones.keys import KeyRules, tensors_of
+from fewshot_bn.backbones.known import better_cards
 from fewshot_bn.backbones.sources import SOURCES, all_names, split_name
 from fewshot_bn.backbones.suggestion import suggestion
+from fewshot_bn.backbones.weights import check_weights, find_weights
 from fewshot_bn.errors import ModelError, UsageError, unknown
-from fewshot_bn.files import paths
 from fewshot_bn.files.atomic import hash_of
 from fewshot_bn.files.cards import read_card
 from fewshot_bn.files.paths import DEFAULT_MODEL
@@ -89,49 +91,17 @@ def _from_card(path: Path, weights: str | None, root: Path | None, *, strict: bo
     if weights == RANDOM:
         randomise(network)
     else:
-        file = Path(weights) if weights else find_weights(card, path.parent, root)
+        file = Path(weights) if weights else find_weights(card, path, root)
         notices = check_weights(card, file, pinned=weights is None, strict=strict)
-        _load(network, file, {"": card.keys, **card.forms})
+        _load(network, file, forms_of(card))
         if card.channels == "BGR":
             swap_channels(network, card.name)
+    if card.assumed:
+        notices = (*notices, f"{card.name}: its card assumes: {card.assumed}")
     how = [card.padding] * bool(card.padding) + [card.channels] * (card.channels != "RGB")
     architecture = " ".join([f"{card.network} {card.arguments} {card.norm_eps}", *how])
     used, sha256 = weights or card.weights, hash_of(path, "sha256").hexdigest()
     return Loaded(network, card.name, used, card.preprocessing, architecture, sha256, notices, card.features)
-
-
-def find_weights(card: ModelCard, beside: Path, root: Path | None) -> Path:
-    """The file of a card's weights: in its folder `beside`, else under the root of models. Raises `ModelError`."""
-    if (beside / card.weights).is_file():
-        return beside / card.weights
-    root = root or paths.model_root()
-    if found := next((p for p in (root / card.weights, root / card.name / card.weights) if p.is_file()), None):
-        return found
-    fetch = f"python -m fewshot_bn.models fetch {card.name}" if card.url else card.get or f"get it from {card.source}"
-    raise ModelError(
-        f"{card.name}: no weights file {card.weights} beside its card or in {root}; {fetch}, or name it with --weights"
-    )
-
-
-def check_weights(card: ModelCard, file: Path, *, pinned: bool, strict: bool = False) -> tuple[str, ...]:
-    """What is to be said of a weights file. Raises `ModelError` where it is absent or not the one that is pinned."""
-    if not file.is_file():
-        raise ModelError(f"{card.name}: no weights file {file}; name another with --weights")
-    sha256, needed = hash_of(file, "sha256").hexdigest(), card.sha256.lower()
-    if card.md5 and not needed:
-        algorithm, found, needed = "MD5", hash_of(file, "md5").hexdigest(), card.md5.lower()
-    else:
-        algorithm, found = "SHA-256", sha256
-    if not needed:
-        return (f"{card.name}: its card has no checksum to compare {file} with, whose SHA-256 is {sha256}",)
-    if found.startswith(needed):
-        return ()
-    what = f"{card.name}: {file} has {algorithm} {found[:12]}…, the card pins {needed[:12]}…"
-    if pinned:
-        raise ModelError(f"{what}: damaged or changed; get it again")
-    if strict:
-        raise ModelError(f"{what}: these are other weights; --strict takes only exactly what the card says")
-    return (f"{what}: these are other weights than the card's",)
 
 
 def _from_library(model: str, weights: str | None) -> Loaded:
@@ -160,20 +130,12 @@ def _from_library(model: str, weights: str | None) -> Loaded:
 
 
 def _load(network: nn.Module, file: Path, forms: Mapping[str, KeyRules]) -> None:
-    """Put the weights of `file` into `network` by the first rules that make them fit; they are strict, all of them."""
+    """Put the weights of `file` into `network` by the first rules that make them fit."""
     content = read_checkpoint(file)
-    problems = []
-    for rules in forms.values():
-        try:
-            tensors = tensors_of(content, rules, where=str(file))
-            if rules.in_order:
-                tensors = in_order(tensors, network.state_dict(), rules, where=str(file))
-            load_strictly(network, tensors, rules.may_lack, where=str(file))
-        except ModelError as problem:
-            problems.append(problem)
-        else:
-            return
-    first = next(iter(forms.values()))
-    if advice := suggestion(content, network, first.may_lack):
-        raise ModelError(f"{problems[0]}; a card with {advice} would make them fit (docs/backbones.md)")
-    raise problems[0]
+    try:
+        found = fitted(content, forms, network.state_dict(), where=str(file))
+    except ModelError as problem:
+        advice = suggestion(content, network, next(iter(forms.values())).may_lack)
+        what = f"; a card with {advice} would make them fit (docs/backbones.md)" if advice else ""
+        raise ModelError(f"{problem}{what}{better_cards(content, file)}") from problem
+    load_strictly(network, found.tensors, found.rules.may_lack, where=str(file))
