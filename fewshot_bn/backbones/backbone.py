@@ -15,6 +15,10 @@ from fewshot_bn.preprocessing import Preprocessing
 from fewshot_bn.runtime import exact_convolutions, move, plain_torch
 
 RANDOM = "random"  # as the name of weights
+FIXED = (
+    "; its embeddings of positions are for one size; a card can build it for others, with arguments = "
+    "{ dynamic_img_size = true } for timm, { image_size = … } for torchvision"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,8 @@ def _count_features(network: nn.Module, name: str, side_px: int) -> int:
     except (RuntimeError, AssertionError, MemoryError) as problem:
         if is_out_of_memory(problem):
             raise ModelError(f"{name}: images of {side_px} px do not fit in memory; take smaller ones") from problem
-        raise ModelError(f"{name}: does not take images of {side_px} px: {problem}") from problem
+        hint = FIXED if any("pos_embed" in key for key, _ in network.named_parameters()) else ""
+        raise ModelError(f"{name}: does not take images of {side_px} px: {problem}{hint}") from problem
     if not isinstance(z, Tensor) or z.ndim != 2 or z.shape[1] == 0:
         found = f"values of shape {list(z.shape)}" if isinstance(z, Tensor) else f"a {type(z).__name__}"
         raise ModelError(

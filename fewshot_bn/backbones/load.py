@@ -209,7 +209,7 @@ def _load_file(network: nn.Module, file: Path, rules: KeyRules, source: Library)
             content = None
         if content is None:
             raise
-        return (f"{file}: does not fit the network as it is, but does once the library has converted it",)
+        return (f"{file}: does not fit the network as it is, but does once {source.converts} has converted it",)
     return ()
 
 

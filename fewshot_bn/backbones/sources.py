@@ -28,7 +28,7 @@ class Library:
 
     Networks of a library with `needs_prefix` are only asked for as `library:name`, and nothing else imports it.
     `named` turns a network and its weights into the names that the other functions take. `converted` is what the
-    library itself makes of a checkpoint that does not fit as it is, or None.
+    library itself makes of a checkpoint that does not fit as it is, or None, and `converts` what does it.
     """
 
     names: Callable[[], Sequence[str]]
@@ -38,6 +38,7 @@ class Library:
     needs_prefix: bool = False
     named: Callable[[str, str | None], tuple[str, str | None]] = _as_named
     converted: Callable[[Mapping[str, Any], nn.Module], Mapping[str, Any] | None] = _as_it_is
+    converts: str = ""
 
 
 SOURCES: dict[str, Library] = {
@@ -52,6 +53,7 @@ SOURCES: dict[str, Library] = {
         needs_prefix=True,
         named=timm.named,
         converted=timm.converted,
+        converts="timm's checkpoint_filter_fn",
     ),
 }
 
