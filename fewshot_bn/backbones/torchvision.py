@@ -24,7 +24,7 @@ def names() -> list[str]:
     return found
 
 
-def build_headless(name: str, arguments: Mapping[str, Any]) -> tuple[nn.Module, str]:
+def build_headless(name: str, arguments: Mapping[str, Any]) -> tuple[nn.Module, tuple[str, ...]]:
     """The network `name` without its last linear layer, and the name of that layer. Weights are a fixed draw."""
     from torchvision import models
 
@@ -40,10 +40,10 @@ def build_headless(name: str, arguments: Mapping[str, Any]) -> tuple[nn.Module, 
     if not linear:
         raise ModelError(f"{name}: has no linear layer to take off, so its features are not defined here")
     network.set_submodule(linear[-1], nn.Identity())
-    return network, linear[-1]
+    return network, (linear[-1],)
 
 
-def official_weights(name: str, weights: str | None) -> tuple[str, dict[str, Tensor], Preprocessing]:
+def official_weights(name: str, weights: str | None) -> tuple[str, dict[str, Tensor]]:
     """The official weights called `weights` (default: IMAGENET1K_V1, the ones of the published tables).
 
     They are downloaded once by torch.hub, which checks the hash in the file's name.
@@ -65,7 +65,7 @@ def official_weights(name: str, weights: str | None) -> tuple[str, dict[str, Ten
         ) from problem
     if name.startswith("densenet"):  # these files are older than the names of the layers
         state = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)", r"\1\2", key): value for key, value in state.items()}
-    return weights, dict(state), official_preprocessing(name, weights)
+    return weights, dict(state)
 
 
 def official_preprocessing(name: str, weights: str | None = None) -> Preprocessing:
