@@ -9,6 +9,7 @@ from functools import cache
 import pytest
 import torch
 from reference.layouts import FORMS, LAYOUTS
+from reference.layouts.jax import byol_pickle
 from reference.layouts.resnets import swav
 from reference.layouts.toolboxes import mmselfsup
 from reference.places import SHARED
@@ -147,11 +148,20 @@ def random_network(card):
     return network
 
 
-def assert_reads(path, layout, folder):
+def save(layout, state, path):
+    torch.save(layout(state), path)
+
+
+def save_pickle(write, state, path):
+    with path.open("wb") as file:
+        write(state, file)
+
+
+def assert_reads(path, layout, folder, write=save):
     """That a network with random weights gives the same features once its publisher's file has been read."""
     card = read_card(path, ModelCard, ModelError)
     network, file = random_network(card), folder / card.weights
-    torch.save(layout(network.state_dict()), file)
+    write(layout, network.state_dict(), file)
     expected = freeze_in_place(network, "expected", "", card.preprocessing, architecture="")
     x = torch.rand(2, 3, 65, 72, generator=torch.Generator().manual_seed(0))
     found = load_backbone(str(path), weights=str(file))
@@ -166,6 +176,11 @@ def assert_reads(path, layout, folder):
 )
 def test_a_card_reads_what_its_publisher_lays_out(name, form, layout, tmp_path):
     assert_reads(small_card(name, tmp_path), layout, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["byol", "byol-same"])
+def test_byol_is_read_from_the_pickle_that_it_is(name, tmp_path):
+    assert_reads(small_card(name, tmp_path), byol_pickle, tmp_path, save_pickle)
 
 
 @pytest.mark.full
