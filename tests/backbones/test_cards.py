@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 import torch
-from reference.layouts import FORMS, LAYOUTS
+from reference.layouts import FORMS, LAYOUTS, write
 from reference.layouts.jax import byol_pickle
 from reference.layouts.resnets import swav
 from reference.layouts.toolboxes import mmselfsup
@@ -124,10 +124,10 @@ SMALL = {
 
 
 def small_card(name, folder):
-    """The card with a small network in place of its own, whose keys are of the same form."""
+    """The card with a small network in place of its own, whose keys are of the same form; itself if there is none."""
     card = card_of(name)
     if card.network not in SMALL:
-        pytest.skip(f"no small {card.network}")
+        return shipped_models()[name]
     network, arguments, features = SMALL[card.network]
     table = ", ".join(f"{key} = {value}" for key, value in arguments.items())
     left_out = ("network =", "arguments =", "features =", "norms =")
@@ -148,25 +148,17 @@ def random_network(card):
     return network
 
 
-def save(layout, state, path):
-    torch.save(layout(state), path)
-
-
-def save_pickle(write, state, path):
-    with path.open("wb") as file:
-        write(state, file)
-
-
-def assert_reads(path, layout, folder, write=save):
+def assert_reads(path, layout, folder):
     """That a network with random weights gives the same features once its publisher's file has been read."""
     card = read_card(path, ModelCard, ModelError)
     network, file = random_network(card), folder / card.weights
-    write(layout, network.state_dict(), file)
+    write(layout(network.state_dict()), file)
     expected = freeze_in_place(network, "expected", "", card.preprocessing, architecture="")
-    x = torch.rand(2, 3, 65, 72, generator=torch.Generator().manual_seed(0))
+    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     found = load_backbone(str(path), weights=str(file))
     assert 0 < expected.features(x).std() < 1e6
     torch.testing.assert_close(found.features(x), expected.features(x), rtol=0, atol=0)
+    torch.testing.assert_close(found.module.state_dict(), network.state_dict(), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +172,7 @@ def test_a_card_reads_what_its_publisher_lays_out(name, form, layout, tmp_path):
 
 @pytest.mark.parametrize("name", ["byol", "byol-same"])
 def test_byol_is_read_from_the_pickle_that_it_is(name, tmp_path):
-    assert_reads(small_card(name, tmp_path), byol_pickle, tmp_path, save_pickle)
+    assert_reads(small_card(name, tmp_path), byol_pickle, tmp_path)
 
 
 @pytest.mark.full

@@ -3,6 +3,7 @@
 The state of the experiment is a tuple of five, whose parts a reader of pickles counts, or calls by their names.
 """
 
+import io
 import pickle
 import sys
 from collections import namedtuple
@@ -68,7 +69,7 @@ LAYOUTS = {"byol": byol, "byol-same": byol}
 FORMS = {(card, "named"): byol_named for card in LAYOUTS} | {(card, "converted"): in_state_dict for card in LAYOUTS}
 
 
-def byol_pickle(state, file):
+def byol_pickle(state):
     """BYOL's file as `dill` writes it: a tuple of a class of its own, immutable mappings of haiku's, numpy's arrays."""
     content = byol(state)
     modules = {name: ModuleType(name) for name in ("byol", "byol.byol_experiment", "dill", "dill._dill", "haiku")}
@@ -92,8 +93,10 @@ def byol_pickle(state, file):
     for module, made in (("dill._dill", _create_array), ("haiku", FlatMapping), ("byol.byol_experiment", experiment)):
         made.__module__, made.__qualname__ = module, made.__name__
         setattr(modules[module], made.__name__, made)
+    file = io.BytesIO()
     with mock.patch.dict(sys.modules, modules):
         Pickler(file, protocol=2).dump({**content, "experiment_state": experiment(*parts), "rng": np.zeros(8)})
+    return file.getvalue()
 
 
 def _frozen(value, mapping):
