@@ -3,6 +3,14 @@
 The state of the experiment is a tuple of five, whose parts a reader of pickles counts, or calls by their names.
 """
 
+import io
+import pickle
+import sys
+from collections import namedtuple
+from types import ModuleType
+from unittest import mock
+
+import numpy as np
 import torch
 from reference.layouts.resnets import in_state_dict
 
@@ -59,3 +67,39 @@ def byol_named(state):
 
 LAYOUTS = {"byol": byol, "byol-same": byol}
 FORMS = {(card, "named"): byol_named for card in LAYOUTS} | {(card, "converted"): in_state_dict for card in LAYOUTS}
+
+
+def byol_pickle(state):
+    """BYOL's file as `dill` writes it: a tuple of a class of its own, immutable mappings of haiku's, numpy's arrays."""
+    content = byol(state)
+    modules = {name: ModuleType(name) for name in ("byol", "byol.byol_experiment", "dill", "dill._dill", "haiku")}
+
+    def _create_array(make, arguments, state, attributes):
+        raise AssertionError("this runs only where the file is read with pickle")
+
+    class FlatMapping(dict):
+        def __reduce__(self):
+            return FlatMapping, (dict(self),)
+
+    experiment = namedtuple("_ByolExperimentState", PARTS)
+    parts = [_frozen(content["experiment_state"][str(i)], FlatMapping) for i in range(len(PARTS))]
+
+    class Pickler(pickle.Pickler):
+        def reducer_override(self, value):
+            if not isinstance(value, np.ndarray):
+                return NotImplemented
+            return _create_array, (*value.__reduce__(), None)
+
+    for module, made in (("dill._dill", _create_array), ("haiku", FlatMapping), ("byol.byol_experiment", experiment)):
+        made.__module__, made.__qualname__ = module, made.__name__
+        setattr(modules[module], made.__name__, made)
+    file = io.BytesIO()
+    with mock.patch.dict(sys.modules, modules):
+        Pickler(file, protocol=2).dump({**content, "experiment_state": experiment(*parts), "rng": np.zeros(8)})
+    return file.getvalue()
+
+
+def _frozen(value, mapping):
+    if isinstance(value, dict):
+        return mapping({key: _frozen(inner, mapping) for key, inner in value.items()})
+    return value.numpy()

@@ -76,7 +76,7 @@ def in_state_dict(state):
 
 def simclr_v2(state):
     """The network of the converter: `net` is the stem and four stages of blocks, each with a `net` of its own."""
-    parts = {"conv1": "net.0", "bn1": "net.1.0", "conv2": "net.2", "bn2": "net.3.0", "conv3": "net.4", "bn3": "net.5"}
+    parts = {"conv1": "net.0", "bn1": "net.1.0", "conv2": "net.2", "bn2": "net.3.0", "conv3": "net.4", "bn3": "net.5.0"}
     shortcut = {"downsample.0": "projection.shortcut", "downsample.1": "projection.bn.0"}
     network = {}
     for key, value in state.items():
