@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from reference.layouts import LAYOUTS
+from reference.layouts import LAYOUTS, write
 from reference.layouts.resnets import mmselfsup
 
 from fewshot_bn.backbones.backbone import freeze_in_place
@@ -55,7 +55,7 @@ def random_network(card):
 def assert_reads(card, layout, folder):
     """That a network with random weights gives the same features once its publisher's file has been read."""
     network, path = random_network(card), folder / card.weights
-    torch.save(layout(network.state_dict()), path)
+    write(layout(network.state_dict()), path)
     expected = freeze_in_place(network, "expected", "", card.preprocessing, architecture="")
     x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     found = load_backbone(card.name, weights=str(path))

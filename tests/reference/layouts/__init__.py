@@ -3,6 +3,16 @@
 They are written from what is known of the publisher's files, never from the rules of the card.
 """
 
-from reference.layouts import resnets
+import numpy as np
+import torch
+from reference.layouts import others, resnets
 
-LAYOUTS = {**resnets.LAYOUTS}
+LAYOUTS = {**resnets.LAYOUTS, **others.LAYOUTS}
+
+
+def write(content, path):
+    """As the ending of its name says."""
+    if path.suffix == ".npz":
+        np.savez(path, **{key: np.asfortranarray(value) for key, value in content.items()})
+    else:
+        torch.save(content, path)
