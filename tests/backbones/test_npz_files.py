@@ -74,6 +74,13 @@ REFUSED = {
 }
 
 
+def test_a_header_of_python_2_is_read_without_a_word(tmp_path):
+    zipped(
+        [("a.npy", npy(np.arange(4.0)).replace(b"(4,),", b"(4L,),").replace(b" \n", b"\n"))], tmp_path / "weights.npz"
+    )
+    assert read_checkpoint(tmp_path / "weights.npz")["a"].tolist() == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("fault", REFUSED)
 def test_what_is_no_array_of_numbers_is_refused(tmp_path, fault, capfd):
     entries, message = REFUSED[fault]
