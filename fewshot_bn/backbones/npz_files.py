@@ -5,6 +5,7 @@ compared with what the file holds before memory is taken for it.
 """
 
 import math
+import warnings
 import zipfile
 from collections import Counter
 from io import BytesIO
@@ -64,5 +65,7 @@ def _header(data: bytes, where: str) -> tuple[tuple[int, ...], bool, np.dtype, i
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:
         raise ModelError(f"{where} has version {version} of numpy's format, which is for arrays of records")
-    shape, is_fortran, dtype = readers[version](stream)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of headers that Python 2 wrote
+        shape, is_fortran, dtype = readers[version](stream)
     return shape, is_fortran, dtype, stream.tell()

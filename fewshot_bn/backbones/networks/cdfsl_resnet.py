@@ -36,6 +36,8 @@ class CdfslResNet10(nn.Module):
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
+        if width < 1:
+            raise ValueError(f"width is {width}, at least 1 is needed")
         n = [width * 2**stage for stage in range(4)]
         self.trunk = nn.Sequential(
             nn.Conv2d(3, width, 7, 2, padding=3, bias=False),
