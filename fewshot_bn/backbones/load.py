@@ -5,7 +5,6 @@ A backbone is named by a shipped card, by the path of a user's card, as a networ
 `weights` replaces its weights: a file, the name of official weights, or `random`; so does `NAME@WEIGHTS`.
 """
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from fewshot_bn.backbones.checkpoints import load_strictly, read_checkpoint
 from fewshot_bn.backbones.keys import KeyRules, in_order, tensors_of
 from fewshot_bn.backbones.named_preprocessing import preprocessing_of
 from fewshot_bn.backbones.own import from_code, from_module
-from fewshot_bn.backbones.sources import SOURCES, Library, all_names, split_name
+from fewshot_bn.backbones.sources import SOURCES, Library, all_names, split_name, split_weights
 from fewshot_bn.backbones.suggestion import suggestion
 from fewshot_bn.errors import ModelError, UsageError, unknown
 from fewshot_bn.files import paths
@@ -28,8 +27,6 @@ from fewshot_bn.files.cards import read_card
 from fewshot_bn.files.own_code import can_be_imported, is_own, names_module
 from fewshot_bn.files.paths import DEFAULT_MODEL
 from fewshot_bn.runtime import move, plain_torch
-
-AT = re.compile(r"(?P<name>.+)@(?P<weights>[\w.-]+)")  # no @ of a path: a file or a name stands at its end
 
 
 @plain_torch()
@@ -92,16 +89,6 @@ def load_one(
             raise UsageError(f"{text}: {known}; or name a module that is installed or lies in this folder")
         return from_code(text, weights, preprocessing)
     return _from_library(text, weights, preprocessing)
-
-
-def split_weights(model: str, weights: str | None) -> tuple[str, str | None]:
-    """The two parts of `NAME@WEIGHTS`. Raises `UsageError` where `weights` says something else."""
-    found = AT.fullmatch(model)
-    if found is None or Path(model).suffix == ".toml":
-        return model, weights
-    if weights not in (None, found["weights"]):
-        raise UsageError(f"{model}: asks for the weights {found['weights']}, --weights for {weights}; give one of them")
-    return found["name"], found["weights"]
 
 
 def _from_card(path: Path, weights: str | None, root: Path | None, preprocessing: object, *, strict: bool) -> Loaded:

@@ -86,6 +86,10 @@ def test_a_table_a_card_and_a_name(tmp_path):
     assert preprocessing_of("moco-v2", none) == Preprocessing(256, 224, interpolation="bilinear")
     assert preprocessing_of("resnet50", none) == preprocessing_of("torchvision:resnet50", none)
     assert preprocessing_of("timm:resnet18.a1_in1k", none).geometry == "bicubic-short-side-235-crop-224"
+    assert preprocessing_of("resnet50@IMAGENET1K_V2", none).resize_px == 232
+    assert preprocessing_of("timm:resnet18@tv_in1k", none).geometry == "bilinear-short-side-256-crop-224"
+    with pytest.raises(UsageError, match="unknown weights of resnet50 'V3'"):
+        preprocessing_of("resnet50@V3", none)
     assert preprocessing_of({"resize_px": 9, "crop_px": 8, "mean": HALF}, none) == Preprocessing(9, 8, mean=HALF)
     (tmp_path / "empty.toml").write_text("title = 'no table'\n")
     with pytest.raises(ModelError, match=r"empty.toml: has no table \[preprocessing\]"):

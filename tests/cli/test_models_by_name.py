@@ -4,6 +4,7 @@ import pytest
 from reference.commands import results, run
 
 from fewshot_bn import FewShotConfig, Preprocessing, load_backbone
+from fewshot_bn.data import main as data
 from fewshot_bn.experiment import results as results_of
 
 NETWORK = """
@@ -26,13 +27,13 @@ def test_a_network_of_ones_own(here, capsys):
     (here / "mine.py").write_text(NETWORK)
     assert run("--model", "mine.py:make", "--mode", "proto") == 2
     assert capsys.readouterr().err.startswith("error: mine.py:make: it has no preprocessing; give the network an attri")
-    assert run("--model", "mine.py:make", "--preprocessing", HALVED, "--mode", "bn") == 0
+    assert run("--model", "mine.py:make", "--preprocessing", HALVED, "--mode", "proto") == 0
     found = only(results(here / "results"))
     assert (found["name"], found["weights"]) == ("mine:make", "as built")
     assert (found["preprocessing"]["resize_px"], found["preprocessing"]["std"]) == (24, [0.5, 0.5, 0.5])
     assert "mine:make (as built) at 16 px" in capsys.readouterr().err
     files = sorted((here / "results").iterdir())
-    assert run("--model", "mine.py:make", "--preprocessing", HALVED, "--mode", "bn") == 0
+    assert run("--model", "mine.py:make", "--preprocessing", HALVED, "--mode", "proto") == 0
     assert sorted((here / "results").iterdir()) == files  # the same code is the same result
 
 
@@ -44,6 +45,20 @@ def test_preprocessing_changes_the_result_and_image_size_applies_on_top(here):
     assert (own["crop_px"], halved["crop_px"], larger["crop_px"]) == (16, 16, 32)
     assert (own["resize_px"], halved["resize_px"], larger["resize_px"]) == (16, 24, 48)
     assert own["mean"] != halved["mean"] == larger["mean"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "geometry"),
+    [
+        (["--model", "mine.py:make", "--preprocessing", HALVED], "bicubic-short-side-24-crop-16"),
+        (["--model", "card.toml@random", "--preprocessing", "crop=8"], "bicubic-short-side-16-crop-8"),
+        (["--model", "resnet18@IMAGENET1K_V1", "--image-size", "28"], "bilinear-short-side-32-crop-28"),
+    ],
+)
+def test_images_are_decoded_beforehand_for_a_model_by_name(here, capsys, arguments, geometry):
+    (here / "mine.py").write_text(NETWORK)
+    assert data(["prepare", "shapes", *arguments]) == 0
+    assert geometry in capsys.readouterr().out
 
 
 def test_preprocessing_of_an_object(here):
