@@ -5,7 +5,6 @@ A backbone is named by a shipped card, by the path of a user's card, as a networ
 `weights` replaces its weights: a file, the name of official weights, or `random`; so does `NAME@WEIGHTS`.
 """
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from fewshot_bn.backbones.keys import KeyRules, tensors_of
 from fewshot_bn.backbones.known import better_cards
 from fewshot_bn.backbones.named_preprocessing import preprocessing_of
 from fewshot_bn.backbones.own import from_code, from_module
-from fewshot_bn.backbones.sources import SOURCES, Library, all_names, split_name
+from fewshot_bn.backbones.sources import SOURCES, Library, all_names, split_name, split_weights
 from fewshot_bn.backbones.suggestion import suggestion
 from fewshot_bn.backbones.weights import check_weights, find_weights
 from fewshot_bn.errors import ModelError, UsageError, unknown
@@ -32,8 +31,6 @@ from fewshot_bn.files.cards import read_card
 from fewshot_bn.files.own_code import can_be_imported, is_own, names_module
 from fewshot_bn.files.paths import DEFAULT_MODEL
 from fewshot_bn.runtime import move, plain_torch
-
-AT = re.compile(r"(?P<name>.+)@(?P<weights>[\w.-]+)")  # no @ of a path: a file or a name stands at its end
 
 
 @plain_torch()
@@ -57,7 +54,7 @@ def load_backbone(
     Raises `UsageError` for an unknown model and `ModelError` for weights that are absent, unsafe or do not fit. With
     `strict`, weights other than those a card pins are an error instead of a notice.
     """
-    names = [model] if not isinstance(model, str) or Path(model).exists() else model.split(SIGN)
+    names = member_names(model) if isinstance(model, str) else [model]
     if len(names) > 1:
         if weights not in (None, RANDOM):
             raise UsageError(f"--weights {weights} with --model {model}: whose are they? name a card for each member")
@@ -77,6 +74,11 @@ def load_backbone(
         raise ModelError(f"{found.name}: gives {backbone.dim:,} features, its card says {found.features:,}")
     move(backbone.module, device)
     return backbone
+
+
+def member_names(model: str) -> list[str]:
+    """The names in `a+b`. A path may hold a plus."""
+    return [model] if Path(model).exists() else model.split(SIGN)
 
 
 def load_one(
@@ -103,16 +105,6 @@ def load_one(
             raise UsageError(f"{text}: {known}; or name a module that is installed or lies in this folder")
         return from_code(text, weights, preprocessing)
     return _from_library(text, weights, preprocessing)
-
-
-def split_weights(model: str, weights: str | None) -> tuple[str, str | None]:
-    """The two parts of `NAME@WEIGHTS`. Raises `UsageError` where `weights` says something else."""
-    found = AT.fullmatch(model)
-    if found is None or Path(model).suffix == ".toml":
-        return model, weights
-    if weights not in (None, found["weights"]):
-        raise UsageError(f"{model}: asks for the weights {found['weights']}, --weights for {weights}; give one of them")
-    return found["name"], found["weights"]
 
 
 def _from_card(path: Path, weights: str | None, root: Path | None, preprocessing: object, *, strict: bool) -> Loaded:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fewshot_bn.backbones.backbone import RANDOM
 from fewshot_bn.backbones.card import shipped_models
-from fewshot_bn.backbones.sources import SOURCES, all_names, split_name
+from fewshot_bn.backbones.sources import SOURCES, all_names, split_name, split_weights
 from fewshot_bn.errors import ModelError, UsageError, unknown
 from fewshot_bn.files.cards import read_table, record_of
 from fewshot_bn.preprocessing import Preprocessing
@@ -39,10 +40,10 @@ def preprocessing_of(given: object, own: Callable[[], Preprocessing]) -> Preproc
     if not isinstance(given, str | Path) or not str(given).strip():
         needed = f"a Preprocessing, a dict of its fields, or a text is needed: {FORMS}"
         raise UsageError(f"preprocessing is {given!r}; {needed}")
-    text = str(given)
+    text, weights = split_weights(str(given), None)
     if Path(text).suffix == ".toml" or text in shipped_models():
         return _of_table(shipped_models().get(text, Path(text)))
-    return _changed(_changes(text), own) if "=" in text else _of_network(text)
+    return _changed(_changes(text), own) if "=" in text else _of_network(text, weights)
 
 
 def _of_table(path: Path) -> Preprocessing:
@@ -52,10 +53,11 @@ def _of_table(path: Path) -> Preprocessing:
     return record_of(table, Preprocessing, ModelError, where=f"{path}: preprocessing")
 
 
-def _of_network(text: str) -> Preprocessing:
+def _of_network(text: str, weights: str | None) -> Preprocessing:
     library, name = split_name(text)
     if library and name in SOURCES[library].names():
-        return SOURCES[library].preprocessing(SOURCES[library].named(name, None)[0], None)
+        name, weights = SOURCES[library].named(name, weights)
+        return SOURCES[library].preprocessing(name, None if weights == RANDOM else weights)
     raise UsageError(f"{unknown('preprocessing', text, [*shipped_models(), *all_names()])}; it is {FORMS}")
 
 

@@ -1,13 +1,18 @@
 """Libraries of networks, one record each: adding a library is its file and an entry here."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from fewshot_bn.backbones import timm, torchvision
+from fewshot_bn.errors import UsageError
 from fewshot_bn.preprocessing import Preprocessing
+
+AT = re.compile(r"(?P<name>.+)@(?P<weights>[\w.-]+)")  # no @ of a path: a file or a name stands at its end
 
 
 def _as_named(name: str, weights: str | None) -> tuple[str, str | None]:
@@ -76,3 +81,13 @@ def all_names() -> list[str]:
 
 def _by_name() -> list[tuple[str, Library]]:
     return [(library, source) for library, source in SOURCES.items() if not source.needs_prefix]
+
+
+def split_weights(model: str, weights: str | None) -> tuple[str, str | None]:
+    """The two parts of `NAME@WEIGHTS`. Raises `UsageError` where `weights` says something else."""
+    found = AT.fullmatch(model)
+    if found is None or Path(model).suffix == ".toml":
+        return model, weights
+    if weights not in (None, found["weights"]):
+        raise UsageError(f"{model}: asks for the weights {found['weights']}, --weights for {weights}; give one of them")
+    return found["name"], found["weights"]

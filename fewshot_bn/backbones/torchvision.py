@@ -48,14 +48,10 @@ def official_weights(name: str, weights: str | None) -> tuple[str, dict[str, Ten
 
     They are downloaded once by torch.hub, which checks the hash in the file's name.
     """
-    from torchvision import models
-
-    choices = {member.name: member for member in models.get_model_weights(name)}
     if weights is None:
+        choices = _official(name)
         weights = "IMAGENET1K_V1" if "IMAGENET1K_V1" in choices else next(iter(choices))
-    if weights not in choices:
-        raise UsageError(f"{unknown(f'weights of {name}', weights, [*choices, 'random'])}, or give the path of a file")
-    member = choices[weights]
+    member = _member(name, weights)
     try:
         state = member.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError, HTTPException) as problem:
@@ -70,10 +66,7 @@ def official_weights(name: str, weights: str | None) -> tuple[str, dict[str, Ten
 
 def official_preprocessing(name: str, weights: str | None = None) -> Preprocessing:
     """The preprocessing that torchvision documents for the network's weights (by default its first)."""
-    from torchvision import models
-
-    choices = {member.name: member for member in models.get_model_weights(name)}
-    member = choices[weights] if weights else next(iter(choices.values()))
+    member = _member(name, weights) if weights else next(iter(_official(name).values()))
     transform = member.transforms()
     return Preprocessing(
         resize_px=transform.resize_size[0],
@@ -83,3 +76,16 @@ def official_preprocessing(name: str, weights: str | None = None) -> Preprocessi
         mean=tuple(transform.mean),
         std=tuple(transform.std),
     )
+
+
+def _official(name: str) -> dict[str, Any]:
+    from torchvision import models
+
+    return {member.name: member for member in models.get_model_weights(name)}
+
+
+def _member(name: str, weights: str) -> Any:
+    choices = _official(name)
+    if weights not in choices:
+        raise UsageError(f"{unknown(f'weights of {name}', weights, [*choices, 'random'])}, or give the path of a file")
+    return choices[weights]

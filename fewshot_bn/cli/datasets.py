@@ -217,11 +217,16 @@ def _root(arguments: Namespace) -> Path:
 
 def _geometries(arguments: Namespace, dataset: Dataset) -> list[Preprocessing]:
     """That of the preset, else those of the backbone and its members, whose weights need not be there."""
-    own = [Preprocessing()]
-    if not arguments.preset:
-        from fewshot_bn.backbones.load import load_backbone
-
-        backbone = load_backbone(arguments.model, weights="random")
-        own = [member.preprocessing for member in backbone.members or (backbone,)]
+    own = [Preprocessing()] if arguments.preset else list(_own_preprocessing(arguments))
     asked = [with_geometry(one, arguments.preset, arguments.image_px, dataset.first_resize_px) for one in own]
     return list({one.geometry: one for one in asked}.values())
+
+
+def _own_preprocessing(arguments: Namespace) -> Iterator[Preprocessing]:
+    from fewshot_bn.backbones.load import load_backbone, member_names
+    from fewshot_bn.backbones.sources import split_weights
+
+    for member in member_names(arguments.model):
+        name, weights = split_weights(member, None)
+        asked = arguments.preprocessing or (member if weights else None)  # other weights may ask for other images
+        yield load_backbone(name, weights="random", preprocessing=asked).preprocessing

@@ -10,10 +10,11 @@ import timm
 import torch
 from huggingface_hub import constants
 from PIL import Image
+from timm.layers import BatchNormAct2d
 from torch import nn
 
 from benchmarks.references import plain_tuning
-from fewshot_bn.adapters import ADAPTERS
+from fewshot_bn.adapters.norm_tuning import norm_layers
 from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
 from fewshot_bn.adapters.norm_tuning.norm_layers import choose_layers
 from fewshot_bn.backbones import timm as ours
@@ -26,7 +27,7 @@ from fewshot_bn.runtime import exact_convolutions, move, plain_torch
 
 # Networks by what is tuned in them, and how many such layers they have.
 BATCH = {
-    "test_efficientnet": 20,
+    "test_efficientnet": 13,
     "mobilenetv3_small_050": 34,
     "efficientnet_b0": 49,
     "regnety_002": 44,
@@ -69,6 +70,13 @@ def test_features_are_those_of_timm(name):
     assert len(choose_layers(backbone, kind, "all")) == n
 
 
+@pytest.fixture
+def loop_over_fused_norms(monkeypatch):
+    """The plain loop chooses layers as the adapter does, which takes no code but its own and torch's."""
+    monkeypatch.setattr(norm_layers, "KNOWN_FORWARDS", (*norm_layers.KNOWN_FORWARDS, BatchNormAct2d.forward))
+
+
+@pytest.mark.usefixtures("loop_over_fused_norms")
 @pytest.mark.parametrize("statistics", ["frozen", "batch"])
 @pytest.mark.parametrize("name", tiers(FUSED))
 def test_norm_tuning_equals_the_plain_loop_on_the_network_as_timm_has_it(name, statistics):
@@ -80,13 +88,13 @@ def test_norm_tuning_equals_the_plain_loop_on_the_network_as_timm_has_it(name, s
     assert distance(backbone, plain, settings, torch.float64) < 1e-6
 
 
-@pytest.mark.parametrize(("name", "mode"), [("test_convnext", "ln"), ("test_resnet", "bn"), ("test_vit", "ln")])
-def test_norm_tuning_of_the_smallest_networks(name, mode):
+@pytest.mark.parametrize("name", ["test_convnext", "test_vit", "test_resnet"])
+def test_norm_tuning_of_the_smallest_networks(name):
+    norm = "batch" if name == "test_resnet" else "layer"
     backbone = load_backbone(f"timm:{name}", weights="random")
     plain = replace(backbone, module=as_timm_has_it(backbone, name))
-    settings = replace(ADAPTERS[mode], steps=2, epochs=0)
     side = backbone.preprocessing.crop_px if name == "test_vit" else 32
-    assert distance(backbone, plain, settings, torch.float32, side=side) < 1e-3
+    assert distance(backbone, plain, NormTuning(norm=norm, steps=2), torch.float32, side=side) < 1e-3
 
 
 @pytest.mark.full
