@@ -17,7 +17,7 @@ from fewshot_bn.evaluation.loop import evaluate, serial
 from fewshot_bn.evaluation.parallel import OnDevices
 from fewshot_bn.events import Note
 from fewshot_bn.experiment.events import Adapting, Done, Event, Started
-from fewshot_bn.inputs.source import Source, compute_features, decode_images, notes_on_looks
+from fewshot_bn.inputs.source import Source, check_input, compute_features, decode_images, notes_on_looks
 from fewshot_bn.results.files import ResultFile, open_result
 from fewshot_bn.results.key import Key, few_shot_key
 from fewshot_bn.results.result import Run
@@ -174,6 +174,7 @@ class Job:
             yield from compute_features(self.source, todo.rows)
         else:
             yield from decode_images(self.source, todo.rows, self.devices)
+            yield from check_input(self.source, todo.rows)
         seconds, executor = 0.0, serial if len(self.devices) == 1 else OnDevices(self.devices)
         for outcome in evaluate(self.adapter, self.source, todo, chunk=self.config.chunk, executor=executor):
             seconds += outcome.seconds

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Int64
 from numpy import ndarray
@@ -10,7 +11,7 @@ from numpy import ndarray
 from fewshot_bn.backbones.backbone import Backbone
 from fewshot_bn.errors import StoreError, UsageError
 from fewshot_bn.events import Note, Progress
-from fewshot_bn.inputs.features import Features
+from fewshot_bn.inputs.features import BATCH, Features
 from fewshot_bn.inputs.images import Images
 from fewshot_bn.inputs.members import MemberFeatures
 
@@ -83,6 +84,19 @@ def notes_on_looks(images: Images) -> Iterator[Note]:
         yield Note(str(finding))
 
 
+def notes_on_input(features: Features) -> Iterator[Note]:
+    """What the input check has found, once."""
+    yield from map(Note, features.check.findings())
+
+
+def check_input(source: Source, rows: Int64[ndarray, "n"]) -> Iterator[Progress | Note]:
+    """Look at some of the images that a tuner is about to see, for a run that has no features computed."""
+    if source.features.check.wanted:
+        some = np.unique(rows)
+        yield from compute_features(source, some[np.linspace(0, len(some) - 1, min(BATCH, len(some))).astype(int)])
+    yield from notes_on_input(source.features)
+
+
 def compute_features(source: Source, rows: Int64[ndarray, "n"]) -> Iterator[Progress | Note]:
     """Make the features of `rows` known."""
     features = source.features
@@ -95,6 +109,8 @@ def compute_features(source: Source, rows: Int64[ndarray, "n"]) -> Iterator[Prog
         for n_images in features.compute(missing):
             done += n_images
             yield Progress("frozen features", "image", done, len(missing))
+            yield from notes_on_input(features)
     yield from notes_on_looks(source.images)
+    yield from notes_on_input(features)
     yield from map(Note, features.notices)
     features.notices.clear()
