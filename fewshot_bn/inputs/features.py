@@ -72,6 +72,15 @@ class Features:
         """The images that features are computed of."""
         return [self.images]
 
+    @property
+    def unchecked(self) -> bool:
+        """Whether too few images have been looked at to say whether they are what the network was trained with."""
+        return self.check.wanted
+
+    def findings(self) -> Iterator[str]:
+        """What the input check has found, once."""
+        return self.check.findings()
+
     def missing(self, rows: Int64[ndarray, "n"]) -> Int64[ndarray, "m"]:
         """Those of `rows` that no run has computed yet. Raises `DataError` where the cache is damaged."""
         if self._folder and not self._read:

@@ -25,6 +25,16 @@ class MemberFeatures:
         """The images that features are computed of."""
         return [images for member in self._members for images in member.decoded_from]
 
+    @property
+    def unchecked(self) -> bool:
+        """Whether some member has looked at too few images."""
+        return any(member.unchecked for member in self._members)
+
+    def findings(self) -> Iterator[str]:
+        """What the input checks of members have found, once."""
+        for member in self._members:
+            yield from member.findings()
+
     def missing(self, rows: Int64[ndarray, "n"]) -> Int64[ndarray, "m"]:
         """Those of `rows` that some member has no features of."""
         return np.unique(np.concatenate([member.missing(rows) for member in self._members]))

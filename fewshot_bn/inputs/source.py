@@ -84,14 +84,14 @@ def notes_on_looks(images: Images) -> Iterator[Note]:
         yield Note(str(finding))
 
 
-def notes_on_input(features: Features) -> Iterator[Note]:
+def notes_on_input(features: Features | MemberFeatures) -> Iterator[Note]:
     """What the input check has found, once."""
-    yield from map(Note, features.check.findings())
+    yield from map(Note, features.findings())
 
 
 def check_input(source: Source, rows: Int64[ndarray, "n"]) -> Iterator[Progress | Note]:
     """Look at some of the images that a tuner is about to see, for a run that has no features computed."""
-    if source.features.check.wanted:
+    if source.features.unchecked:
         some = np.unique(rows)
         yield from compute_features(source, some[np.linspace(0, len(some) - 1, min(BATCH, len(some))).astype(int)])
     yield from notes_on_input(source.features)
