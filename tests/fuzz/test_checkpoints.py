@@ -1,8 +1,9 @@
-"""Weights: files of torch.save, old and new, safetensors and TorchScript."""
+"""Weights: files of torch.save, old and new, of numpy.savez, safetensors and TorchScript."""
 
 import io
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 from fuzz.mutations import damaged
@@ -36,6 +37,12 @@ def saved(content, **how):
 def script():
     memory = io.BytesIO()
     torch.jit.save(torch.jit.trace(network().eval(), torch.zeros(1, 3, 8, 8)), memory)
+    return memory.getvalue()
+
+
+def arrays(content):
+    memory = io.BytesIO()
+    np.savez(memory, **{key: value.numpy() for key, value in content.items()})
     return memory.getvalue()
 
 
@@ -76,6 +83,7 @@ SEEDS = {
     "pth": saved,
     "legacy.pth": lambda content: saved(content, _use_new_zipfile_serialization=False),
     "safetensors": lambda content: save({k: v.contiguous() for k, v in content.items() if torch.is_tensor(v)}),
+    "npz": arrays,
     "jit.pt": lambda content: script(),
 }
 
