@@ -22,16 +22,7 @@ from fewshot_bn.backbones.networks.resnet12 import ResNet12
 from fewshot_bn.backbones.networks.vit import VisionTransformer
 from fewshot_bn.backbones.networks.wide_resnet import WideResNet
 
-__all__ = [
-    "NETWORKS",
-    "BottleneckResNet",
-    "CifarResNet",
-    "Conv4",
-    "MobileNetV1",
-    "SideBySide",
-    "built",
-    "regnet_y",
-]
+__all__ = ["NETWORKS", "BottleneckResNet", "CifarResNet", "Conv4", "MobileNetV1", "SideBySide", "built", "regnet_y"]
 
 MOST_ARGUMENT = 2**16  # such as a number of classes
 MOST_VALUES = 2**30  # weights: 4 GiB
