@@ -29,7 +29,10 @@ def build_network(card: ModelCard) -> nn.Module:
             if isinstance(module, nn.BatchNorm2d):
                 module.eps = card.norm_eps
     if card.padding == "same":
-        pad_same(network)
+        try:
+            pad_same(network)
+        except ValueError as problem:
+            raise ModelError(f'{card.name}: padding = "same" does not go with {card.network}: {problem}') from problem
     counts = count_norms(network)
     if card.norms and counts != card.norms:
         raise ModelError(f"{card.name}: {card.network} has the norm layers {counts}, its card says {card.norms}")

@@ -48,8 +48,13 @@ def padded(
 
 
 def pad_same(network: nn.Module) -> None:
-    """Turn every layer of `network` that pads into one that pads "SAME", in place."""
-    for module in network.modules():
+    """Turn every layer of `network` that pads into one that pads "SAME", in place.
+
+    Raises `ValueError` where a layer is of a kind whose padding is its own.
+    """
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d) and type(module) not in (nn.Conv2d, SameConv2d):
+            raise ValueError(f"{name} is a {type(module).__name__}, which pads as its own code says")
         if type(module) is nn.Conv2d and max(module.kernel_size) > 1:
             module.__class__ = SameConv2d
         elif type(module) is nn.MaxPool2d:

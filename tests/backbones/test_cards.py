@@ -118,7 +118,7 @@ def test_the_rules_of_a_card_make_the_keys_and_shapes_of_its_network(name, form,
 SMALL = {
     "torchvision:resnet50": ("bottleneck_resnet", {"channels": 4}, 128),
     "bottleneck_resnet": ("bottleneck_resnet", {"channels": 4, "blocks": [2, 1, 2, 1]}, 128),
-    "side_by_side": ("side_by_side", {"members": 2, "channels": 4, "blocks": [1, 2, 1, 1]}, 256),
+    "parallel_resnets": ("parallel_resnets", {"members": 2, "channels": 4, "blocks": [1, 2, 1, 1]}, 256),
     "regnet_y": ("regnet_y", {"depth": 6, "w_0": 16, "w_a": 16.0, "w_m": 2.0, "group_width": 8}, 128),
 }
 

@@ -77,3 +77,11 @@ def test_strides_of_one_stay_as_they_are():
     before = conv(x)
     pad_same(conv)
     torch.testing.assert_close(conv(x), before, rtol=0, atol=0)
+
+
+def test_a_convolution_with_code_of_its_own_is_refused():
+    class OwnConv(nn.Conv2d):
+        pass
+
+    with pytest.raises(ValueError, match="0 is a OwnConv, which pads as its own code says"):
+        pad_same(nn.Sequential(OwnConv(3, 4, 3)))

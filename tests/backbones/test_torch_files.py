@@ -167,8 +167,9 @@ def test_files_of_another_kind_are_recognised(tmp_path, content, message):
 
 def test_zip_archives_that_are_no_checkpoints(tmp_path):
     np.savez(tmp_path / "w.npz", w=np.ones(2))
+    (tmp_path / "w.npz").rename(tmp_path / "w.pth")
     with pytest.raises(ModelError, match=r"no file of torch.save, but a zip archive of w\.npy"):
-        read_checkpoint(tmp_path / "w.npz")
+        read_checkpoint(tmp_path / "w.pth")
 
 
 def test_a_compressed_archive_is_refused_before_it_takes_memory(tmp_path):

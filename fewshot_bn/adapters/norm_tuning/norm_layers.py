@@ -28,7 +28,7 @@ from fewshot_bn.errors import ModelError, UsageError, some
 # The second's eval mode is the first's, and what the third does after it is done episode by episode, too.
 KNOWN_FORWARDS = (_BatchNorm.forward, nn.SyncBatchNorm.forward, BatchNormThenAct.forward)
 NAMES = ("Norm", "Norm1d", "Norm2d", "Norm3d")
-PATTERNS = {"all": ("*",), "bn23": ("bn1", "*.bn2", "*.bn3")}
+PATTERNS = {"all": ("*",), "bn23": ("bn1", "model[0-9].bn1", "*.bn2", "*.bn3")}  # the second of parallel_resnets
 
 
 def affine_layers(network: nn.Module, kind: str) -> dict[str, nn.Module]:

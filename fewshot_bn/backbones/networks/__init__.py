@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from fewshot_bn.backbones.networks.bit_resnet import BitResNet
-from fewshot_bn.backbones.networks.bottleneck_resnet import BottleneckResNet, SideBySide
+from fewshot_bn.backbones.networks.bottleneck_resnet import BottleneckResNet, ParallelResNets
 from fewshot_bn.backbones.networks.cdfsl_resnet import CdfslResNet10
 from fewshot_bn.backbones.networks.cifar_resnet import CifarResNet
 from fewshot_bn.backbones.networks.clip_resnet import ClipResNet
@@ -22,7 +22,16 @@ from fewshot_bn.backbones.networks.resnet12 import ResNet12
 from fewshot_bn.backbones.networks.vit import VisionTransformer
 from fewshot_bn.backbones.networks.wide_resnet import WideResNet
 
-__all__ = ["NETWORKS", "BottleneckResNet", "CifarResNet", "Conv4", "MobileNetV1", "SideBySide", "built", "regnet_y"]
+__all__ = [
+    "NETWORKS",
+    "BottleneckResNet",
+    "CifarResNet",
+    "Conv4",
+    "MobileNetV1",
+    "ParallelResNets",
+    "built",
+    "regnet_y",
+]
 
 MOST_ARGUMENT = 2**16  # such as a number of classes
 MOST_VALUES = 2**30  # weights: 4 GiB
@@ -32,7 +41,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "cifar_resnet": CifarResNet,
     "mobilenet_v1": MobileNetV1,
     "bottleneck_resnet": BottleneckResNet,
-    "side_by_side": SideBySide,
+    "parallel_resnets": ParallelResNets,
     "regnet_y": regnet_y,
     "resnet12": ResNet12,
     "wide_resnet": WideResNet,

@@ -72,7 +72,7 @@ class BottleneckResNet(nn.Module):
         return pooled.flatten(1)
 
 
-class SideBySide(nn.Module):
+class ParallelResNets(nn.Module):
     """`members` ResNets, their features one after the other; d = members * 32 * channels.
 
     Source: Zhang & Bottou 2023, arXiv:2212.07346, networks that are trained together under one classifier.

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.models.resnet import Bottleneck, ResNet
 
-from fewshot_bn.backbones.networks import NETWORKS, BottleneckResNet, SideBySide, built
+from fewshot_bn.backbones.networks import NETWORKS, BottleneckResNet, ParallelResNets, built
 
 IMAGES = torch.rand(2, 3, 65, 48, generator=torch.Generator().manual_seed(0))
 
@@ -24,8 +24,8 @@ def test_it_has_as_many_weights_as_published(width, millions):
     assert sum(parameter.numel() for parameter in network.parameters()) == pytest.approx(millions * 1e6, abs=5e4)
 
 
-def test_side_by_side_has_the_features_of_each_one_after_the_other():
-    network = SideBySide(3, channels=4, blocks=(1, 1, 1, 1)).eval()
+def test_parallel_resnets_has_the_features_of_each_one_after_the_other():
+    network = ParallelResNets(3, channels=4, blocks=(1, 1, 1, 1)).eval()
     parts = [network.get_submodule(f"model{i}")(IMAGES) for i in range(3)]
     assert not torch.equal(parts[0], parts[1])
     assert torch.equal(network(IMAGES), torch.cat(parts, dim=1))
@@ -36,7 +36,7 @@ def test_side_by_side_has_the_features_of_each_one_after_the_other():
     [
         ("bottleneck_resnet", {"blocks": [1, 1]}, r"blocks are \[1, 1\]; 4 numbers are needed"),
         ("bottleneck_resnet", {"channels": 640}, r"it would have 2,345,\d{3},\d{3} weights"),
-        ("side_by_side", {"members": 0}, "members is 0; 1 or more are needed"),
+        ("parallel_resnets", {"members": 0}, "members is 0; 1 or more are needed"),
     ],
 )
 def test_what_cannot_be_built_is_said(name, arguments, match):
