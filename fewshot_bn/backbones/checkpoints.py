@@ -1,10 +1,10 @@
 """Read weights that others saved, safely; put them into a network, strictly.
 
-Security: safetensors, or files of torch.save as torch_files.py reads them; nothing is ever run or made beyond tensors.
+Security: safetensors, or what torch_files.py reads; nothing is ever run, or made beyond tensors and plain containers.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from fewshot_bn.backbones.torch_files import read_torch_file
 from fewshot_bn.errors import ModelError, some
 
 PART = re.compile(r".*-\d{5}-of-\d{5}\..*")
+READERS: dict[str, Callable[[Path], Any]] = {".safetensors": load_file}  # of other endings than torch.save's
 MERGE = "load the parts in Python, put them into one dictionary (a | b), and write it with safetensors.torch.save_file"
 
 
@@ -31,7 +32,7 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     if path.as_posix().startswith(("http:/", "https:/")):
         raise ModelError(f"{path}: is an address; download it, and name the file")
     try:
-        content = load_file(path) if path.suffix == ".safetensors" else read_torch_file(path)
+        content = READERS.get(path.suffix, read_torch_file)(path)
     except ModelError:
         raise
     except FileNotFoundError as problem:  # safetensors gives no error number

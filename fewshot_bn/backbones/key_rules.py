@@ -18,7 +18,8 @@ class KeyRules:
     characters. A "*" stands for some characters without dot or slash; each "*" of the new beginning is filled in turn.
     Keys that begin with none stay as they are. `endings` replaces the ends of keys likewise, without stars.
 
-    `kernels` of HWIO, as in JAX and TensorFlow, are turned: convolutions [h w in out] and linear layers [in out].
+    `kernels` of HWIO, as in JAX and TensorFlow, are turned: convolutions [h w in out] and linear layers [in out]; what
+    norm layers have as [1 1 1 c] becomes [c].
     With `in_order`, names do not count: the tensors are those of the network in the order of its own keys.
     `may_lack` are patterns of network keys that need not be there.
     """

@@ -114,6 +114,8 @@ def _as_it_is(value: Tensor) -> Tensor:
 
 
 def _from_hwio(value: Tensor) -> Tensor:
+    if value.ndim == 4 and value.shape[:3] == (1, 1, 1):
+        return value.flatten()
     if value.ndim == 4:
         return value.permute(3, 2, 0, 1)
     return value.T if value.ndim == 2 else value

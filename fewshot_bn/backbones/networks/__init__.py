@@ -10,11 +10,22 @@ from typing import Any
 import torch
 from torch import nn
 
+from fewshot_bn.backbones.networks.bottleneck_resnet import BottleneckResNet, SideBySide
 from fewshot_bn.backbones.networks.cifar_resnet import CifarResNet
 from fewshot_bn.backbones.networks.conv4 import Conv4
 from fewshot_bn.backbones.networks.mobilenet_v1 import MobileNetV1
+from fewshot_bn.backbones.networks.regnet import regnet_y
 
-__all__ = ["NETWORKS", "CifarResNet", "Conv4", "MobileNetV1", "built"]
+__all__ = [
+    "NETWORKS",
+    "BottleneckResNet",
+    "CifarResNet",
+    "Conv4",
+    "MobileNetV1",
+    "SideBySide",
+    "built",
+    "regnet_y",
+]
 
 MOST_ARGUMENT = 2**16  # such as a number of classes
 MOST_VALUES = 2**30  # weights: 4 GiB
@@ -23,6 +34,9 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "conv4": Conv4,
     "cifar_resnet": CifarResNet,
     "mobilenet_v1": MobileNetV1,
+    "bottleneck_resnet": BottleneckResNet,
+    "side_by_side": SideBySide,
+    "regnet_y": regnet_y,
 }
 
 
