@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fewshot_bn.backbones.backbone import Backbone
     from fewshot_bn.datasets import Dataset
     from fewshot_bn.evaluation.linear import LinearEvaluation
+    from fewshot_bn.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,14 +49,22 @@ class SourceConfig:
     )
     model: "str | Backbone" = setting(
         DEFAULT_MODEL,
-        "a shipped card, a torchvision model or a card of your own (.toml); default: the embedded %(default)s",
+        "a shipped card, a network of torchvision (NAME[@WEIGHTS]) or timm (timm:NAME), a card of your own (.toml), or "
+        "module:factory or file.py:factory of a network of your own; default: the embedded %(default)s",
         metavar="NAME|PATH",
         object=("Backbone", "load_backbone and freeze"),
     )
     weights: str | None = setting(
         None,
-        "a file, the name of official weights, or random; default: the card's, or IMAGENET1K_V1",
+        "a file, the name of official weights, or random; default: the card's, IMAGENET1K_V1, or timm's own",
         metavar="NAME|PATH",
+    )
+    preprocessing: "str | Preprocessing | None" = setting(
+        None,
+        "instead of the backbone's own: a card or a model whose it shares, a TOML file with a table [preprocessing], "
+        "or a list such as resize=256,crop=224,mean=0.5/0.5/0.5,std=0.5/0.5/0.5",
+        metavar="NAME|PATH|LIST",
+        object=("Preprocessing", "Preprocessing(...) and cards"),
     )
     model_root: Path | None = setting(
         None,

@@ -34,6 +34,7 @@ from fewshot_bn.errors import UsageError
         ),
         ("dataset", ["a.png"], "dataset is a list; a name, a path or a Dataset is needed: open_dataset and dataset_of"),
         ("dataset", None, "dataset is a NoneType; a name"),
+        ("preprocessing", 224, "preprocessing is a int; a name, a path or a Preprocessing is needed"),
     ],
 )
 def test_other_values_are_refused(field, value, message):

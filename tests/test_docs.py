@@ -66,9 +66,19 @@ def test_a_dataset(here, image_folder):
 def test_a_network(here):
     from fewshot_bn.backbones.networks import CifarResNet
 
-    (code,) = blocks("backbones.md")
+    _, code = blocks("backbones.md")
     exec(smaller(code).replace("path/to/folder", "shapes"), {"CifarResNet": CifarResNet})
     assert ("proto", 2) in results(here / "results")
+
+
+def test_a_network_by_name(here):
+    code, _ = blocks("backbones.md")
+    (here / "nets.py").write_text(code.replace("256", "32").replace("224", "32"))
+    small = ["--dataset", "shapes", *TINY, "--mode", "proto", "--model", "nets.py:make"]
+    assert main([*small, "--preprocessing", "crop=24,resize=27"]) == 0
+    (found,) = {str(result.key["backbone"]["preprocessing"]) for result in results(here / "results").values()}
+    assert "'resize_px': 27" in found
+    assert "'mean': [0.5, 0.5, 0.5]" in found
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "docs").glob("*.md")))

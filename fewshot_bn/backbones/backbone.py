@@ -7,11 +7,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx, nn
 
+from fewshot_bn.backbones.fused_norms import open_norms
 from fewshot_bn.backbones.graph import trace
 from fewshot_bn.errors import ModelError, is_out_of_memory
 from fewshot_bn.files.atomic import digest
 from fewshot_bn.preprocessing import Preprocessing
 from fewshot_bn.runtime import exact_convolutions, move, plain_torch
+
+RANDOM = "random"  # as the name of weights
+FIXED = (
+    "; its embeddings of positions are for one size; a card can build it for others, with arguments = "
+    "{ dynamic_img_size = true } for timm, { image_size = … } for torchvision"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,20 @@ class Backbone:
         return z
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A network with its weights, before it is frozen, and what there is to say of it."""
+
+    network: nn.Module
+    name: str
+    weights: str
+    preprocessing: Preprocessing
+    architecture: str
+    card: str = ""
+    notices: tuple[str, ...] = ()
+    features: int = 0
+
+
 @plain_torch()
 def freeze_in_place(
     network: nn.Module,
@@ -56,6 +77,7 @@ def freeze_in_place(
     `weights` is a name for its weights. `architecture` tells networks apart that have the same weights, such as other
     strides. Raises `ModelError` where the network does not give one feature vector per image.
     """
+    open_norms(network)
     move(network.eval().requires_grad_(requires_grad=False), "cpu")
     dim = _count_features(network, name, preprocessing.crop_px)
     state = [
@@ -84,7 +106,8 @@ def _count_features(network: nn.Module, name: str, side_px: int) -> int:
     except (RuntimeError, AssertionError, MemoryError) as problem:
         if is_out_of_memory(problem):
             raise ModelError(f"{name}: images of {side_px} px do not fit in memory; take smaller ones") from problem
-        raise ModelError(f"{name}: does not take images of {side_px} px: {problem}") from problem
+        hint = FIXED if any("pos_embed" in key for key, _ in network.named_parameters()) else ""
+        raise ModelError(f"{name}: does not take images of {side_px} px: {problem}{hint}") from problem
     if not isinstance(z, Tensor) or z.ndim != 2 or z.shape[1] == 0:
         found = f"values of shape {list(z.shape)}" if isinstance(z, Tensor) else f"a {type(z).__name__}"
         raise ModelError(

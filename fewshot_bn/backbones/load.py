@@ -1,70 +1,60 @@
 """From a name to a backbone: a frozen network with its weights, and the preprocessing it was trained with.
 
-A backbone is named by a shipped card, by the path of a user's card, or as a network of a library (`resnet50`,
-`torchvision:resnet50`; sources.py). `weights` replaces its weights: a file, the name of official weights, or `random`.
+A backbone is named by a shipped card, by the path of a user's card, as a network of a library (`resnet50`,
+`torchvision:resnet50`, `timm:resnet18`; sources.py), or by the user's own code (`module:factory`, `file.py:factory`).
+`weights` replaces its weights: a file, the name of official weights, or `random`; so does `NAME@WEIGHTS`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from fewshot_bn.backbones.backbone import Backbone, freeze_in_place
+from fewshot_bn.backbones.backbone import RANDOM, Backbone, Loaded, freeze_in_place
 from fewshot_bn.backbones.build import build_network, randomise, swap_channels
 from fewshot_bn.backbones.card import ModelCard, shipped_models
 from fewshot_bn.backbones.checkpoints import load_strictly, read_checkpoint
 from fewshot_bn.backbones.forms import fitted, forms_of
 from fewshot_bn.backbones.keys import KeyRules, tensors_of
 from fewshot_bn.backbones.known import better_cards
-from fewshot_bn.backbones.sources import SOURCES, all_names, split_name
+from fewshot_bn.backbones.named_preprocessing import preprocessing_of
+from fewshot_bn.backbones.own import from_code, from_module
+from fewshot_bn.backbones.sources import SOURCES, Library, all_names, split_name, split_weights
 from fewshot_bn.backbones.suggestion import suggestion
 from fewshot_bn.backbones.weights import check_weights, find_weights
 from fewshot_bn.errors import ModelError, UsageError, unknown
 from fewshot_bn.files.atomic import hash_of
 from fewshot_bn.files.cards import read_card
+from fewshot_bn.files.own_code import can_be_imported, is_own, names_module
 from fewshot_bn.files.paths import DEFAULT_MODEL
-from fewshot_bn.preprocessing import Preprocessing
 from fewshot_bn.runtime import move, plain_torch
-
-RANDOM = "random"
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A network with its weights, and what there is to say of it."""
-
-    network: nn.Module
-    name: str
-    weights: str
-    preprocessing: Preprocessing
-    architecture: str
-    card: str = ""
-    notices: tuple[str, ...] = ()
-    features: int = 0
 
 
 @plain_torch()
 def load_backbone(
-    model: str = DEFAULT_MODEL,
+    model: object = DEFAULT_MODEL,
     *,
-    weights: str | None = None,
+    weights: str | Path | None = None,
+    preprocessing: object = None,
+    name: str = "",
     root: Path | None = None,
     device: torch.device | str = "cpu",
     strict: bool = False,
 ) -> Backbone:
     """Build the backbone `model` on `device`, frozen and in eval mode.
 
-    `root` is the folder of weights (`$FEWSHOT_BN_MODELS` by default). Raises `UsageError` for an unknown model and
-    `ModelError` for weights that are absent, unsafe or do not fit. With `strict`, weights other than those a card pins
-    are an error instead of a notice.
+    `model` is a name or a path, or an `nn.Module` that gives features [b d] of images [b 3 h w]; of that it is a copy,
+    called `name`. `preprocessing` replaces its own: a `Preprocessing`, a dict of its fields, or a text as
+    named_preprocessing.py says. `root` is the folder of weights (`$FEWSHOT_BN_MODELS` by default).
+
+    Raises `UsageError` for an unknown model and `ModelError` for weights that are absent, unsafe or do not fit. With
+    `strict`, weights other than those a card pins are an error instead of a notice.
     """
-    path = shipped_models().get(model, Path(model))
-    found = _from_card(path, weights, root, strict=strict) if path.suffix == ".toml" else _from_library(model, weights)
+    found = load_one(model, weights=weights, preprocessing=preprocessing, root=root, strict=strict)
     backbone = freeze_in_place(
         found.network,
-        found.name,
+        name or found.name,
         found.weights,
         found.preprocessing,
         architecture=found.architecture,
@@ -77,8 +67,35 @@ def load_backbone(
     return backbone
 
 
-def _from_card(path: Path, weights: str | None, root: Path | None, *, strict: bool) -> Loaded:
+def load_one(
+    model: object,
+    *,
+    weights: str | Path | None = None,
+    preprocessing: object = None,
+    root: Path | None = None,
+    strict: bool = False,
+) -> Loaded:
+    """The network that `model` names, with its weights, as `load_backbone` takes them."""
+    weights = None if weights is None else str(weights)
+    if isinstance(model, nn.Module):
+        return from_module(model, type(model).__name__, weights, preprocessing=preprocessing)
+    if not isinstance(model, str | Path):
+        raise UsageError(f"model is a {type(model).__name__}; a name, a path or an nn.Module is needed")
+    text, weights = split_weights(str(model), weights)
+    path = shipped_models().get(text, Path(text))
+    if path.suffix == ".toml":
+        return _from_card(path, weights, root, preprocessing, strict=strict)
+    if is_own(text) or (names_module(text) and not split_name(text)[0]):
+        if not is_own(text) and not can_be_imported(text):
+            known = unknown("library", text.partition(":")[0], SOURCES)
+            raise UsageError(f"{text}: {known}; or name a module that is installed or lies in this folder")
+        return from_code(text, weights, preprocessing)
+    return _from_library(text, weights, preprocessing)
+
+
+def _from_card(path: Path, weights: str | None, root: Path | None, preprocessing: object, *, strict: bool) -> Loaded:
     card = read_card(path, ModelCard, ModelError)
+    prepared = preprocessing_of(preprocessing, lambda: card.preprocessing)
     network = build_network(card)
     notices: tuple[str, ...] = ()
     if weights == RANDOM:
@@ -89,37 +106,68 @@ def _from_card(path: Path, weights: str | None, root: Path | None, *, strict: bo
         _load(network, file, forms_of(card))
         if card.channels == "BGR":
             swap_channels(network, card.name)
-    if card.assumed:
+    if card.assumed and preprocessing is None:
         notices = (*notices, f"{card.name}: its card assumes: {card.assumed}")
     how = [card.padding] * bool(card.padding) + [card.channels] * (card.channels != "RGB")
     architecture = " ".join([f"{card.network} {card.arguments} {card.norm_eps}", *how])
     used, sha256 = weights or card.weights, hash_of(path, "sha256").hexdigest()
-    return Loaded(network, card.name, used, card.preprocessing, architecture, sha256, notices, card.features)
+    return Loaded(network, card.name, used, prepared, architecture, sha256, notices, card.features)
 
 
-def _from_library(model: str, weights: str | None) -> Loaded:
+def _from_library(model: str, weights: str | None, preprocessing: object) -> Loaded:
     library, name = split_name(model)
-    source = SOURCES.get(library)
-    if source is None or name not in source.names():
-        if Path(name).is_file():
-            raise UsageError(
-                f"--model {name} is no card (.toml); name a network or a card, and these weights with --weights"
-            )
-        known = [*shipped_models(), *all_names()]
-        raise UsageError(f"{unknown('model', name, known)}, or give the path of a card (.toml)")
-    network, head = source.build(name, {})
-    preprocessing = source.preprocessing(name)
-    rules = KeyRules(drop=(f"{head}.*",))
+    if not library:
+        raise _unknown(model)
+    source = SOURCES[library]
+    if name not in source.names():
+        raise unknown(f"{library} network", name, source.names())
+    name, weights = source.named(name, weights)
+    network, heads = source.build(name, {})
+    rules = KeyRules(drop=tuple(f"{head}.*" for head in heads))
+    official: str | None = None
+    notices: tuple[str, ...] = ()
     if weights == RANDOM:
         randomise(network)
     elif weights and (Path(weights).is_file() or Path(weights).suffix or len(Path(weights).parts) > 1):
-        _load(network, Path(weights), {"": rules})
+        notices = _load_file(network, Path(weights), rules, source)
     else:
-        weights, tensors, preprocessing = source.official_weights(name, weights)
+        weights, tensors = source.official_weights(name, weights)
+        official = weights
         load_strictly(network, tensors_of(tensors, rules, name), rules.may_lack, where=f"{name} {weights}")
         if hasattr(network, "transform_input"):  # GoogLeNet and Inception, ported from another normalisation
             network.transform_input = True  # type: ignore[assignment]
-    return Loaded(network, name, weights, preprocessing, architecture=f"{library}:{name}")
+    prepared = preprocessing_of(preprocessing, lambda: source.preprocessing(name, official))
+    shown = f"{library}:{name.partition('.')[0]}" if source.needs_prefix else name
+    return Loaded(network, shown, weights, prepared, architecture=f"{library}:{name}", notices=notices)
+
+
+def _unknown(model: str) -> UsageError:
+    if Path(model).is_file():
+        return UsageError(
+            f"--model {model} is no card (.toml); name a network or a card, and these weights with --weights"
+        )
+    known = [*shipped_models(), *all_names()]
+    return UsageError(
+        f"{unknown('model', model, known)}, timm:NAME, module:factory, or give the path of a card (.toml)"
+    )
+
+
+def _load_file(network: nn.Module, file: Path, rules: KeyRules, source: Library) -> tuple[str, ...]:
+    """Put a file into a network of a library, and say if that took the library's own conversion of it."""
+    try:
+        _load(network, file, {"": rules})
+    except ModelError:
+        content = source.converted(read_checkpoint(file), network)
+        if content is None:
+            raise
+        try:
+            load_strictly(network, tensors_of(content, rules, str(file)), rules.may_lack, where=str(file))
+        except ModelError:
+            content = None
+        if content is None:
+            raise
+        return (f"{file}: does not fit the network as it is, but does once {source.converts} has converted it",)
+    return ()
 
 
 def _load(network: nn.Module, file: Path, forms: Mapping[str, KeyRules]) -> None:

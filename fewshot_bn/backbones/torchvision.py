@@ -24,7 +24,7 @@ def names() -> list[str]:
     return found
 
 
-def build_headless(name: str, arguments: Mapping[str, Any]) -> tuple[nn.Module, str]:
+def build_headless(name: str, arguments: Mapping[str, Any]) -> tuple[nn.Module, tuple[str, ...]]:
     """The network `name` without its last linear layer, and the name of that layer. Weights are a fixed draw."""
     from torchvision import models
 
@@ -40,7 +40,7 @@ def build_headless(name: str, arguments: Mapping[str, Any]) -> tuple[nn.Module, 
     if not linear:
         raise ModelError(f"{name}: has no linear layer to take off, so its features are not defined here")
     network.set_submodule(linear[-1], nn.Identity())
-    return network, linear[-1]
+    return network, (linear[-1],)
 
 
 def family(network: nn.Module, first: str = "") -> list[str]:
@@ -53,19 +53,15 @@ def family(network: nn.Module, first: str = "") -> list[str]:
     return sorted(same_code, key=lambda name: (name != first, sizes[name] < n_own, abs(sizes[name] - n_own)))[:5]
 
 
-def official_weights(name: str, weights: str | None) -> tuple[str, dict[str, Tensor], Preprocessing]:
+def official_weights(name: str, weights: str | None) -> tuple[str, dict[str, Tensor]]:
     """The official weights called `weights` (default: IMAGENET1K_V1, the ones of the published tables).
 
     They are downloaded once by torch.hub, which checks the hash in the file's name.
     """
-    from torchvision import models
-
-    choices = {member.name: member for member in models.get_model_weights(name)}
     if weights is None:
+        choices = _official(name)
         weights = "IMAGENET1K_V1" if "IMAGENET1K_V1" in choices else next(iter(choices))
-    if weights not in choices:
-        raise UsageError(f"{unknown(f'weights of {name}', weights, [*choices, 'random'])}, or give the path of a file")
-    member = choices[weights]
+    member = _member(name, weights)
     try:
         state = member.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError, HTTPException) as problem:
@@ -75,15 +71,12 @@ def official_weights(name: str, weights: str | None) -> tuple[str, dict[str, Ten
         ) from problem
     if name.startswith("densenet"):  # these files are older than the names of the layers
         state = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)", r"\1\2", key): value for key, value in state.items()}
-    return weights, dict(state), official_preprocessing(name, weights)
+    return weights, dict(state)
 
 
 def official_preprocessing(name: str, weights: str | None = None) -> Preprocessing:
     """The preprocessing that torchvision documents for the network's weights (by default its first)."""
-    from torchvision import models
-
-    choices = {member.name: member for member in models.get_model_weights(name)}
-    member = choices[weights] if weights else next(iter(choices.values()))
+    member = _member(name, weights) if weights else next(iter(_official(name).values()))
     transform = member.transforms()
     return Preprocessing(
         resize_px=transform.resize_size[0],
@@ -93,3 +86,16 @@ def official_preprocessing(name: str, weights: str | None = None) -> Preprocessi
         mean=tuple(transform.mean),
         std=tuple(transform.std),
     )
+
+
+def _official(name: str) -> dict[str, Any]:
+    from torchvision import models
+
+    return {member.name: member for member in models.get_model_weights(name)}
+
+
+def _member(name: str, weights: str) -> Any:
+    choices = _official(name)
+    if weights not in choices:
+        raise UsageError(f"{unknown(f'weights of {name}', weights, [*choices, 'random'])}, or give the path of a file")
+    return choices[weights]

@@ -64,7 +64,7 @@ def _add_verify(add: Add) -> None:
 
 def _add_prepare(add: Add) -> None:
     verb = _verb(add, "prepare", "decode all images into the store now, for the sizes of a preset or of a backbone")
-    add_options(verb, FewShotConfig, ["preset", "image_px", "model"])
+    add_options(verb, FewShotConfig, ["preset", "image_px", "model", "preprocessing"])
     _add_quiet(verb)
 
 

@@ -211,9 +211,16 @@ def _root(arguments: Namespace) -> Path:
 
 def _geometry(arguments: Namespace, dataset: Dataset) -> Preprocessing:
     """That of the preset, else that of the backbone, whose weights need not be there."""
-    own = Preprocessing()
+    prepared = Preprocessing()
     if not arguments.preset:
         from fewshot_bn.backbones.load import load_backbone
+        from fewshot_bn.backbones.named_preprocessing import preprocessing_of
+        from fewshot_bn.backbones.sources import split_weights
 
-        own = load_backbone(arguments.model, weights="random").preprocessing
-    return with_geometry(own, arguments.preset, arguments.image_px, dataset.first_resize_px)
+        def own() -> Preprocessing:
+            name, weights = split_weights(arguments.model, None)
+            named = arguments.model if weights else None
+            return load_backbone(name, weights="random", preprocessing=named).preprocessing
+
+        prepared = preprocessing_of(arguments.preprocessing, own)
+    return with_geometry(prepared, arguments.preset, arguments.image_px, dataset.first_resize_px)

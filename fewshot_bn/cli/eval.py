@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_options(data, FewShotConfig, ["strict"], only_given=True)
     group("episodes", *EPISODES)
-    adapters = group("backbone and adapters", "model", "weights", "model_root", "modes", "baseline")
+    adapters = group("backbone and adapters", "model", "weights", "preprocessing", "model_root", "modes", "baseline")
     adapters.add_argument(
         "--set",
         dest="settings",

@@ -1,9 +1,12 @@
 """From a config to what is computed on: the dataset and the backbone that it names, or is given."""
 
+from dataclasses import replace
+
 import torch
 
 from fewshot_bn.backbones.backbone import Backbone, with_preprocessing
 from fewshot_bn.backbones.load import load_backbone
+from fewshot_bn.backbones.named_preprocessing import preprocessing_of
 from fewshot_bn.config import SourceConfig
 from fewshot_bn.datasets import Dataset, open_dataset
 from fewshot_bn.files import paths
@@ -35,7 +38,13 @@ def _dataset(config: SourceConfig) -> Dataset:
 def _backbone(config: SourceConfig, device: torch.device) -> Backbone:
     if isinstance(config.model, Backbone):
         move(config.model.module, device)
-        return config.model
+        own = config.model.preprocessing
+        return replace(config.model, preprocessing=preprocessing_of(config.preprocessing, lambda: own))
     return load_backbone(
-        config.model, weights=config.weights, root=config.model_root, device=device, strict=config.strict
+        config.model,
+        weights=config.weights,
+        preprocessing=config.preprocessing,
+        root=config.model_root,
+        device=device,
+        strict=config.strict,
     )

@@ -17,19 +17,28 @@ MOST_BYTES = 2**20
 
 def read_card(path: Path, kind: type[Card], error: type[FewshotError]) -> Card:
     """Read `path` into the dataclass `kind`; raise `error` for a missing, unknown or mistyped field."""
+    return record_of(read_table(path, error), kind, error, where=str(path))
+
+
+def read_table(path: Path, error: type[FewshotError]) -> dict[str, Any]:
+    """What a TOML file holds."""
     try:
-        table = tomllib.loads(read_file(path, MOST_BYTES).decode("utf-8").replace("\r\n", "\n"))
+        return tomllib.loads(read_file(path, MOST_BYTES).decode("utf-8").replace("\r\n", "\n"))
     except OSError as problem:
         raise error(f"{path}: this card cannot be read: {problem.strerror}") from problem
     except RecursionError as problem:
         raise error(f"{path}: this card is not valid: its arrays or tables are too deep") from problem
     except ValueError as problem:  # of TOML, of UTF-8, or a number of thousands of digits
         raise error(f"{path}: this card is not valid TOML: {problem}") from problem
+
+
+def record_of(table: dict[str, Any], kind: type[Card], error: type[FewshotError], *, where: str) -> Card:
+    """A table as the dataclass `kind`."""
     try:
-        return _record(table, kind, where=str(path))
+        return _record(table, kind, where)
     except FewshotError as problem:
-        where = "" if str(problem).startswith(str(path)) else f"{path}: "
-        raise error(f"{where}{problem}") from problem
+        front = "" if str(problem).startswith(where) else f"{where}: "
+        raise error(f"{front}{problem}") from problem
 
 
 def _record(table: dict[str, Any], kind: type[Card], where: str) -> Card:

@@ -234,3 +234,35 @@ def test_networks_that_cannot_be_built_without_memory_are_built_all_the_same(tmp
 def test_a_number_that_no_float_holds_is_an_error_of_the_card(tmp_path):
     with pytest.raises(ModelError, match="norm_eps: a whole number of 1,329 bits is too large"):
         load_backbone(write_card(tmp_path, norm_eps=str(10**400)), weights="random")
+
+
+def test_weights_after_an_at_sign(monkeypatch):
+    from torchvision.models import resnet18
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda url, **more: resnet18().state_dict())
+    with torch.random.fork_rng():
+        torch.random.manual_seed(0)
+        plain = load_backbone("resnet18", weights="IMAGENET1K_V1")
+    for ways in ("resnet18@IMAGENET1K_V1", "torchvision:resnet18@IMAGENET1K_V1"):
+        with torch.random.fork_rng():
+            torch.random.manual_seed(0)
+            found = load_backbone(ways)
+        assert (found.name, found.weights, found.fingerprint) == (plain.name, plain.weights, plain.fingerprint)
+    assert load_backbone("resnet18@random").fingerprint == load_backbone("resnet18", weights="random").fingerprint
+    assert load_backbone("resnet18@random", weights="random").weights == "random"
+    with pytest.raises(UsageError, match="resnet18@random: asks for the weights random, --weights for w.pth; give one"):
+        load_backbone("resnet18@random", weights="w.pth")
+    with pytest.raises(UsageError, match=r"unknown weights of resnet18 'IMAGENET1K_V9'"):
+        load_backbone("torchvision:resnet18@IMAGENET1K_V9")
+
+
+def test_an_at_sign_of_a_path_is_no_name_of_weights(tmp_path):
+    (tmp_path / "me@home").mkdir()
+    card = write_card(tmp_path / "me@home")
+    assert load_backbone(card).weights == "weights.pth"
+    assert load_backbone(f"{card}@random").weights == "random"
+
+
+def test_an_unknown_network_of_a_library_is_told_from_those():
+    with pytest.raises(UsageError, match=r"unknown torchvision network 'resnet05' \(did you mean 'resnet50'\?\)"):
+        load_backbone("torchvision:resnet05")

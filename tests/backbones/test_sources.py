@@ -22,18 +22,22 @@ class Tiny(nn.Module):
 def build(name, arguments):
     network = Tiny(**arguments)
     network.head = nn.Identity()
-    return network, "head"
+    return network, ("head",)
 
 
 def official(name, weights):
     state = Tiny().state_dict()
     state["conv.weight"].fill_(0.25)
-    return weights or "v1", state, Preprocessing(12, 12)
+    return weights or "v1", state
+
+
+def preprocessing(name, weights):
+    return Preprocessing(12, 12) if weights else Preprocessing(16, 16)
 
 
 @pytest.fixture(autouse=True)
 def library(monkeypatch):
-    own = Library(lambda: ["tiny", "resnet18"], build, official, lambda name: Preprocessing(16, 16))
+    own = Library(lambda: ["tiny", "resnet18"], build, official, preprocessing)
     monkeypatch.setitem(SOURCES, "own", own)
 
 

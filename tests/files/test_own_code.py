@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from fewshot_bn.errors import UsageError
-from fewshot_bn.files.own_code import code_of, is_own, load_object
+from fewshot_bn.files.own_code import can_be_imported, code_of, is_own, load_module, load_object, names_module
 
 
 def test_a_name_of_a_file_is_told_from_a_path():
@@ -40,6 +40,23 @@ def test_what_is_wrong_with_a_file_is_one_line(tmp_path, code, name, message):
     path.write_text(code)
     with pytest.raises(UsageError, match=message):
         load_object(f"{path}:{name}")
+
+
+def test_names_of_modules_have_their_form():
+    assert names_module("package.module:make")
+    assert names_module("module:Make")
+    assert not any(map(names_module, ("resnet50", "folder/module:make", "package.:make", "a.b:c.d", "3a:b", "a b:c")))
+
+
+def test_a_module_of_the_current_folder_is_imported_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "module_of_a_test.py").write_text("runs = []\nruns.append(3)\n")
+    assert can_be_imported("module_of_a_test:runs")
+    assert load_object("module_of_a_test:runs") == load_object("module_of_a_test:runs") == [3]
+    assert load_module("module_of_a_test:runs") is sys.modules.pop("module_of_a_test")
+    assert sys.path[-1] == str(tmp_path)
+    assert not can_be_imported("no_module_of_a_test:runs")
 
 
 def test_no_such_file(tmp_path):

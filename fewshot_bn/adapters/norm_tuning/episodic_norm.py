@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from fewshot_bn.backbones.fused_norms import after_norm
 from fewshot_bn.errors import ModelError
 
 Statistics = Literal["running", "batch", "batch, tracked"]
@@ -81,11 +82,12 @@ class EpisodicBatchNorm(EpisodicNorm):
         self.running_var = state["running_var"].repeat(n_episodes, 1)
         self.n_batches = int(state.get("num_batches_tracked", 0))
         self.statistics: Statistics = "running"
+        self.after = after_norm(frozen)
 
     def forward(self, x: Float[Tensor, "en c *size"]) -> Float[Tensor, "en c *size"]:
         self.check(x)
         function = _BatchNormAtOnce if x.device.type in AT_ONCE else _BatchNormOneByOne
-        y: Tensor = function.apply(_dense(x), self.gamma, self.beta, self)
+        y: Tensor = self.after(function.apply(_dense(x), self.gamma, self.beta, self))
         return y
 
     def next_momentum(self) -> float:

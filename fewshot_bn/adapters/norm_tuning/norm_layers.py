@@ -19,10 +19,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fewshot_bn.backbones.backbone import Backbone
+from fewshot_bn.backbones.fused_norms import BatchNormThenAct
 from fewshot_bn.backbones.norms import NORMS
 from fewshot_bn.errors import ModelError, UsageError, some
 
-KNOWN_FORWARDS = (_BatchNorm.forward, nn.SyncBatchNorm.forward)  # the latter's eval mode is the former's
+# The second's eval mode is the first's, and what the third does after it is done episode by episode, too.
+KNOWN_FORWARDS = (_BatchNorm.forward, nn.SyncBatchNorm.forward, BatchNormThenAct.forward)
 NAMES = ("Norm", "Norm1d", "Norm2d", "Norm3d")
 PATTERNS = {"all": ("*",), "bn23": ("bn1", "*.bn2", "*.bn3")}
 
@@ -47,7 +49,9 @@ def choose_layers(backbone: Backbone, kind: str, scope: str) -> list[str]:
     layers, norm = affine_layers(backbone.module, kind), NORMS[kind]
     if not layers:
         kinds = [other for other in NORMS if affine_layers(backbone.module, other)]
-        found = sorted({type(m).__name__ for m in backbone.module.modules() if type(m).__name__.endswith(NAMES)})
+        known = tuple(other.layer for other in NORMS.values())
+        modules = [m for m in backbone.module.modules() if isinstance(m, known) or type(m).__name__.endswith(NAMES)]
+        found = sorted({type(m).__name__ for m in modules})
         has = f"its norm layers are {', '.join(found)}" if found else "it has no norm layers"
         has += f"; {' or '.join(NORMS[other].option for other in kinds)} tunes those" if kinds else ""
         what = f"{norm.title} layer with {'scale and shift' if norm.has_shift else 'a scale'}"
