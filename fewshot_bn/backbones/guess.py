@@ -160,7 +160,7 @@ def _bare(network: str, arguments: Mapping[str, Any]) -> ModelCard:
     """A card of a network and no more."""
     library, _, name = network.partition(":")
     images = (
-        SOURCES[library].preprocessing(name)
+        SOURCES[library].preprocessing(name, None)
         if library in SOURCES
         else Preprocessing(256, 224, interpolation="bilinear")
     )

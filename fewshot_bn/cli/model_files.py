@@ -1,4 +1,4 @@
-"""The verbs of models.py that are about files of weights: guess, check, convert, export. Each returns its exit status."""
+"""The verbs of models.py about files of weights: guess, check, convert, export. Each returns its exit status."""
 
 import shlex
 import sys

@@ -101,17 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.verb in ("list", "show", "fetch"):
-        from fewshot_bn.cli import model_cards
-
-        return {"list": model_cards.list_all, "show": model_cards.show, "fetch": model_cards.fetch}[arguments.verb](
-            arguments
-        )
-    from fewshot_bn.cli import model_files
-
-    verbs = {
-        "guess": model_files.guess,
-        "check": model_files.check,
-        "convert": model_files.convert,
-        "export": model_files.export,
-    }
-    return verbs[arguments.verb](arguments)
+        from fewshot_bn.cli import model_cards as verbs
+    else:
+        from fewshot_bn.cli import model_files as verbs  # type: ignore[no-redef]
+    status: int = getattr(verbs, {"list": "list_all"}.get(arguments.verb, arguments.verb))(arguments)
+    return status
