@@ -36,6 +36,8 @@ NOTHING = "no known card and no network fits it; its own code may say which netw
 
 def guess(arguments: Namespace) -> int:
     file: Path = arguments.file
+    if arguments.output:
+        _refuse_to_overwrite(arguments.output)
     content = read_checkpoint(file)
     for line in _contents(file, content):
         print(line)
