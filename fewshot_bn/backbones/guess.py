@@ -61,23 +61,32 @@ def guess(content: Mapping[str, Any], pinned: Sequence[str] = (), file: str = ""
     """
     fits = list(fitting_cards(content))
     cards = tuple(sorted(fits, key=lambda fit: (fit.card.name not in pinned, fit.card.weights != file)))
-    orders = [] if cards else list(orders_of(content))
     entries = [tensors for _, tensors in mappings(content)]
+    if cards or not any(value.ndim == 4 for tensors in entries for value in tensors.values()):
+        return Guess(cards, (), ())
+    orders = list(orders_of(content))
     by_order: list[Candidate] = []
     shares: list[tuple[str, float]] = []
-    for network, arguments in () if cards else _networks(entries):
-        try:
-            made = outline(_bare(network, arguments))
-        except FewshotError:
-            continue
-        if named := fits_of(content, made, KeyRules().may_lack):
-            return Guess((), (Candidate(network, arguments, made, tuple(sorted(named, key=_preference))),), ())
-        found = (fit_in_order(order, made, KeyRules().may_lack) for order in orders)
-        if ordered := [fit for fit in found if fit]:
-            by_order.append(Candidate(network, arguments, made, tuple(sorted(ordered, key=_preference))))
-        shares.append((label(network, arguments), max((nearest(e, made) for e in entries), default=0.0)))
+    for networks in (_usual_networks(entries), _other_networks()):
+        for network, arguments in networks:
+            try:
+                made = outline(_bare(network, arguments))
+            except FewshotError:
+                continue
+            if named := fits_of(content, made, KeyRules().may_lack):
+                return Guess((), (_candidate(network, arguments, made, named),), ())
+            found = (fit_in_order(order, made, KeyRules().may_lack) for order in orders)
+            if ordered := [fit for fit in found if fit]:
+                by_order.append(_candidate(network, arguments, made, ordered))
+            shares.append((label(network, arguments), max(nearest(tensors, made) for tensors in entries)))
+        if by_order:
+            return Guess((), tuple(by_order), ())
     best = sorted((share for share in shares if share[1] > 0), key=lambda share: -share[1])
-    return Guess(cards, tuple(by_order), () if by_order else tuple(best[:MOST_NEAREST]))
+    return Guess((), (), tuple(best[:MOST_NEAREST]))
+
+
+def _candidate(network: str, arguments: dict[str, Any], made: nn.Module, fits: Sequence[Fit]) -> Candidate:
+    return Candidate(network, arguments, made, tuple(sorted(fits, key=_preference)))
 
 
 def label(network: str, arguments: Mapping[str, Any]) -> str:
@@ -133,15 +142,18 @@ def _images(card: ModelCard) -> str:
     return f"{p.resize_px} px cropped to {p.crop_px}, mean {mean}, std {std}; the file does not say"
 
 
-def _networks(entries: Sequence[Mapping[str, Tensor]]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _usual_networks(entries: Sequence[Mapping[str, Tensor]]) -> Iterator[tuple[str, dict[str, Any]]]:
     widths = sorted({v.shape[0] for tensors in entries for v in tensors.values() if v.ndim == 4 and v.shape[1] == 3})
+    turned = {v.shape[3] for tensors in entries for v in tensors.values() if v.ndim == 4 and v.shape[2] == 3}
     for name in [*NETWORKS, *(f"torchvision:{name}" for name in FIRST)]:
         yield name, {}
     for name, arguments_of in ARGUMENTS.items():
-        for width in widths:
+        for width in [*widths, *sorted(turned - set(widths))]:
             yield from ((name, arguments) for arguments in arguments_of(width))
-    rest = (name for name in SOURCES["torchvision"].names() if name not in FIRST)
-    yield from ((f"torchvision:{name}", {}) for name in rest)
+
+
+def _other_networks() -> Iterator[tuple[str, dict[str, Any]]]:
+    yield from ((f"torchvision:{name}", {}) for name in SOURCES["torchvision"].names() if name not in FIRST)
 
 
 def _bare(network: str, arguments: Mapping[str, Any]) -> ModelCard:

@@ -72,7 +72,9 @@ def _tensors(
     content: Mapping[str, Any], card: ModelCard, rules: KeyRules, outlines: dict[str, nn.Module]
 ) -> dict[str, Tensor]:
     """Those of the network. Raises `ModelError` where names and shapes do not fit."""
-    tensors_of(content, rules, card.name)  # before a network is built in vain
+    n_batch = sum(name.endswith("running_mean") for name in tensors_of(content, rules, card.name))
+    if card.norms and not rules.in_order and n_batch != card.norms.get("batch", 0):
+        raise ModelError(f"{card.name}: other norm layers")  # before a network is built in vain
     network = f"{card.network} {card.arguments}"
     if network not in outlines:
         outlines[network] = outline(replace(card, norms={}, padding="", norm_eps=None))

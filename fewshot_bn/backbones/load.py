@@ -120,7 +120,7 @@ def _from_card(path: Path, weights: str | None, root: Path | None, preprocessing
         _load(network, file, forms_of(card))
         if card.channels == "BGR":
             swap_channels(network, card.name)
-    if card.assumed:
+    if card.assumed and preprocessing is None:
         notices = (*notices, f"{card.name}: its card assumes: {card.assumed}")
     how = [card.padding] * bool(card.padding) + [card.channels] * (card.channels != "RGB")
     architecture = " ".join([f"{card.network} {card.arguments} {card.norm_eps}", *how])

@@ -46,9 +46,10 @@ def show(arguments: Namespace) -> int:
     path = card_path(arguments.model)
     card = read_model_card(path)
     place = place_of(card, path, arguments.model_root)
+    tuned = list(_scopes(card))
     print(text_of(card))
     print(f"# weights: {place or 'not here; python -m fewshot_bn.models fetch ' + shlex.quote(arguments.model)}")
-    for line in _scopes(card):
+    for line in tuned:
         print(f"# {line}")
     return 0
 

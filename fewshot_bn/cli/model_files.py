@@ -1,6 +1,7 @@
-"""The verbs of models.py that are about files of weights: guess, check, convert. Each returns its exit status."""
+"""The verbs of models.py about files of weights: guess, check, convert, export. Each returns its exit status."""
 
 import shlex
+import sys
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,9 +12,11 @@ from fewshot_bn.backbones.card_text import in_lines, text_of
 from fewshot_bn.backbones.checkpoints import read_checkpoint
 from fewshot_bn.backbones.contents import described, entries, others
 from fewshot_bn.backbones.conversion import Converted, converted, write
+from fewshot_bn.backbones.export import export as write_export
 from fewshot_bn.backbones.guess import Candidate, Guess, draft, heads
 from fewshot_bn.backbones.guess import guess as guess_network
 from fewshot_bn.backbones.known import better_cards, pinned_by
+from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.backbones.weights import checksum_of
 from fewshot_bn.cli.model_cards import card_path
 from fewshot_bn.errors import ModelError, UsageError, some
@@ -33,6 +36,8 @@ NOTHING = "no known card and no network fits it; its own code may say which netw
 
 def guess(arguments: Namespace) -> int:
     file: Path = arguments.file
+    if arguments.output:
+        _refuse_to_overwrite(arguments.output)
     content = read_checkpoint(file)
     for line in _contents(file, content):
         print(line)
@@ -153,6 +158,19 @@ def convert(arguments: Namespace) -> int:
         print(line)
     print(f"written: {output} and its card {beside}")
     print(f"use it: python -m fewshot_bn.eval --model {_quoted(beside)}")
+    return 0
+
+
+def export(arguments: Namespace) -> int:
+    backbone = load_backbone(arguments.model, weights=arguments.weights, root=arguments.model_root)
+    for notice in backbone.notices:
+        print(f"note: {notice}", file=sys.stderr)
+    ending = "pkl" if arguments.format == "detectron2" else "pth"
+    output = arguments.output or Path(f"{plain_name(backbone.name)}_{plain_name(arguments.format)}.{ending}")
+    is_card = arguments.model in shipped_models() or arguments.model.endswith(".toml")
+    name = read_model_card(card_path(arguments.model)).network if is_card else backbone.name
+    for line in write_export(backbone.module, name, arguments.format, output, preprocessing=backbone.preprocessing):
+        print(line)
     return 0
 
 

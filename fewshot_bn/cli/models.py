@@ -16,19 +16,20 @@ examples:
   python -m fewshot_bn.models fetch moco-v2 --model-root ~/models
   python -m fewshot_bn.models guess checkpoint_0100.pth.tar --output mine.toml
   python -m fewshot_bn.models check moco_v2_800ep_pretrain.pth.tar --card moco-v2
-  python -m fewshot_bn.models convert checkpoint_0100.pth.tar --card mine.toml --output mine.safetensors"""
+  python -m fewshot_bn.models convert checkpoint_0100.pth.tar --card mine.toml --output mine.safetensors
+  python -m fewshot_bn.models export moco-v2 --format detectron2 --output moco-v2.pkl"""
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m fewshot_bn.models",
-        description="Checkpoints: list and fetch the known ones, find out what another is of, check and convert it.",
+        description="Checkpoints: list and fetch the known ones, find out what another is of, check it, convert it.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add = parser.add_subparsers(dest="verb", required=True, metavar="VERB").add_parser
-    for verb in (_add_list, _add_show, _add_fetch, _add_guess, _add_check, _add_convert):
+    for verb in (_add_list, _add_show, _add_fetch, _add_guess, _add_check, _add_convert, _add_export):
         verb(add)
     return parser
 
@@ -77,6 +78,15 @@ def _add_convert(add: Add) -> None:
     verb.add_argument("--output", type=Path, metavar="FILE", help="default: <name>.safetensors, here")
 
 
+def _add_export(add: Add) -> None:
+    what = "write a backbone as a file for the code of others, and say how to load it"
+    verb = add("export", help=what, description=what, allow_abbrev=False)
+    verb.add_argument("model", metavar="NAME|CARD", help="whatever --model of eval takes")
+    verb.add_argument("--format", required=True, metavar="FORMAT", help="torchvision, timm or detectron2")
+    verb.add_argument("--output", type=Path, metavar="FILE", help="default: <name>_<format>.pth or .pkl, here")
+    add_options(verb, FewShotConfig, ["weights", "model_root"])
+
+
 def _on_file(add: Add, name: str, description: str, what: str) -> Parser:
     verb = add(name, help=what, description=description, allow_abbrev=False)
     verb.add_argument("file", metavar="FILE", type=Path, help="a file of weights")
@@ -91,12 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.verb in ("list", "show", "fetch"):
-        from fewshot_bn.cli import model_cards
-
-        return {"list": model_cards.list_all, "show": model_cards.show, "fetch": model_cards.fetch}[arguments.verb](
-            arguments
-        )
-    from fewshot_bn.cli import model_files
-
-    verbs = {"guess": model_files.guess, "check": model_files.check, "convert": model_files.convert}
-    return verbs[arguments.verb](arguments)
+        from fewshot_bn.cli import model_cards as verbs
+    else:
+        from fewshot_bn.cli import model_files as verbs  # type: ignore[no-redef]
+    status: int = getattr(verbs, {"list": "list_all"}.get(arguments.verb, arguments.verb))(arguments)
+    return status

@@ -4,7 +4,6 @@ import hashlib
 import io
 import re
 import shutil
-import threading
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ import filelock
 import numpy as np
 import pytest
 from PIL import Image
-from reference.servers import QuietServer, Server
+from reference.servers import Server, serving
 
 from fewshot_bn.data import main
 from fewshot_bn.datasets import fetching, open_dataset, read_dataset_card
@@ -54,13 +53,9 @@ class Files(Server):
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with QuietServer(("127.0.0.1", 0), Files) as server:
-        server.asked, server.files, server.cut = [], {}, {}
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with serving(Files) as server:
+        server.files, server.cut = {}, {}
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def image(k):

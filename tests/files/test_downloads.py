@@ -7,13 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from reference.servers import CONTENT, HALF, MD5, SHA256, SIZE, QuietServer, Server
+from reference.servers import CONTENT, HALF, MD5, SHA256, SIZE, Server, serving
 
 from fewshot_bn.errors import DataError, ModelError
 from fewshot_bn.files import downloads
@@ -25,14 +25,8 @@ from fewshot_bn.files.downloads import Download, download
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with QuietServer(("127.0.0.1", 0), Server) as server:
-        server.asked, server.released = [], threading.Event()
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with serving(Server) as server:
         yield server
-        server.released.set()
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -287,6 +281,76 @@ def test_a_download_that_is_given_up_leaves_the_part(tmp_path, what):
     next(steps), next(steps)
     steps.close()
     assert run(what("ranges"), tmp_path)[0] == (2**18, SIZE)
+
+
+@dataclass
+class Known:
+    """A file of which at most the first digits of a checksum are published."""
+
+    url: str
+    checksum: str = ""
+    algorithm: str = "sha256"
+    file: str = "a.bin"
+    n_bytes: int = 0
+
+
+@pytest.fixture
+def known(server):
+    return lambda path, checksum="", algorithm="sha256": Known(
+        f"http://127.0.0.1:{server.server_port}/{path}", checksum, algorithm
+    )
+
+
+@pytest.mark.parametrize(("checksum", "algorithm"), [(SHA256[:8], "sha256"), (MD5[:9], "md5"), (SHA256, "sha256")])
+def test_first_digits_of_a_checksum_are_compared(tmp_path, server, known, checksum, algorithm):
+    part_of(tmp_path, CONTENT[:HALF])
+    run(known("ranges", checksum, algorithm), tmp_path)
+    assert_whole(tmp_path)
+    assert ranges(server) == [f"bytes={HALF}-"]
+    run(known("ranges", checksum, algorithm), tmp_path)
+    other = "0" * 8
+    with pytest.raises(DataError, match=rf"its {algorithm} is [0-9a-f]+, {other} is needed; move it away"):
+        run(known("ranges", other, algorithm), tmp_path)
+    (tmp_path / "a.bin").unlink()
+    with pytest.raises(DataError, match=rf"its {algorithm} is [0-9a-f]+, {other} is needed; the same command begins"):
+        run(known("ranges", other, algorithm), tmp_path)
+    assert not (tmp_path / "a.bin").exists()
+
+
+def test_without_a_checksum_a_file_is_fetched_from_its_first_byte(tmp_path, server, known):
+    part_of(tmp_path, CONTENT[1 : HALF + 1])
+    run(known("ranges"), tmp_path)
+    assert_whole(tmp_path)
+    assert ranges(server) == [None]
+    (tmp_path / "a.bin").unlink()
+    with pytest.raises(DataError, match=r"500,000 of 1,024,000 bytes arrived \(.*\); the same command begins anew"):
+        run(known("cut_short"), tmp_path)
+
+
+@pytest.mark.parametrize("url", ["http://host.invalid/a.bin", "http://localhost.invalid/"])
+def test_without_a_checksum_nothing_comes_over_plain_http(tmp_path, url):
+    with pytest.raises(DataError, match=rf"{url} is not https, and no checksum is known.*; try again, or fetch"):
+        run(Known(url), tmp_path)
+    assert not (tmp_path / "a.bin").exists()
+
+
+def test_without_a_checksum_nothing_is_redirected_to_plain_http(tmp_path, known, monkeypatch):
+    monkeypatch.setattr(
+        Server, "answer_away", lambda self: self.send(302, Location="http://host.invalid/"), raising=False
+    )
+    with pytest.raises(DataError, match=r"127\.0\.0\.1.*cannot be fetched: http://host\.invalid/ is not https"):
+        run(known("away"), tmp_path)
+
+
+@pytest.mark.parametrize("checksum", ["", SHA256])
+@pytest.mark.parametrize("page", [b"<!DOCTYPE html><html>", b"\n <html lang='en'><body>Sign in"])
+def test_a_web_page_instead_of_the_file_is_told(tmp_path, known, monkeypatch, page, checksum):
+    monkeypatch.setattr(Server, "answer_page", lambda self: self.send(200, page), raising=False)
+    with pytest.raises(DataError, match=r"sends a web page instead of the file; try again, or fetch it by hand"):
+        run(known("page", checksum), tmp_path)
+    assert not (tmp_path / "a.bin").exists()
+    run(known("ranges", checksum), tmp_path)
+    assert_whole(tmp_path)
 
 
 class FullDisk(io.FileIO):

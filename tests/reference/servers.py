@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import http.server
+import threading
 import time
 
 CONTENT = bytes(range(256)) * 4000  # 1,024,000 bytes: four blocks
@@ -131,3 +132,18 @@ class Server(http.server.BaseHTTPRequestHandler):
 
     def answer_round(self):
         self.send(302, b"over there", Location="/round")
+
+
+@contextlib.contextmanager
+def serving(handler):
+    """A server whose answers `handler` gives; its address is `http://127.0.0.1:{server_port}/`."""
+    with QuietServer(("127.0.0.1", 0), handler) as server:
+        server.asked, server.released = [], threading.Event()
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.released.set()
+            server.shutdown()
+            thread.join()
