@@ -14,8 +14,9 @@ from timm.layers import BatchNormAct2d
 from torch import nn
 
 from benchmarks.references import plain_tuning
-from fewshot_bn.adapters.norm_tuning import norm_layers
+from fewshot_bn.adapters.norm_tuning import episodic_norm, norm_layers
 from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
+from fewshot_bn.adapters.norm_tuning.episodic_network import EpisodicNetwork
 from fewshot_bn.adapters.norm_tuning.norm_layers import choose_layers
 from fewshot_bn.backbones import timm as ours
 from fewshot_bn.backbones.fused_norms import BatchNormThenAct
@@ -35,9 +36,10 @@ BATCH = {
     "densenet121": 121,
     "mobilevit_xxs": 32,
     "ghostnet_050": 80,
+    "lambda_resnet26t": 37,  # with convolutions over volumes
 }
 OTHERS = {"convnext_atto": ("layer", 17), "vit_tiny_patch16_224": ("layer", 25), "resnetv2_50x1_bit": ("group", 49)}
-FUSED = ("test_efficientnet", "mobilenetv3_small_050", "efficientnet_b0", "regnety_002", "densenet121", "mobilevit_xxs")
+FUSED = ("test_efficientnet", "ghostnetv2_100", "efficientnet_b0", "regnety_002", "densenet121", "mobilevit_xxs")
 QUICK = ("test_efficientnet", "mobilenetv3_small_050")
 
 
@@ -77,8 +79,14 @@ def loop_over_fused_norms(monkeypatch):
 
 
 @pytest.mark.usefixtures("loop_over_fused_norms")
-@pytest.mark.parametrize("statistics", ["frozen", "batch"])
-@pytest.mark.parametrize("name", tiers(FUSED))
+@pytest.mark.parametrize(
+    ("name", "statistics"),
+    [
+        ("test_efficientnet", "converted"),
+        ("mobilenetv3_small_050", "batch"),
+        *(pytest.param(name, how, marks=pytest.mark.full) for name in FUSED for how in ("frozen", "batch")),
+    ],
+)
 def test_norm_tuning_equals_the_plain_loop_on_the_network_as_timm_has_it(name, statistics):
     backbone = load_backbone(f"timm:{name}", weights="random")
     assert any(isinstance(module, BatchNormThenAct) for module in backbone.module.modules())
@@ -86,6 +94,28 @@ def test_norm_tuning_equals_the_plain_loop_on_the_network_as_timm_has_it(name, s
     backbone.module.double()
     settings = NormTuning(steps=2, statistics=statistics)
     assert distance(backbone, plain, settings, torch.float64) < 1e-6
+
+
+@pytest.mark.usefixtures("loop_over_fused_norms")
+@pytest.mark.parametrize("statistics", ["frozen", "batch"])
+def test_fused_norms_on_whole_batches_are_those_of_slices(statistics, monkeypatch):
+    backbone = load_backbone("timm:test_efficientnet", weights="random")
+    plain = replace(backbone, module=as_timm_has_it(backbone, "test_efficientnet").double())
+    backbone.module.double()
+    monkeypatch.setattr(episodic_norm, "AT_ONCE", {"cpu"})
+    assert distance(backbone, plain, NormTuning(steps=2, statistics=statistics), torch.float64) < 1e-6
+
+
+def test_fused_norms_stay_in_float32():
+    backbone = load_backbone("timm:test_efficientnet", weights="random")
+    names = choose_layers(backbone, "batch", "all")
+    network = EpisodicNetwork(backbone, names, 1, low_precision=True)
+    x = images(32)[None]
+    network.try_cut(x)
+    z = network.features(network.stem(x))
+    assert z.dtype == torch.float32
+    expected = backbone.features(x[0])
+    assert torch.allclose(z[0], expected, atol=0.05 * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize("name", ["test_convnext", "test_vit", "test_resnet"])
