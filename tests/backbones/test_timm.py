@@ -10,6 +10,7 @@ import timm
 import torch
 from huggingface_hub import constants
 from PIL import Image
+from safetensors.torch import save_file
 from timm.layers import BatchNormAct2d
 from torch import nn
 
@@ -39,7 +40,7 @@ BATCH = {
     "lambda_resnet26t": 37,  # with convolutions over volumes
 }
 OTHERS = {"convnext_atto": ("layer", 17), "vit_tiny_patch16_224": ("layer", 25), "resnetv2_50x1_bit": ("group", 49)}
-FUSED = ("test_efficientnet", "ghostnetv2_100", "efficientnet_b0", "regnety_002", "densenet121", "mobilevit_xxs")
+FUSED = ("test_efficientnet", "mixnet_s", "efficientnet_b0", "regnety_002", "densenet121", "mobilevit_xxs")
 QUICK = ("test_efficientnet", "mobilenetv3_small_050")
 
 
@@ -292,6 +293,22 @@ def test_weights_that_cannot_be_downloaded(monkeypatch, tmp_path):
         ".*path with --weights, or put it into the cache",
     ):
         load_backbone("timm:test_resnet")
+
+
+def test_weights_in_the_cache_of_the_hub_need_no_network(monkeypatch, tmp_path):
+    network, commit = timm.create_model("test_resnet"), "0" * 40
+    folder = tmp_path / "models--timm--test_resnet.r160_in1k"
+    (folder / "snapshots" / commit).mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(commit)
+    save_file(network.state_dict(), folder / "snapshots" / commit / "model.safetensors")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    backbone = load_backbone("timm:test_resnet")
+    assert (backbone.weights, backbone.dim) == ("r160_in1k", 96)
+    assert torch.equal(backbone.module.conv1[0].weight, network.conv1[0].weight)
+    by_hand = load_backbone("timm:test_resnet", weights=folder / "snapshots" / commit / "model.safetensors")
+    assert by_hand.fingerprint == backbone.fingerprint
 
 
 def test_without_timm_the_extra_is_named(monkeypatch):
