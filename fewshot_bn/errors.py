@@ -46,7 +46,8 @@ class ResultError(FewshotError):
 def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:
     """Name the closest choice, then all of them, or where they are many the closest few."""
     choices = list(choices)
-    close = difflib.get_close_matches(name, choices, n=5, cutoff=0.5)
+    by_letters = {choice.lower(): choice for choice in choices}
+    close = [by_letters[near] for near in difflib.get_close_matches(name.lower(), by_letters, n=5, cutoff=0.5)]
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     if len(choices) <= 12:
         return UsageError(f"unknown {kind} {name!r}{hint}; choose from: {', '.join(choices)}")

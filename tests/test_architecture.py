@@ -28,7 +28,7 @@ ORDER = [
     ["results", "config"],
     ["experiment", "reports"],
     ["cli"],
-    ["eval", "data"],
+    ["eval", "data", "models"],
     ["__main__", "__init__"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}

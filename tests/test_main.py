@@ -14,7 +14,10 @@ def test_no_verb_and_help_show_the_verbs(capsys):
 
 def test_an_unknown_verb_names_the_closest(capsys):
     assert main(["evla"]) == 2
-    assert capsys.readouterr().err == "error: unknown verb 'evla' (did you mean 'eval'?); choose from: eval, data\n"
+    assert (
+        capsys.readouterr().err
+        == "error: unknown verb 'evla' (did you mean 'eval'?); choose from: eval, data, models\n"
+    )
 
 
 def test_a_verb_gets_its_arguments(capsys):

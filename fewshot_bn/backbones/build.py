@@ -18,6 +18,9 @@ def build_network(card: ModelCard) -> nn.Module:
 
     Raises `ModelError` where it cannot be built, or has other norm layers than the card says.
     """
+    for kind in card.norms:
+        if kind not in NORMS:
+            raise ModelError(f"{card.name}: norms: {unknown('kind', kind, NORMS)}")
     network = _of_name(card)
     if card.norm_eps is not None:
         if not 0 < card.norm_eps < math.inf:

@@ -1,13 +1,13 @@
-"""The card of a checkpoint: `models/<name>.toml`, or a user's own file of the same form."""
+"""The card of a checkpoint: `models/<name>.toml`, or a user's own file of the same form. Quick to import."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from fewshot_bn.backbones.keys import KeyRules
-from fewshot_bn.backbones.norms import NORMS
-from fewshot_bn.errors import ModelError, unknown
+from fewshot_bn.backbones.key_rules import KeyRules
+from fewshot_bn.errors import ModelError
 from fewshot_bn.files import paths
+from fewshot_bn.files.cards import read_card
 from fewshot_bn.preprocessing import Preprocessing
 
 
@@ -36,7 +36,8 @@ class ModelCard:
     published. `keys` are the rules for its keys, `forms` those of other files that hold the same network.
 
     `features` is the number of features and `norms` that of norm layers of each kind: what is built has to agree.
-    `expected` are accuracies measured with it here, by a description of the run.
+    `expected` are accuracies measured with it here, by a description of the run. `assumed` is what the card takes for
+    granted and nobody has confirmed; every run says it until that line is taken off.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ModelCard:
     citation: str = ""
     recipe: str = ""
     note: str = ""
+    assumed: str = ""
     published: tuple[Published, ...] = ()
     expected: dict[str, str] = field(default_factory=dict)
 
@@ -71,11 +73,13 @@ class ModelCard:
                 raise ModelError(
                     f"{self.name}: {algorithm} is {digits!r}; 8 to {most} digits 0-9a-f are needed, or none"
                 )
-        for kind in self.norms:
-            if kind not in NORMS:
-                raise ModelError(f"{self.name}: norms: {unknown('kind', kind, NORMS)}")
 
 
 def shipped_models() -> dict[str, Path]:
     """The cards that come with the package, by name."""
     return {path.stem: path for path in sorted(paths.shipped("models").glob("*.toml"))}
+
+
+def read_model_card(path: Path) -> ModelCard:
+    """Raises `ModelError` for a file that is none."""
+    return read_card(path, ModelCard, ModelError)

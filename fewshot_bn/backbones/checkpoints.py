@@ -1,10 +1,11 @@
 """Read weights that others saved, safely; put them into a network, strictly.
 
-Security: safetensors, or files of torch.save as torch_files.py reads them; nothing is ever run or made beyond tensors.
+Security: safetensors, or what torch_files.py and npz_files.py read; nothing is ever run, or made beyond tensors and
+plain containers.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fewshot_bn.backbones.keys import check_names
+from fewshot_bn.backbones.npz_files import read_npz_file
 from fewshot_bn.backbones.torch_files import read_torch_file
 from fewshot_bn.errors import ModelError, some
 
 PART = re.compile(r".*-\d{5}-of-\d{5}\..*")
+READERS: dict[str, Callable[[Path], Any]] = {".safetensors": load_file, ".npz": read_npz_file}  # others: torch.save
 MERGE = "load the parts in Python, put them into one dictionary (a | b), and write it with safetensors.torch.save_file"
 
 
@@ -31,7 +34,7 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     if path.as_posix().startswith(("http:/", "https:/")):
         raise ModelError(f"{path}: is an address; download it, and name the file")
     try:
-        content = load_file(path) if path.suffix == ".safetensors" else read_torch_file(path)
+        content = READERS.get(path.suffix, read_torch_file)(path)
     except ModelError:
         raise
     except FileNotFoundError as problem:  # safetensors gives no error number
@@ -53,29 +56,43 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
 def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], may_lack: Sequence[str], where: str) -> None:
     """Copy `tensors` into `network`. Raises `ModelError` that shows the first keys that do not fit."""
     own = network.state_dict()
-    missing = [k for k in own if k not in tensors and not any(fnmatchcase(k, pattern) for pattern in may_lack)]
-    unexpected = [k for k in tensors if k not in own]
+    check_fit(own, tensors, may_lack, where)
+    own.update(tensors)  # keeps the versions of layers, which some networks ask for
+    network.load_state_dict(own)
+
+
+def check_fit(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], may_lack: Sequence[str], where: str) -> None:
+    """Raises `ModelError` that shows the first keys of `tensors` that do not fit those of a network."""
+    faults = {**misfits(own, tensors, may_lack), **spoilt(own, tensors)}
+    found = [f"{len(keys)} {fault} ({some(keys)})" for fault, keys in faults.items() if keys]
+    if found:
+        part = f"; its name says that it is one of several parts: {MERGE}" if PART.fullmatch(Path(where).name) else ""
+        raise ModelError(f"{where}: these weights do not fit the network: {'; '.join(found)}{part}")
+
+
+def misfits(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], may_lack: Sequence[str]) -> dict[str, list[str]]:
+    """The keys by which names, shapes and types are not those of `own`, which may be on the meta device."""
+    kinds = [f"{k} is {v.dtype}, {v.layout}" for k, v in tensors.items() if k in own and not fits(v, own[k])]
     shapes = [
         f"{k} is {tuple(tensors[k].shape)} instead of {tuple(v.shape)}"
         for k, v in own.items()
         if k in tensors and tensors[k].shape != v.shape
     ]
-    kinds = [f"{k} is {v.dtype}, {v.layout}" for k, v in tensors.items() if k in own and not fits(v, own[k])]
-    plain = {k: v for k, v in tensors.items() if k in own and fits(v, own[k]) and v.shape == own[k].shape}
-    faults = {
-        "missing": missing,
-        "unexpected": unexpected,
+    return {
+        "missing": [k for k in own if k not in tensors and not any(fnmatchcase(k, pattern) for pattern in may_lack)],
+        "unexpected": [k for k in tensors if k not in own],
         "of another shape": shapes,
         "of another kind": kinds,
+    }
+
+
+def spoilt(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, list[str]]:
+    """The keys of tensors that fit, and hold what no weights can be."""
+    plain = {k: v for k, v in tensors.items() if k in own and fits(v, own[k]) and v.shape == own[k].shape}
+    return {
         "not finite": [k for k, v in plain.items() if not bool(v.isfinite().all())],
         "negative": [k for k, v in plain.items() if k.endswith("running_var") and bool((v < 0).any())],
     }
-    found = [f"{len(keys)} {fault} ({some(keys)})" for fault, keys in faults.items() if keys]
-    if found:
-        part = f"; its name says that it is one of several parts: {MERGE}" if PART.fullmatch(Path(where).name) else ""
-        raise ModelError(f"{where}: these weights do not fit the network: {'; '.join(found)}{part}")
-    own.update(tensors)  # keeps the versions of layers, which some networks ask for
-    network.load_state_dict(own)
 
 
 def fits(value: Tensor, own: Tensor) -> bool:

@@ -2,67 +2,32 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
+from fewshot_bn.backbones.key_rules import KeyRules
 from fewshot_bn.errors import ModelError, some
+
+__all__ = ["KeyRules", "check_names", "entry_of", "in_order", "renamed", "tensors_of", "with_origins"]
 
 STAR = "([^./]+)"  # what one "*" of a rename stands for
 MOST_DEPTH = 8  # of entries within entries
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRules:
-    """How the keys of a checkpoint become the keys of a network, in this order.
-
-    `unwrap` is the entry that holds the tensors ("a.b" for an entry of an entry). With `nested`, entries within entries
-    are taken as one, their keys joined by dots. `drop` are patterns of (original) keys to leave out, such as heads;
-    `prefix` is taken off every other key, and keys without it are an error.
-
-    `rename` then replaces the beginning of each key: of the entries that it begins with only one, the one of most
-    characters. A "*" stands for some characters without dot or slash; each "*" of the new beginning is filled in turn.
-    Keys that begin with none stay as they are. `endings` replaces the ends of keys likewise, without stars.
-
-    `kernels` of HWIO, as in JAX and TensorFlow, are turned: convolutions [h w in out] and linear layers [in out].
-    With `in_order`, names do not count: the tensors are those of the network in the order of its own keys.
-    `may_lack` are patterns of network keys that need not be there.
-    """
-
-    unwrap: str = ""
-    nested: bool = False
-    drop: tuple[str, ...] = ()
-    prefix: str = ""
-    rename: dict[str, str] = field(default_factory=dict)
-    endings: dict[str, str] = field(default_factory=dict)
-    kernels: Literal["OIHW", "HWIO"] = "OIHW"
-    in_order: bool = False
-    may_lack: tuple[str, ...] = ("*.num_batches_tracked",)
-
-    def __post_init__(self) -> None:
-        for old, new in self.rename.items():
-            if not old or "**" in old or new.count("*") > old.count("*"):
-                raise ModelError(
-                    f"rename: {old!r} to {new!r}: the beginning of a key is needed, in which each * stands for some "
-                    "characters without dot or slash, and no more of them in the new than in the old"
-                )
-        if "" in self.endings:
-            raise ModelError("endings: '' is no end of a key")
-        if self.in_order and (self.rename or self.endings):
-            raise ModelError("in_order: names do not count then; take rename and endings off, or in_order")
-
-
 def tensors_of(content: Mapping[str, Any], rules: KeyRules, where: str) -> dict[str, Tensor]:
     """The tensors of a checkpoint under the names of the network; with `in_order`, under their own."""
-    for part in filter(None, rules.unwrap.split(".")):
-        if part not in content or not isinstance(content[part], Mapping):
-            raise ModelError(f"{where}: no entry {part!r} that holds tensors; its entries are {some(list(content))}")
-        content = content[part]
-    check_names(content, where)
-    if rules.nested:
-        content = dict(_joined(content))
+    turn = _from_hwio if rules.kernels == "HWIO" else _as_it_is
+    return {name: turn(value) for name, (_, value) in with_origins(content, rules, where).items()}
+
+
+def with_origins(content: Mapping[str, Any], rules: KeyRules, where: str) -> dict[str, tuple[str, Tensor]]:
+    """For each name of the network its key in the checkpoint, and the tensor as it stands there.
+
+    Raises `ModelError` where the rules do not go with the checkpoint.
+    """
+    content = entry_of(content, rules, where)
     kept = {k: v for k, v in content.items() if not any(fnmatchcase(k, pattern) for pattern in rules.drop)}
     others = [k for k, v in kept.items() if not isinstance(v, Tensor)]
     if others:
@@ -78,8 +43,17 @@ def tensors_of(content: Mapping[str, Any], rules: KeyRules, where: str) -> dict[
         if name in origin:
             raise ModelError(f"{where}: rename makes {name!r} of two keys, {origin[name]!r} and {key!r}")
         origin[name] = key
-    turn = _from_hwio if rules.kernels == "HWIO" else _as_it_is
-    return {name: turn(kept[key]) for name, key in origin.items()}
+    return {name: (key, kept[key]) for name, key in origin.items()}
+
+
+def entry_of(content: Mapping[str, Any], rules: KeyRules, where: str) -> Mapping[str, Any]:
+    """The entry of the weights, before anything is dropped. Raises `ModelError` if there is none."""
+    for part in filter(None, rules.unwrap.split(".")):
+        if part not in content or not isinstance(content[part], Mapping):
+            raise ModelError(f"{where}: no entry {part!r} that holds tensors; its entries are {some(list(content))}")
+        content = content[part]
+    check_names(content, where)
+    return dict(_joined(content)) if rules.nested else content
 
 
 def check_names(content: Mapping[Any, Any], where: str) -> None:
@@ -140,6 +114,8 @@ def _as_it_is(value: Tensor) -> Tensor:
 
 
 def _from_hwio(value: Tensor) -> Tensor:
+    if value.ndim == 4 and value.shape[:3] == (1, 1, 1):
+        return value.flatten()
     if value.ndim == 4:
         return value.permute(3, 2, 0, 1)
     return value.T if value.ndim == 2 else value

@@ -7,6 +7,7 @@ A backbone is named by a shipped card, by the path of a user's card, as a networ
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,13 +16,16 @@ from fewshot_bn.backbones.backbone import RANDOM, Backbone, Loaded, freeze_in_pl
 from fewshot_bn.backbones.build import build_network, randomise, swap_channels
 from fewshot_bn.backbones.card import ModelCard, shipped_models
 from fewshot_bn.backbones.checkpoints import load_strictly, read_checkpoint
-from fewshot_bn.backbones.keys import KeyRules, in_order, tensors_of
+from fewshot_bn.backbones.concatenation import SIGN, concatenate
+from fewshot_bn.backbones.forms import fitted, forms_of
+from fewshot_bn.backbones.keys import KeyRules, tensors_of
+from fewshot_bn.backbones.known import better_cards
 from fewshot_bn.backbones.named_preprocessing import preprocessing_of
 from fewshot_bn.backbones.own import from_code, from_module
 from fewshot_bn.backbones.sources import SOURCES, Library, all_names, split_name, split_weights
 from fewshot_bn.backbones.suggestion import suggestion
+from fewshot_bn.backbones.weights import check_weights, find_weights
 from fewshot_bn.errors import ModelError, UsageError, unknown
-from fewshot_bn.files import paths
 from fewshot_bn.files.atomic import hash_of
 from fewshot_bn.files.cards import read_card
 from fewshot_bn.files.own_code import can_be_imported, is_own, names_module
@@ -43,12 +47,19 @@ def load_backbone(
     """Build the backbone `model` on `device`, frozen and in eval mode.
 
     `model` is a name or a path, or an `nn.Module` that gives features [b d] of images [b 3 h w]; of that it is a copy,
-    called `name`. `preprocessing` replaces its own: a `Preprocessing`, a dict of its fields, or a text as
-    named_preprocessing.py says. `root` is the folder of weights (`$FEWSHOT_BN_MODELS` by default).
+    called `name`. `a+b` puts the features of several backbones side by side. `preprocessing` replaces its own: a
+    `Preprocessing`, a dict of its fields, or a text as named_preprocessing.py says. `root` is the folder of weights
+    (`$FEWSHOT_BN_MODELS` by default).
 
     Raises `UsageError` for an unknown model and `ModelError` for weights that are absent, unsafe or do not fit. With
     `strict`, weights other than those a card pins are an error instead of a notice.
     """
+    names = member_names(model) if isinstance(model, str) else [model]
+    if len(names) > 1:
+        if weights not in (None, RANDOM):
+            raise UsageError(f"--weights {weights} with --model {model}: whose are they? name a card for each member")
+        options: Any = {"weights": weights, "preprocessing": preprocessing, "root": root, "device": device}
+        return concatenate([load_backbone(one, **options, strict=strict) for one in names])
     found = load_one(model, weights=weights, preprocessing=preprocessing, root=root, strict=strict)
     backbone = freeze_in_place(
         found.network,
@@ -63,6 +74,11 @@ def load_backbone(
         raise ModelError(f"{found.name}: gives {backbone.dim:,} features, its card says {found.features:,}")
     move(backbone.module, device)
     return backbone
+
+
+def member_names(model: str) -> list[str]:
+    """The names in `a+b`. A path may hold a plus."""
+    return [model] if Path(model).exists() else model.split(SIGN)
 
 
 def load_one(
@@ -99,49 +115,17 @@ def _from_card(path: Path, weights: str | None, root: Path | None, preprocessing
     if weights == RANDOM:
         randomise(network)
     else:
-        file = Path(weights) if weights else find_weights(card, path.parent, root)
+        file = Path(weights) if weights else find_weights(card, path, root)
         notices = check_weights(card, file, pinned=weights is None, strict=strict)
-        _load(network, file, {"": card.keys, **card.forms})
+        _load(network, file, forms_of(card))
         if card.channels == "BGR":
             swap_channels(network, card.name)
+    if card.assumed:
+        notices = (*notices, f"{card.name}: its card assumes: {card.assumed}")
     how = [card.padding] * bool(card.padding) + [card.channels] * (card.channels != "RGB")
     architecture = " ".join([f"{card.network} {card.arguments} {card.norm_eps}", *how])
     used, sha256 = weights or card.weights, hash_of(path, "sha256").hexdigest()
     return Loaded(network, card.name, used, prepared, architecture, sha256, notices, card.features)
-
-
-def find_weights(card: ModelCard, beside: Path, root: Path | None) -> Path:
-    """The file of a card's weights: in its folder `beside`, else under the root of models. Raises `ModelError`."""
-    if (beside / card.weights).is_file():
-        return beside / card.weights
-    root = root or paths.model_root()
-    if found := next((p for p in (root / card.weights, root / card.name / card.weights) if p.is_file()), None):
-        return found
-    fetch = f"python -m fewshot_bn.models fetch {card.name}" if card.url else card.get or f"get it from {card.source}"
-    raise ModelError(
-        f"{card.name}: no weights file {card.weights} beside its card or in {root}; {fetch}, or name it with --weights"
-    )
-
-
-def check_weights(card: ModelCard, file: Path, *, pinned: bool, strict: bool = False) -> tuple[str, ...]:
-    """What is to be said of a weights file. Raises `ModelError` where it is absent or not the one that is pinned."""
-    if not file.is_file():
-        raise ModelError(f"{card.name}: no weights file {file}; name another with --weights")
-    sha256, needed = hash_of(file, "sha256").hexdigest(), card.sha256.lower()
-    if card.md5 and not needed:
-        algorithm, found, needed = "MD5", hash_of(file, "md5").hexdigest(), card.md5.lower()
-    else:
-        algorithm, found = "SHA-256", sha256
-    if not needed:
-        return (f"{card.name}: its card has no checksum to compare {file} with, whose SHA-256 is {sha256}",)
-    if found.startswith(needed):
-        return ()
-    what = f"{card.name}: {file} has {algorithm} {found[:12]}…, the card pins {needed[:12]}…"
-    if pinned:
-        raise ModelError(f"{what}: damaged or changed; get it again")
-    if strict:
-        raise ModelError(f"{what}: these are other weights; --strict takes only exactly what the card says")
-    return (f"{what}: these are other weights than the card's",)
 
 
 def _from_library(model: str, weights: str | None, preprocessing: object) -> Loaded:
@@ -201,20 +185,12 @@ def _load_file(network: nn.Module, file: Path, rules: KeyRules, source: Library)
 
 
 def _load(network: nn.Module, file: Path, forms: Mapping[str, KeyRules]) -> None:
-    """Put the weights of `file` into `network` by the first rules that make them fit; they are strict, all of them."""
+    """Put the weights of `file` into `network` by the first rules that make them fit."""
     content = read_checkpoint(file)
-    problems = []
-    for rules in forms.values():
-        try:
-            tensors = tensors_of(content, rules, where=str(file))
-            if rules.in_order:
-                tensors = in_order(tensors, network.state_dict(), rules, where=str(file))
-            load_strictly(network, tensors, rules.may_lack, where=str(file))
-        except ModelError as problem:
-            problems.append(problem)
-        else:
-            return
-    first = next(iter(forms.values()))
-    if advice := suggestion(content, network, first.may_lack):
-        raise ModelError(f"{problems[0]}; a card with {advice} would make them fit (docs/backbones.md)")
-    raise problems[0]
+    try:
+        found = fitted(content, forms, network.state_dict(), where=str(file))
+    except ModelError as problem:
+        advice = suggestion(content, network, next(iter(forms.values())).may_lack)
+        what = f"; a card with {advice} would make them fit (docs/backbones.md)" if advice else ""
+        raise ModelError(f"{problem}{what}{better_cards(content, file)}") from problem
+    load_strictly(network, found.tensors, found.rules.may_lack, where=str(file))

@@ -1,60 +1,139 @@
-"""Which lines of a card would make a checkpoint fit a network, guessed from its keys; nothing is taken without them."""
+"""Which rules of a card would make a checkpoint fit a network, guessed from its keys; nothing is taken without them."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from fewshot_bn.backbones.card_text import in_lines
 from fewshot_bn.backbones.checkpoints import fits
-from fewshot_bn.errors import some
+from fewshot_bn.backbones.keys import KeyRules, entry_of, tensors_of
+from fewshot_bn.errors import ModelError, some
 
 DEPTH = 3  # of entries within entries
+COUNTERS = "*.num_batches_tracked"
 MOST_DROPPED = 6  # patterns; more would be no advice
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Rules by which a checkpoint holds all weights of a network, and the keys of that entry that they leave out."""
+
+    rules: KeyRules
+    left_out: tuple[str, ...]
 
 
 def suggestion(content: Mapping[str, Any], network: nn.Module, may_lack: Sequence[str]) -> str:
     """As in `[keys] unwrap = "state_dict", prefix = "module."`, if all weights fit then; else nothing."""
-    found = [
-        (unwrap, lines)
-        for unwrap, tensors in _mappings(content)
-        for rename in ({}, _places(network))
-        if (lines := _lines(tensors, network, may_lack, rename)) is not None
-    ]
+    found = [fit.rules for fit in fits_of(content, network, may_lack) if _is_sound(content, fit)]
     if not found:
         return ""
-    (first, lines), *others = found
-    lines = [f'unwrap = "{first}"'] * bool(first) + lines
-    names = [repr(unwrap) for unwrap, _ in others if unwrap != first]
-    also = f" (or the entry {some(names)}, which fits as well)" if names else ""
-    return f"[keys] {', '.join(lines)}{also}"
+    first, *others = found
+    entries = [repr(rules.unwrap) for rules in others if rules.unwrap != first.unwrap]
+    fronts = [repr(rules.prefix) for rules in others if rules.unwrap == first.unwrap]
+    also = [f"the entry {some(entries)}"] * bool(entries) + [f"the prefix {some(fronts)}"] * bool(fronts)
+    choice = f" (or {' or '.join(also)}, which fits as well)" if also else ""
+    return f"[keys] {', '.join(in_lines(first))}{choice}"
 
 
-def _lines(
-    tensors: Mapping[str, Tensor], network: nn.Module, may_lack: Sequence[str], rename: Mapping[str, str]
-) -> list[str] | None:
-    """The lines beside that of `unwrap` with which all weights fit; None if they do not."""
-    written = {_written(key, rename): (key, value) for key, value in network.state_dict().items()}
+def fits_of(content: Mapping[str, Any], network: nn.Module, may_lack: Sequence[str]) -> list[Fit]:
+    """All rules by which names and shapes fit, outermost entry first. `network` may be on the meta device."""
+    own, places = network.state_dict(), _places(network)
+    return [
+        Fit(KeyRules(unwrap=unwrap, prefix=prefix, drop=tuple(drop), rename=dict(rename)), tuple(others))
+        for unwrap, tensors in mappings(content)
+        for rename in ({}, places)
+        for prefix, drop, others in _fronts(tensors, own, may_lack, rename)
+    ]
+
+
+def orders_of(content: Mapping[str, Any]) -> Iterator[tuple[KeyRules, list[tuple[str, torch.Size]]]]:
+    """Every way to read tensors one after the other: the rules so far, and the keys with their shapes then."""
+    entries = ["", *(key for key, value in content.items() if isinstance(value, Mapping)), *_deeper(content)]
+    for unwrap in entries:
+        rules = KeyRules(unwrap=unwrap, nested=True, in_order=True)
+        try:
+            found = entry_of(content, rules, unwrap)
+        except ModelError:  # keys that are no names, as of an optimiser, or names with dots
+            continue
+        others = tuple(key for key, value in found.items() if not isinstance(value, Tensor))
+        counters = (COUNTERS,) * any(fnmatchcase(key, COUNTERS) for key in found)
+        if len(others) > MOST_DROPPED:
+            continue
+        for kernels in ("OIHW", "HWIO"):
+            rules = KeyRules(unwrap, nested=True, drop=(*others, *counters), kernels=kernels, in_order=True)
+            yield rules, [(key, value.shape) for key, value in tensors_of(content, rules, unwrap).items()]
+
+
+def fit_in_order(
+    order: tuple[KeyRules, list[tuple[str, torch.Size]]], network: nn.Module, may_lack: Sequence[str]
+) -> Fit | None:
+    """Whether the first tensors have the shapes of the network's, one by one; a few more at the end are left out."""
+    rules, found = order
+    own = [v.shape for k, v in network.state_dict().items() if not any(fnmatchcase(k, p) for p in may_lack)]
+    more = [key for key, _ in found[len(own) :]]
+    if [shape for _, shape in found[: len(own)]] != own or len(more) > MOST_DROPPED:
+        return None
+    return Fit(replace(rules, drop=(*rules.drop, *more)), tuple(more))
+
+
+def nearest(tensors: Mapping[str, Tensor], network: nn.Module) -> float:
+    """The share of the network's tensors that an entry holds under the prefix that suits best."""
+    own = network.state_dict()
+    fronts = [prefix for prefix, _ in _prefixes(tensors, own).most_common(3)] or [""]
+    held = (sum(_suits(tensors.get(prefix + key), value) for key, value in own.items()) for prefix in fronts)
+    return max(held) / max(1, len(own))
+
+
+def mappings(content: Mapping[str, Any], path: str = "", depth: int = DEPTH) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """The entries that hold tensors, by their path, outermost first."""
+    tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+    if tensors:
+        yield path, tensors
+    for key, value in content.items():
+        if depth and isinstance(key, str) and isinstance(value, Mapping) and all(isinstance(k, str) for k in value):
+            yield from mappings(value, f"{path}.{key}" if path else key, depth - 1)
+
+
+def _deeper(content: Mapping[str, Any]) -> Iterator[str]:
+    """The entries of entries that hold entries themselves."""
+    for key, value in content.items():
+        inner = value.items() if isinstance(value, Mapping) else ()
+        yield from (f"{key}.{k}" for k, v in inner if isinstance(v, Mapping))
+
+
+def _fronts(
+    tensors: Mapping[str, Tensor], network: Mapping[str, Tensor], may_lack: Sequence[str], rename: Mapping[str, str]
+) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Each prefix with which all weights fit, what is to be dropped then, and the keys which that leaves out."""
+    written = {_written(key, rename): (key, value) for key, value in network.items()}
     own = {
         key: value
         for key, (name, value) in written.items()
         if not any(fnmatchcase(name, pattern) for pattern in may_lack)
     }
-    prefix = _prefix(tensors, own)
-    whole = all(prefix + key in tensors and _suits(tensors[prefix + key], value) for key, value in own.items())
-    others = [key for key in tensors if not (key.startswith(prefix) and key.removeprefix(prefix) in written)]
-    drop = _patterns(others, [prefix + key for key in own])
-    if not whole or len(drop) > MOST_DROPPED:
-        return None
-    table = ", ".join(f'"{old}" = "{new}"' for old, new in rename.items())
-    lines = [f'prefix = "{prefix}"'] if prefix else []
-    lines += [f"drop = {drop}".replace("'", '"')] if drop else []
-    return lines + ([f"rename = {{ {table} }}"] if table else [])
+    for prefix in _prefixes(tensors, own):
+        if not all(_suits(tensors.get(prefix + key), value) for key, value in own.items()):
+            continue
+        others = [key for key in tensors if not (key.startswith(prefix) and key.removeprefix(prefix) in written)]
+        drop = _patterns(others, [prefix + key for key in own])
+        if len(drop) <= MOST_DROPPED:
+            yield prefix, drop, others
 
 
-def _suits(value: Tensor, own: Tensor) -> bool:
-    return value.shape == own.shape and fits(value, own) and bool(value.isfinite().all())
+def _suits(value: Tensor | None, own: Tensor) -> bool:
+    return value is not None and value.shape == own.shape and fits(value, own)
+
+
+def _is_sound(content: Mapping[str, Any], fit: Fit) -> bool:
+    """Whether the weights that the rules take are finite."""
+    tensors = dict(mappings(content))[fit.rules.unwrap]
+    used = tensors.keys() - set(fit.left_out)
+    return all(bool(tensors[key].isfinite().all()) for key in used)
 
 
 def _places(network: nn.Module) -> dict[str, str]:
@@ -68,23 +147,11 @@ def _written(key: str, rename: Mapping[str, str]) -> str:
     return next((old + key.removeprefix(new) for old, new in rename.items() if key.startswith(new)), key)
 
 
-def _mappings(
-    content: Mapping[str, Any], path: str = "", depth: int = DEPTH
-) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """The entries that hold tensors, by their path, outermost first."""
-    tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
-    if tensors:
-        yield path, tensors
-    for key, value in content.items():
-        if depth and isinstance(key, str) and isinstance(value, Mapping) and all(isinstance(k, str) for k in value):
-            yield from _mappings(value, f"{path}.{key}" if path else key, depth - 1)
-
-
-def _prefix(tensors: Mapping[str, Tensor], own: Mapping[str, Any]) -> str:
-    """What stands before most of the network's own keys."""
+def _prefixes(tensors: Mapping[str, Tensor], own: Mapping[str, Any]) -> "Counter[str]":
+    """What stands before the network's first key, with how many of its own keys follow it."""
     first = next(iter(own), "")
-    found = Counter(key.removesuffix(first) for key in tensors if key.endswith(f".{first}") or key == first)
-    return max(found, key=lambda prefix: sum(prefix + key in tensors for key in own), default="")
+    found = [key.removesuffix(first) for key in tensors if key.endswith(f".{first}") or key == first]
+    return Counter({prefix: sum(prefix + key in tensors for key in own) for prefix in found})
 
 
 def _patterns(others: Sequence[str], wanted: Sequence[str]) -> list[str]:

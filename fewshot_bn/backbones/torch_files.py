@@ -1,23 +1,23 @@
-"""Files of torch.save, read so that nothing in them runs and nothing costs more than the file is large.
+"""Files of torch.save, of TorchScript and plain pickles, read so that nothing in them runs.
 
-The names that a file asks for are listed before it is loaded. Those that make tensors are torch's own; those of
-companions of weights (`args`, accuracies, paths) become stand-ins that keep nothing; any other stops the reading.
+A file that asks for nothing but tensors is read by torch.load with `weights_only=True`. Any other is read by the
+machine of unpickling.py, which imports and calls nothing, and rebuilt as tensors and plain containers. Neither makes
+more than the file is large. Names that only files which run code ask for are refused: nobody should use such a file.
 
-Raises: `ModelError`, which says whether a file is damaged, is something else, or holds what could run code.
-Source: the pickle opcodes in Python's `pickletools`; torch.load reads a subset of them with `weights_only=True`.
+Raises: `ModelError`, which says what a file is, and `ValueError` if it is damaged.
 """
 
-import pickletools
 import warnings
 import zipfile
-from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from collections.abc import Callable, Iterator
-from io import BufferedIOBase
+from io import BufferedIOBase, BytesIO
 from pathlib import Path
 from typing import IO, Any, cast
 
 import torch
 
+from fewshot_bn.backbones.rebuilding import Outside, in_order, rebuilt
+from fewshot_bn.backbones.rebuilt_tensors import is_storage, storage_type
+from fewshot_bn.backbones.unpickling import PERSISTENT, Made, Name, read_pickle
 from fewshot_bn.errors import ModelError, some
 
 TENSORS = {
@@ -29,42 +29,27 @@ TENSORS = {
     *("torch.per_tensor_affine", "torch.per_tensor_symmetric", "torch.per_channel_affine"),
     *("torch.per_channel_symmetric", "torch.per_channel_affine_float_qparams"),
 }
-VALUES = {
-    "argparse": "Namespace",
-    "builtins": "object type int float bool str bytes list dict tuple frozenset range slice NoneType",
-    "datetime": "date time datetime timedelta timezone",
-    "decimal": "Decimal",
-    "fractions": "Fraction",
-    "types": "SimpleNamespace NoneType",
-    "uuid": "UUID",
-    **dict.fromkeys(
-        ("pathlib", "pathlib._local"),
-        "Path PurePath PosixPath PurePosixPath WindowsPath PureWindowsPath",
-    ),
-    "numpy": "dtype ndarray bool bool_ str_ bytes_ float16 float32 float64 longdouble complex64 complex128 int8 int16 "
-    "int32 int64 uint8 uint16 uint32 uint64 datetime64 timedelta64",
-    "numpy.dtypes": "BoolDType Float16DType Float32DType Float64DType Int8DType Int16DType Int32DType Int64DType "
-    "UInt8DType UInt16DType UInt32DType UInt64DType StrDType BytesDType ObjectDType Complex64DType Complex128DType",
-    **dict.fromkeys(("numpy.core.multiarray", "numpy._core.multiarray"), "scalar _reconstruct"),
-    **dict.fromkeys(("numpy.core.numeric", "numpy._core.numeric"), "_frombuffer"),
-    "torch.torch_version": "TorchVersion",
+CODE_MODULES = {
+    *("os", "posix", "nt", "sys", "subprocess", "shutil", "socket", "runpy", "importlib", "pty", "commands", "ctypes"),
+    *("webbrowser", "pdb", "bdb", "code", "codeop", "timeit", "popen2", "pip"),
 }
-CONTAINERS: dict[str, Callable[[], Any]] = {"collections.defaultdict": dict, "collections.deque": list}
-MODULES = "torch.nn.modules."
+CODE = {
+    "builtins": "eval exec open compile __import__ input breakpoint execfile",
+    **dict.fromkeys(("io", "_io"), "open open_code FileIO"),
+    **dict.fromkeys(("pickle", "_pickle", "marshal", "dill", "dill._dill", "cloudpickle"), "load loads"),
+    **dict.fromkeys(("torch", "torch.serialization", "torch.hub", "torch.jit"), "load"),
+}
 ENLARGES_BY = 2  # a stored zip is never larger inside; weights hardly compress
 
 
 def read_torch_file(path: Path) -> Any:
-    """What torch.save put into `path`, on the CPU, with stand-ins for companions of other types."""
-    with path.open("rb") as file:
-        names = _names_in_zip(path, file) if zipfile.is_zipfile(file) else _names_in_stream(path, file)
-    _refuse(path, names)
-    with warnings.catch_warnings(), torch.serialization.safe_globals(_stand_ins()):
-        warnings.simplefilter("ignore")  # of the protocol and of TypedStorage; what matters is raised
-        return torch.load(path, map_location="cpu", weights_only=True)
+    """What `path` holds, on the CPU, as tensors and plain containers."""
+    with warnings.catch_warnings(), path.open("rb") as file:
+        warnings.simplefilter("ignore")  # of the protocol, of TypedStorage, of bytes that a tensor could be written to
+        return _read_zip(path, file) if zipfile.is_zipfile(file) else _read_stream(path, file)
 
 
-def _names_in_zip(path: Path, file: BufferedIOBase) -> set[str]:
+def _read_zip(path: Path, file: BufferedIOBase) -> Any:
     with zipfile.ZipFile(file) as archive:
         records = archive.infolist()
         inside, outside = sum(record.file_size for record in records), path.stat().st_size
@@ -73,33 +58,76 @@ def _names_in_zip(path: Path, file: BufferedIOBase) -> set[str]:
                 f"{path}: not read, because it is compressed: {outside:,} bytes claim to be {inside:,}; load and save "
                 "it with torch, which does not compress"
             )
-        names = [record.filename for record in records]
-        if any(Path(name).name == "constants.pkl" for name in names):
-            raise ModelError(f"{path}: not read, because it is a TorchScript program; {_conversion(path, 'jit')}")
-        pickles = [name for name in names if Path(name).name.lower() == "data.pkl"]
+        pickles = [record.filename for record in records if Path(record.filename).name.lower() == "data.pkl"]
         if len(pickles) != 1:
-            raise ModelError(f"{path}: no file of torch.save, but a zip archive of {some(names)}")
-        with archive.open(pickles[0]) as pickled:
-            return set(_names(pickled))
+            raise ModelError(
+                f"{path}: no file of torch.save, but a zip archive of {some([record.filename for record in records])}"
+            )
+        folder = pickles[0][: -len("data.pkl")]
+        root, names = read_pickle(BytesIO(archive.read(pickles[0])))
+        _refuse_code(path, names)
+        if f"{folder}constants.pkl" not in archive.namelist() and _only_tensors(names):
+            return torch.load(path, map_location="cpu", weights_only=True)
+        if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
+            raise ModelError(f"{path}: not read: its bytes are in the order of another kind of machine (big-endian)")
+        kept: dict[str, bytes] = {}
+
+        def read(key: str) -> bytes:
+            if key not in kept:
+                kept[key] = archive.read(f"{folder}data/{key}")
+            return kept[key]
+
+        return rebuilt(root, in_order(root), Outside(read, _read_within))
 
 
-def _names_in_stream(path: Path, file: BufferedIOBase) -> set[str]:
-    """The names in a file of torch.save before torch 1.6: a pickled number, four more pickles, then bare numbers."""
+def _read_stream(path: Path, file: BufferedIOBase) -> Any:
     file.seek(0)
     start = file.read(512)
     if what := _something_else(start):
         raise ModelError(f"{path}: no weights: {what}")
     if start.startswith(b"PK"):
         raise ValueError("the end of this zip archive is missing")
-    file.seek(0)
-    first = [(code.name, value) for code, value, _ in pickletools.genops(cast("IO[bytes]", file))]
-    if ("LONG1", torch.serialization.MAGIC_NUMBER) not in first:
+    reader = _Reader(file, path.stat().st_size)
+    if not _starts_stream(start):
         file.seek(0)
-        _refuse(path, set(_names(file)))
-        raise ModelError(
-            f"{path}: not read, because it is a plain pickle and no file of torch.save; {_conversion(path)}"
-        )
-    return {name for _ in range(4) for name in _names(file)}
+        root, names = read_pickle(reader)
+        _refuse_code(path, names)
+        return rebuilt(root, in_order(root), Outside(_nothing_within, _read_within))
+    file.seek(0)
+    parts = [read_pickle(reader) for _ in range(5)]
+    names = set().union(*(names for _, names in parts))
+    _refuse_code(path, names)
+    if _only_tensors(names):
+        file.seek(0)
+        return torch.load(cast("IO[bytes]", file), map_location="cpu", weights_only=True)
+    return _of_stream(parts[3][0], parts[4][0], reader)
+
+
+def _read_within(content: bytes) -> Any:
+    """A storage, as pickle itself writes it: a file in the old form within a pickle."""
+    if not _starts_stream(content[:512]):
+        raise ValueError("the bytes of a storage are none")
+    reader = _Reader(BytesIO(content), len(content))
+    parts = [read_pickle(reader) for _ in range(5)]
+    return _of_stream(parts[3][0], parts[4][0], reader)
+
+
+def _of_stream(root: Any, keys: Any, reader: "_Reader") -> Any:
+    """The form before torch 1.6: three pickles, that of `root`, that of the keys of storages, their bytes."""
+    order = in_order(root)
+    outside = [made.arguments[0] for made in order if isinstance(made, Made) and made.name == PERSISTENT]
+    types = {key[2]: storage_type(key[1].text) for key in outside if is_storage(key) and isinstance(key[1], Name)}
+    kept: dict[str, bytes] = {}
+    for key in keys:
+        dtype, n = types[key], int.from_bytes(reader.exactly(8), "little")
+        if dtype is None:
+            raise ValueError(f"a storage of unknown type, {key}")
+        kept[key] = reader.exactly(n * dtype.itemsize)
+    return rebuilt(root, order, Outside(kept.__getitem__, _nothing_within))
+
+
+def _nothing_within(_: Any) -> bytes:
+    raise ValueError("it refers to something outside of it")
 
 
 def _something_else(start: bytes) -> str:
@@ -114,40 +142,15 @@ def _something_else(start: bytes) -> str:
     return ""
 
 
-def _names(file: Any) -> Iterator[str]:
-    """The classes and functions that one pickle asks for. Raises `ValueError` where it is damaged."""
-    strings: list[str] = []
-    memo: dict[Any, str] = {}
-    last = ""
-    for code, value, _ in pickletools.genops(file):
-        if code.name in ("GLOBAL", "INST"):
-            module, _, name = str(value).partition(" ")
-            yield _name_today(module, name)
-        elif code.name == "STACK_GLOBAL":
-            yield ".".join(strings[-2:])
-        elif code.name == "MEMOIZE":
-            memo[len(memo)] = last
-            continue
-        last = str(value) if "UNICODE" in code.name else memo.get(value, "") if code.name.endswith("BINGET") else ""
-        if last:
-            strings = [*strings[-1:], last]
+def _starts_stream(start: bytes) -> bool:
+    try:
+        return bool(read_pickle(BytesIO(start))[0] == torch.serialization.MAGIC_NUMBER)
+    except ValueError:
+        return False
 
 
-def _name_today(module: str, name: str) -> str:
-    """Protocol 2 writes the names of Python 2."""
-    module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
-    return f"{module}.{name}"
-
-
-def _refuse(path: Path, names: set[str]) -> None:
-    known = {*TENSORS, *CONTAINERS, *(f"{module}.{name}" for module in VALUES for name in VALUES[module].split())}
-    strange = sorted(name for name in names - known if not _is_kind_of_numbers(name))
-    if strange:
-        shown = some([name if len(name) <= 80 else f"{name[:80]}…" for name in strange])
-        raise ModelError(
-            f"{path}: not read, because it holds more than tensors and plain values: {shown}, which could run code "
-            f"(nothing was run); {_conversion(path, holds_network=any(name.startswith(MODULES) for name in strange))}"
-        )
+def _only_tensors(names: set[str]) -> bool:
+    return all(name in TENSORS or _is_kind_of_numbers(name) for name in names)
 
 
 def _is_kind_of_numbers(name: str) -> bool:
@@ -158,41 +161,33 @@ def _is_kind_of_numbers(name: str) -> bool:
     return module in ("torch", "torch.cuda") and last.isalnum() and last.endswith(("Storage", "Tensor"))
 
 
-def _conversion(path: Path, kind: str = "", *, holds_network: bool = False) -> str:
-    load = f"torch.jit.load({path.name!r})" if kind else f"torch.load({path.name!r}, weights_only=False)"
-    if kind or holds_network:
-        keep = "torch.save(x.state_dict(), 'weights.pth')"
-    else:
-        keep = "torch.save({k: v for k, v in x[\"state_dict\"].items() if torch.is_tensor(v)}, 'weights.pth')"
-    network = ', or x["model"].state_dict() if the network is an entry'
-    note = "" if kind else network if holds_network else ", with the entry that holds the weights"
-    return f"if you trust it, convert it once in Python: `import torch; x = {load}` and `{keep}`{note}"
+def _refuse_code(path: Path, names: set[str]) -> None:
+    """Names are only compared; what they name is harmless here, and may not be where a file is read without care."""
+    strange = sorted(name for name in names if _runs_code(name))
+    if strange:
+        shown = some([name if len(name) <= 80 else f"{name[:80]}…" for name in strange])
+        raise ModelError(
+            f"{path}: not read, because it asks for {shown}, which no weights need and which runs code or opens files "
+            "(nothing was run); get these weights from a source that you trust, as safetensors if there are any"
+        )
 
 
-class _Nothing:
-    """Stands for a value that is not needed: made of anything, keeps nothing, does nothing."""
-
-    def __new__(cls, *_: Any) -> "_Nothing":
-        return object.__new__(cls)
-
-    def __init__(self, *_: Any) -> None: ...
-
-    def __setstate__(self, state: Any) -> None: ...
+def _runs_code(name: str) -> bool:
+    module, _, last = name.rpartition(".")
+    return name.split(".", maxsplit=1)[0] in CODE_MODULES or last in CODE.get(module, "").split()
 
 
-def _stand_ins() -> list[Any]:
-    """What torch may use for the names in `VALUES` and `CONTAINERS`: it goes by module and name."""
-    nothings = [
-        type(name, (_Nothing,), {"__module__": module, "__qualname__": name})
-        for module, names in VALUES.items()
-        for name in names.split()
-    ]
-    return [*nothings, *(_container(name, make) for name, make in CONTAINERS.items())]
+class _Reader:
+    """A file that is asked for more bytes than it has gives those, and makes room for no more."""
 
+    def __init__(self, file: BufferedIOBase, n_bytes: int) -> None:
+        self.n_bytes = n_bytes
+        self.readline, self.tell, self._read = file.readline, file.tell, file.read
 
-def _container(path: str, make: Callable[[], Any]) -> Callable[..., Any]:
-    def stand_in(*_: Any) -> Any:
-        return make()
+    def read(self, n: int) -> bytes:
+        return self._read(max(0, min(n, self.n_bytes - self.tell())))
 
-    stand_in.__module__, _, stand_in.__qualname__ = path.rpartition(".")
-    return stand_in
+    def exactly(self, n: int) -> bytes:
+        if len(content := self.read(n)) < n:
+            raise ValueError(f"{n:,} bytes are needed and {len(content):,} are left")
+        return content

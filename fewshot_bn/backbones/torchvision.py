@@ -43,6 +43,16 @@ def build_headless(name: str, arguments: Mapping[str, Any]) -> tuple[nn.Module, 
     return network, (linear[-1],)
 
 
+def family(network: nn.Module, first: str = "") -> list[str]:
+    """The networks that the code of `network` builds, those of about its size first, and before them `first`."""
+    from torchvision import models
+
+    same_code = [name for name in names() if models.get_model_builder(name).__module__ == type(network).__module__]
+    n_own = sum(parameter.numel() for parameter in network.parameters())
+    sizes = {name: next(iter(models.get_model_weights(name))).meta["num_params"] for name in same_code}
+    return sorted(same_code, key=lambda name: (name != first, sizes[name] < n_own, abs(sizes[name] - n_own)))[:5]
+
+
 def official_weights(name: str, weights: str | None) -> tuple[str, dict[str, Tensor]]:
     """The official weights called `weights` (default: IMAGENET1K_V1, the ones of the published tables).
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from fewshot_bn.backbones import catalogue as checkpoints
 from fewshot_bn.cli.options import run_verb
 from fewshot_bn.datasets import catalogue
 from fewshot_bn.errors import UsageError
@@ -26,6 +27,9 @@ def texts(root: Path) -> dict[Path, str]:
     return {
         root / "fewshot_bn" / "cli" / "modes.txt": modes.help_text(),
         root / "docs" / "modes.md": _filled(root / "docs" / "modes.md", guide),
+        root / "docs" / "backbones.md": _filled(
+            root / "docs" / "backbones.md", {"checkpoints": checkpoints.markdown()}
+        ),
         root / "docs" / "data.md": _filled(root / "docs" / "data.md", {"datasets": catalogue.markdown()}),
         root / "README.md": _filled(root / "README.md", {"modes": modes.mode_list()}),
     }

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fewshot_bn.datasets import DatasetCard, find_place, open_dataset, read_dataset_card, shipped_cards
 from fewshot_bn.errors import DataError
+from fewshot_bn.files.markdown import table
 
 HEADER = ("`--dataset`", "what it is", "classes", "images", "licence", "how to get it")
 
@@ -15,8 +16,7 @@ def cards() -> list[DatasetCard]:
 
 def markdown() -> str:
     """The table of docs/data.md."""
-    rows = [tuple(map(_cell, _row(card))) for card in cards()]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [HEADER, ("---",) * len(HEADER), *rows])
+    return table([HEADER, *map(_row, cards())])
 
 
 def found(root: Path) -> Iterator[tuple[DatasetCard, str]]:
@@ -47,8 +47,3 @@ def _row(card: DatasetCard) -> tuple[str, ...]:
     get = "embedded" if card.layout == "digits" else "`fetch`" if card.downloads else "by hand"
     title = f"[{card.title}]({card.source})"
     return f"`{card.name}`", title, str(card.n_classes), count(card.n_images), card.licence, get
-
-
-def _cell(text: str) -> str:
-    """Text that stays in its cell of a markdown table."""
-    return " ".join(text.split()).replace("|", "\\|")

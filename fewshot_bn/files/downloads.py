@@ -1,7 +1,8 @@
 """Downloads: files fetched by http(s), gone on with where they stopped, checked before they get their name.
 
 While it arrives a file is called `<file>.part`; it is renamed once its checksum is the one its card states, so that a
-file that is there is whole. One process downloads a file at a time; the others wait for it.
+file that is there is whole. One process downloads a file at a time; the others wait for it. A file of which no checksum
+is published comes over https only, from its first byte on, since nothing tells whether two parts belong together.
 
 Units: sizes are in bytes; a total of 0 is not known.
 Source: range requests and their answers 200, 206 and 416: RFC 9110, section 14.
@@ -14,13 +15,34 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
+from urllib.parse import urlsplit
 
 from fewshot_bn.errors import DataError
 from fewshot_bn.files.atomic import check_free, hash_of, locked, rename_synced
 
 BLOCK_BYTES = 2**18
 TIMEOUT_S = 30.0
+THIS_MACHINE = ("localhost", "127.0.0.1", "::1")  # nobody is in between
+
+
+@runtime_checkable
+class Wanted(Protocol):
+    """What a file is called here, where it is fetched from, and how it is known to be the right one.
+
+    `checksum` may be the first digits only, or "" where none is known; `n_bytes` is 0 where that is not known.
+    """
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def file(self) -> str: ...
+    @property
+    def n_bytes(self) -> int: ...
+    @property
+    def algorithm(self) -> str: ...
+    @property
+    def checksum(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +86,7 @@ class Download:
         return self.md5 or self.sha256
 
 
-def download(what: Download, folder: Path) -> Iterator[tuple[int, int]]:
+def download(what: Wanted, folder: Path) -> Iterator[tuple[int, int]]:
     """Fetch `what` into `folder` while iterated over; yields the bytes so far and the total.
 
     A file that is there is only checked. Raises `DataError` where that is another file, the network or the disk fails,
@@ -85,21 +107,27 @@ def download(what: Download, folder: Path) -> Iterator[tuple[int, int]]:
         ) from problem
 
 
+def by_hand(target: Path) -> str:
+    """What a person can do instead."""
+    return f"try again, or fetch it by hand and put it at {target}"
+
+
 def part_of(target: Path) -> Path:
     """The file that holds what has arrived of `target`."""
     return target.with_name(f"{target.name}.part")
 
 
-def _checked(what: Download, path: Path) -> tuple[int, int]:
-    if (found := hash_of(path, what.algorithm).hexdigest()) != what.checksum:
+def _checked(what: Wanted, path: Path) -> tuple[int, int]:
+    found = hash_of(path, what.algorithm).hexdigest()
+    if not found.startswith(what.checksum):
         raise DataError(f"{path}: its {what.algorithm} is {found}, {what.checksum} is needed; move it away")
     return path.stat().st_size, path.stat().st_size
 
 
-def _fetch(what: Download, target: Path) -> Iterator[tuple[int, int]]:
+def _fetch(what: Wanted, target: Path) -> Iterator[tuple[int, int]]:
     part = part_of(target)
-    response = _ask(what, target, part.stat().st_size if part.exists() else 0)
-    if response is None and hash_of(part, what.algorithm).hexdigest() != what.checksum:
+    response = _ask(what, target, part.stat().st_size if what.checksum and part.exists() else 0)
+    if response is None and not hash_of(part, what.algorithm).hexdigest().startswith(what.checksum):
         response = _ask(what, target, 0)
     if response is not None:
         with response:
@@ -107,24 +135,24 @@ def _fetch(what: Download, target: Path) -> Iterator[tuple[int, int]]:
     rename_synced(part, target)
 
 
-def _ask(what: Download, target: Path, start: int) -> http.client.HTTPResponse | None:
+def _ask(what: Wanted, target: Path, start: int) -> http.client.HTTPResponse | None:
     """The answer that goes on from byte `start` or begins anew; None: the server has nothing from `start` on."""
     headers = {"User-Agent": "fewshot_bn"} | ({"Range": f"bytes={start}-"} if start else {})
-    by_hand = f"try again, or fetch it by hand and put it at {target}"
     response: Any
     try:
         request = urllib.request.Request(what.url, headers=headers)  # noqa: S310 - a Download is http(s)
-        response = urllib.request.build_opener(_OnlyHttp).open(request, timeout=TIMEOUT_S)
+        opener = urllib.request.build_opener(_OnlyHttp if what.checksum else _OnlySecure)
+        response = opener.open(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as answer:
         response = answer
     except (OSError, http.client.HTTPException, ValueError) as problem:  # ValueError: a malformed address
-        raise DataError(f"{what.url}: cannot be fetched: {_reason(problem)}; {by_hand}") from problem
+        raise DataError(f"{what.url}: cannot be fetched: {_reason(problem)}; {by_hand(target)}") from problem
     if response.status == 200 or (start and _extent(response)[0] == start):
         return cast("http.client.HTTPResponse", response)
     response.close()
     if start and response.status in (206, 416):
         return None
-    raise DataError(f"{what.url}: the server answers {response.status} {_reason(response)}; {by_hand}")
+    raise DataError(f"{what.url}: the server answers {response.status} {_reason(response)}; {by_hand(target)}")
 
 
 class _OnlyHttp(urllib.request.BaseHandler):
@@ -132,6 +160,16 @@ class _OnlyHttp(urllib.request.BaseHandler):
 
     def ftp_request(self, request: urllib.request.Request) -> urllib.request.Request:
         raise urllib.error.URLError(f"it redirects to {request.full_url}, which is not http(s)")
+
+
+class _OnlySecure(_OnlyHttp):
+    """Refuses every address on the way from which others could send something else."""
+
+    def http_request(self, request: urllib.request.Request) -> urllib.request.Request:
+        if urlsplit(request.full_url).hostname not in THIS_MACHINE:
+            why = "is not https, and no checksum is known that would tell whether the file is the right one"
+            raise urllib.error.URLError(f"{request.full_url} {why}")
+        return request
 
 
 def _reason(problem: object) -> str:
@@ -147,7 +185,7 @@ def _extent(response: Any) -> tuple[int, int]:
     return (int(found[1]), int(found[2].replace("*", "0"))) if found else (0, 0)
 
 
-def _receive(what: Download, response: http.client.HTTPResponse, part: Path) -> Iterator[tuple[int, int]]:
+def _receive(what: Wanted, response: http.client.HTTPResponse, part: Path) -> Iterator[tuple[int, int]]:
     """Write the answer behind what `part` holds, or over it, and check the whole."""
     done, total = _extent(response)
     total = total or what.n_bytes
@@ -159,19 +197,22 @@ def _receive(what: Download, response: http.client.HTTPResponse, part: Path) -> 
         digest = hash_of(part, what.algorithm)
         yield done, total
         while block := _read(what, response, done, total):
+            if not done and block.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
+                raise DataError(f"{what.url}: sends a web page instead of the file; {by_hand(part.with_suffix(''))}")
             if 0 < total < done + len(block):
                 raise DataError(f"{what.url}: sends more than the {total:,} bytes that are needed; {changed}")
             file.write(block)
             digest.update(block)
             done += len(block)
             yield done, total
-    if (found := digest.hexdigest()) != what.checksum:
+    found = digest.hexdigest()
+    if not found.startswith(what.checksum):
         part.unlink()
         where = f"{what.url}: its {what.algorithm} is {found}, {what.checksum} is needed"
         raise DataError(f"{where}; the same command begins anew; where that ends the same way, {changed}")
 
 
-def _read(what: Download, response: http.client.HTTPResponse, done: int, total: int) -> bytes:
+def _read(what: Wanted, response: http.client.HTTPResponse, done: int, total: int) -> bytes:
     try:
         block = response.read(BLOCK_BYTES)
         if block or done >= total:
@@ -180,4 +221,5 @@ def _read(what: Download, response: http.client.HTTPResponse, done: int, total: 
     except (OSError, http.client.HTTPException) as problem:
         why = _reason(problem)
     of = f"of {total:,} " if total else ""
-    raise DataError(f"{what.url}: {done:,} {of}bytes arrived ({why}); the same command goes on from there")
+    again = "goes on from there" if what.checksum else "begins anew"
+    raise DataError(f"{what.url}: {done:,} {of}bytes arrived ({why}); the same command {again}")

@@ -19,6 +19,13 @@ def test_entries_within_entries_are_joined():
     assert shapes == {"layer1.conv1.weight": (4, 2, 3, 3), "fc.weight": (7, 5)}
 
 
+def test_what_norm_layers_of_jax_have_loses_its_axes_and_kernels_of_one_channel_keep_theirs():
+    content = {"scale": torch.arange(5.0).reshape(1, 1, 1, 5), "w": torch.zeros(3, 3, 1, 5), "b": torch.zeros(5)}
+    found = tensors_of(content, KeyRules(kernels="HWIO"), "here")
+    assert found["scale"].tolist() == [0, 1, 2, 3, 4]
+    assert (found["w"].shape, found["b"].shape) == ((5, 1, 3, 3), (5,))
+
+
 def test_a_turned_kernel_holds_what_it_held():
     kernel = torch.rand(3, 5, 2, 4)
     found = tensors_of({"w": kernel}, KeyRules(kernels="HWIO"), "here")["w"]

@@ -53,7 +53,7 @@ def test_the_lines_make_the_weights_fit(layout):
     content = LAYOUTS[layout](network.state_dict())
     advice = suggestion(content, other, MAY_LACK)
     assert advice.startswith("[keys] ")
-    lines = re.sub(r", (?=prefix|drop|rename)", "\n", advice.removeprefix("[keys] "))
+    lines = re.sub(r", (?=prefix|drop|rename)", "\n", advice.removeprefix("[keys] ").partition(" (or ")[0])
     rules = KeyRules(**{k: tuple(v) if isinstance(v, list) else v for k, v in tomllib.loads(lines).items()})
     load_strictly(other, tensors_of(content, rules, layout), rules.may_lack, layout)
     assert torch.equal(other.conv1.weight, network.conv1.weight)
@@ -64,6 +64,12 @@ def test_other_entries_that_fit_as_well_are_named():
     content = {"student": with_prefix(state, "module."), "teacher": state, "queue": {"w": torch.zeros(3)}}
     advice = suggestion(content, CifarResNet(depth=8, width=4), MAY_LACK)
     assert advice == ('[keys] unwrap = "student", prefix = "module." (or the entry \'teacher\', which fits as well)')
+
+
+def test_other_prefixes_that_fit_as_well_are_named():
+    content = LAYOUTS["moco"](CifarResNet(depth=8, width=4).state_dict())
+    advice = suggestion(content, CifarResNet(depth=8, width=4), MAY_LACK)
+    assert advice.endswith(" (or the prefix 'module.encoder_k.', which fits as well)")
 
 
 @pytest.mark.parametrize("spoilt", [lambda w: w * float("nan"), lambda w: w.to(torch.int8), lambda w: w.to_sparse()])

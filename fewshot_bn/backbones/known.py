@@ -1,0 +1,83 @@
+"""The cards that come with the package, and which of them a checkpoint fits, by its checksum or by its keys."""
+
+import contextlib
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from fewshot_bn.backbones.card import ModelCard, read_model_card, shipped_models
+from fewshot_bn.backbones.checkpoints import misfits
+from fewshot_bn.backbones.forms import forms_of, named
+from fewshot_bn.backbones.key_rules import KeyRules
+from fewshot_bn.backbones.keys import tensors_of
+from fewshot_bn.backbones.outline import outline
+from fewshot_bn.errors import FewshotError, ModelError, some
+from fewshot_bn.files.atomic import hash_of
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFit:
+    """A card that a checkpoint fits; `form` is "" for its own rules, else the name of those of other files."""
+
+    card: ModelCard
+    form: str
+    tensors: dict[str, Tensor]
+
+    @property
+    def rules(self) -> KeyRules:
+        return forms_of(self.card)[self.form]
+
+    @property
+    def is_sound(self) -> bool:
+        return all(bool(value.isfinite().all()) for value in self.tensors.values())
+
+
+def known_cards() -> Iterator[ModelCard]:
+    return map(read_model_card, shipped_models().values())
+
+
+def pinned_by(file: Path) -> list[str]:
+    """The cards whose checksum this file has. Raises `OSError`."""
+    found = {algorithm: hash_of(file, algorithm).hexdigest() for algorithm in ("sha256", "md5")}
+    return [card.name for card in known_cards() if _is_pinned(card, found)]
+
+
+def _is_pinned(card: ModelCard, found: Mapping[str, str]) -> bool:
+    needed = {"sha256": card.sha256.lower(), "md5": "" if card.sha256 else card.md5.lower()}
+    return any(digits and found[algorithm].startswith(digits) for algorithm, digits in needed.items())
+
+
+def fitting_cards(content: Mapping[str, Any]) -> Iterator[KnownFit]:
+    """The cards whose rules make all names and shapes fit."""
+    outlines: dict[str, nn.Module] = {}  # many cards share a network
+    for card in known_cards():
+        for form, rules in forms_of(card).items():
+            with contextlib.suppress(FewshotError):
+                yield KnownFit(card, form, _tensors(content, card, rules, outlines))
+                break
+
+
+def better_cards(content: Mapping[str, Any], file: Path) -> str:
+    """For the end of a message: which cards fit, and how they are used."""
+    names = [fit.card.name for fit in fitting_cards(content) if fit.is_sound]
+    use = f"--model {names[0]} --weights {shlex.quote(str(file))}" if names else ""
+    return f"; they fit the known card {some(names)}: {use}" if names else ""
+
+
+def _tensors(
+    content: Mapping[str, Any], card: ModelCard, rules: KeyRules, outlines: dict[str, nn.Module]
+) -> dict[str, Tensor]:
+    """Those of the network. Raises `ModelError` where names and shapes do not fit."""
+    tensors_of(content, rules, card.name)  # before a network is built in vain
+    network = f"{card.network} {card.arguments}"
+    if network not in outlines:
+        outlines[network] = outline(replace(card, norms={}, padding="", norm_eps=None))
+    own = outlines[network].state_dict()
+    tensors = named(content, rules, own, card.name)
+    if any(misfits(own, tensors, rules.may_lack).values()):
+        raise ModelError(f"{card.name}: other names or shapes")
+    return tensors
