@@ -77,7 +77,7 @@ def _read_zip(path: Path, file: BufferedIOBase) -> Any:
                 kept[key] = archive.read(f"{folder}data/{key}")
             return kept[key]
 
-        return rebuilt(root, in_order(root), Outside(read, _read_within))
+        return rebuilt(root, in_order(root), Outside(read, _read_within, outside))
 
 
 def _read_stream(path: Path, file: BufferedIOBase) -> Any:
@@ -92,7 +92,7 @@ def _read_stream(path: Path, file: BufferedIOBase) -> Any:
         file.seek(0)
         root, names = read_pickle(reader)
         _refuse_code(path, names)
-        return rebuilt(root, in_order(root), Outside(_nothing_within, _read_within))
+        return rebuilt(root, in_order(root), Outside(_nothing_within, _read_within, reader.n_bytes))
     file.seek(0)
     parts = [read_pickle(reader) for _ in range(5)]
     names = set().union(*(names for _, names in parts))
@@ -123,7 +123,7 @@ def _of_stream(root: Any, keys: Any, reader: "_Reader") -> Any:
         if dtype is None:
             raise ValueError(f"a storage of unknown type, {key}")
         kept[key] = reader.exactly(n * dtype.itemsize)
-    return rebuilt(root, order, Outside(kept.__getitem__, _nothing_within))
+    return rebuilt(root, order, Outside(kept.__getitem__, _nothing_within, reader.n_bytes))
 
 
 def _nothing_within(_: Any) -> bytes:
