@@ -30,7 +30,7 @@ class Outside:
     """What a pickle refers to: the bytes of a storage, by its key; a file within the pickle. And how large all is."""
 
     storage: Callable[[str], bytes]
-    file: Callable[[bytes], Any]
+    file: Callable[[Any], Any]
     n_bytes: int
 
 

@@ -103,9 +103,9 @@ def _read_stream(path: Path, file: BufferedIOBase) -> Any:
     return _of_stream(parts[3][0], parts[4][0], reader)
 
 
-def _read_within(content: bytes) -> Any:
+def _read_within(content: Any) -> Any:
     """A storage, as pickle itself writes it: a file in the old form within a pickle."""
-    if not _starts_stream(content[:512]):
+    if not isinstance(content, bytes) or not _starts_stream(content[:512]):
         raise ValueError("the bytes of a storage are none")
     reader = _Reader(BytesIO(content), len(content))
     parts = [read_pickle(reader) for _ in range(5)]
