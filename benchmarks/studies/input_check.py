@@ -92,7 +92,7 @@ def seen(backbone: Backbone, pixels: UInt8[Tensor, "n 3 h w"], batch: int = 64) 
         with watch.on(part):
             backbone.features(normalise(part, backbone.preprocessing, CPU))
     found = watch.symptoms()
-    return replace(found, fits=common_fit(backbone, pixels[:batch], CPU)) if found.distance > 1 else found
+    return replace(found, fits=common_fit(backbone, [pixels[:batch]], CPU)) if found.distance > 1 else found
 
 
 def rows(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -135,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data-dev", type=Path, required=True, help="folder of the development sets")
     parser.add_argument("--data", type=Path, required=True, help="folder of the target sets")
     parser.add_argument("--weights", type=Path, required=True, help="folder of the weights")
-    parser.add_argument("--n-images", type=int, default=128, help="of each data set")
+    parser.add_argument("--n-images", type=int, default=64, help="of each data set")
     parser.add_argument("--output", type=Path, required=True, help="folder of the study, which must be new")
     args = parser.parse_args(argv)
     args.output.mkdir(parents=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float, Float32, Int64, UInt8
 from numpy import ndarray
 from torch import Tensor
 
@@ -43,6 +43,7 @@ CODE = (  # that decides what features are
     "inputs/features.py",
 )
 BATCH = 64
+CPU_PIXELS = 16 * 224**2  # of the images that go through a network together: the host's memory is bounded
 ROWS_PER_PART = 256
 ROWS_PER_BLOCK = 4096  # of what is known: memory grows by blocks, and none is ever copied
 SHA256_BYTES = 32
@@ -146,11 +147,22 @@ class Features:
 
     def _batch(self, rows: Int64[ndarray, "n"]) -> Float32[ndarray, "n d"]:
         pixels = self.images.gather(rows)
-        filling = pixels.new_zeros(BATCH - len(rows), *pixels.shape[1:])
-        x = normalise(torch.cat([pixels, filling]), self.images.preprocessing, self._device)
+        return np.concatenate([self._through(part) for part in pixels.split(self._together)])
+
+    def _through(self, pixels: UInt8[Tensor, "n 3 h w"]) -> Float32[ndarray, "n d"]:
+        n, filled = len(pixels), pixels
+        if n < self._together:
+            filled = torch.cat([pixels, pixels.new_zeros(self._together - n, *pixels.shape[1:])])
+        x = normalise(filled, self.images.preprocessing, self._device)
         with self.check.watching(pixels):
-            z: Float32[ndarray, "n d"] = self.backbone.features(x)[: len(rows)].float().cpu().numpy()
+            z: Float32[ndarray, "n d"] = self.backbone.features(x)[:n].float().cpu().numpy()
         return z
+
+    @property
+    def _together(self) -> int:
+        """How many images go through the network together, always as many."""
+        room = CPU_PIXELS // self.images.preprocessing.crop_px**2
+        return max(1, min(BATCH, room)) if self._device.type == "cpu" else BATCH
 
     def _read_parts(self, folder: Path) -> None:
         """Take what parts hold that are new here."""

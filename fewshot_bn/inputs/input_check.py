@@ -10,7 +10,7 @@ Raises: `DataError` where what was kept is damaged.
 import contextlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from math import exp
 from pathlib import Path
@@ -30,6 +30,7 @@ from fewshot_bn.inputs.input_statistics import MOST_SHIFT, MOST_SPREAD, Symptoms
 from fewshot_bn.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 N_IMAGES = 256  # are looked at
+N_TRIED = 64  # of them are also tried with other normalisations, if there are symptoms
 LEAST_IMAGES = 16  # of fewer, statistics say nothing
 MOST_MEAN, MOST_STD = 3.0, 3.0  # of normalised images, for a network without BatchNorm
 MOST_BYTES = 2**16
@@ -48,7 +49,7 @@ class InputCheck:
         self._images, self._backbone, self._device = images, backbone, device
         self._file = folder / "input.json" if folder else None
         self._watch = Watch(backbone.module)
-        self._pixels: UInt8[Tensor, "n 3 h w"] | None = None
+        self._seen: list[UInt8[Tensor, "n 3 h w"]] = []  # since the last conclusion, at most N_TRIED
         self._found: Symptoms | None = None
         self.wanted_images = N_IMAGES if is_trained(backbone.module) else 0
         self._said = ""
@@ -70,18 +71,19 @@ class InputCheck:
         """Within it, a batch goes through the network whose first images have these pixels."""
         if not self.wanted:
             return contextlib.nullcontext()
-        self._pixels = pixels
+        if sum(map(len, self._seen)) < N_TRIED:
+            self._seen.append(pixels)
         return self._watch.on(pixels)
 
     def conclude(self) -> None:
         """Take what has been seen until now for what there is."""
         before = self._read()
-        if self._pixels is None or (before and before.n_images > self._watch.n_images):
+        if not self._seen or (before and before.n_images > self._watch.n_images):
             return
         found = self._watch.symptoms()
         if found.distance > 1:
-            found = replace(found, fits=common_fit(self._backbone, self._pixels, self._device))
-        self._found, self._pixels = found, None
+            found = replace(found, fits=common_fit(self._backbone, self._seen, self._device))
+        self._found, self._seen = found, []
         if self._file is not None:
             with contextlib.suppress(OSError):  # whoever keeps features there says so
                 make_folder(self._file.parent)
@@ -116,13 +118,14 @@ def read_symptoms(path: Path) -> Symptoms:
     return found
 
 
-def common_fit(backbone: Backbone, pixels: UInt8[Tensor, "b 3 h w"], device: torch.device) -> str:
+def common_fit(backbone: Backbone, batches: Sequence[UInt8[Tensor, "b 3 h w"]], device: torch.device) -> str:
     """The common normalisation under which `backbone` has no symptom on these images; "" where there is none."""
     distances: dict[str, float] = {}
     for name, (mean, std) in COMMON.items():
-        watch = Watch(backbone.module)
-        with watch.on(pixels):
-            backbone.features(normalise(pixels, replace(backbone.preprocessing, mean=mean, std=std), device))
+        watch, other = Watch(backbone.module), replace(backbone.preprocessing, mean=mean, std=std)
+        for pixels in batches:
+            with watch.on(pixels):
+                backbone.features(normalise(pixels, other, device))
         distances[name] = watch.symptoms().distance
     best = min(distances, key=distances.__getitem__)
     return best if distances[best] < 1 else ""

@@ -25,7 +25,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 EVERY = 4  # image of a batch is looked at inside of the network, which costs time
 USUAL_MEAN, USUAL_STD = 0.45, 0.25  # of the pixels of photographs
-MOST_SHIFT, MOST_SPREAD = 1.25, 0.55  # of the first layer, beyond what the pixels explain
+MOST_SHIFT, MOST_SPREAD = 1.4, 0.55  # of the first layer, beyond what the pixels explain
 MOST_SEEN_SHIFT, MOST_SEEN_SPREAD = 3.0, 1.2  # of the first layer, whatever the pixels explain
 MOST_DEEP_SHIFT, MOST_DEEP_SPREAD = 1.5, 1.2
 
