@@ -12,9 +12,10 @@ from fewshot_bn.files.atomic import hash_of
 
 def place_of(card: ModelCard, path: Path, root: Path | None) -> Path | None:
     """The file of the weights of the card at `path`: beside it, else under the root of models; None if nowhere."""
+    if (path.parent / card.weights).is_file():
+        return path.parent / card.weights
     root = root or paths.model_root()
-    places = (path.parent / card.weights, root / card.name / card.weights, root / card.weights)
-    return next((place for place in places if place.is_file()), None)
+    return next((place for place in (root / card.name / card.weights, root / card.weights) if place.is_file()), None)
 
 
 def find_weights(card: ModelCard, path: Path, root: Path | None) -> Path:
