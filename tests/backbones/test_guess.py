@@ -123,7 +123,7 @@ def test_known_layouts_are_found(name, tmp_path):
 def test_of_two_networks_with_the_same_names_the_one_of_torchvision_is_taken():
     state = outline(card_of("torchvision:resnet50")).state_dict()
     empty = {key: torch.zeros((), dtype=value.dtype).expand(value.shape) for key, value in state.items()}
-    found = guess(generic.sequential(empty))
+    found = guess({"net": generic.with_front(empty, "a.b.")})
     assert [candidate.label for candidate in found.candidates] == ["torchvision:resnet50"]
 
 
