@@ -19,7 +19,10 @@ from fewshot_bn.backbones.suggestion import Fit, fit_in_order, fits_of, mappings
 from fewshot_bn.errors import FewshotError
 from fewshot_bn.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
-FIRST = [f"resnet{depth}" for depth in (18, 34, 50, 101, 152)]
+FIRST = [
+    *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
+    *("wide_resnet50_2", "wide_resnet101_2", "resnext50_32x4d", "resnext101_32x8d"),
+]  # of torchvision, those that most files are of
 ARGUMENTS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "conv4": lambda width: [{"width": width}],
     "cifar_resnet": lambda width: [{"depth": depth, "width": width} for depth in (8, 14, 20, 32, 44, 56, 110)],
@@ -145,7 +148,7 @@ def _images(card: ModelCard) -> str:
 def _usual_networks(entries: Sequence[Mapping[str, Tensor]]) -> Iterator[tuple[str, dict[str, Any]]]:
     widths = sorted({v.shape[0] for tensors in entries for v in tensors.values() if v.ndim == 4 and v.shape[1] == 3})
     turned = {v.shape[3] for tensors in entries for v in tensors.values() if v.ndim == 4 and v.shape[2] == 3}
-    for name in [*NETWORKS, *(f"torchvision:{name}" for name in FIRST)]:
+    for name in [*(f"torchvision:{name}" for name in FIRST), *NETWORKS]:  # of two with the same names the known one
         yield name, {}
     for name, arguments_of in ARGUMENTS.items():
         for width in [*widths, *sorted(turned - set(widths))]:

@@ -192,13 +192,17 @@ def _receive(what: Wanted, response: http.client.HTTPResponse, part: Path) -> It
     changed = f"what is there has changed: find the right file and put it at {part.with_suffix('')}"
     if what.n_bytes and total != what.n_bytes:
         raise DataError(f"{what.url}: has {total:,} bytes, {what.n_bytes:,} are needed; {changed}")
+    page = f"{what.url}: sends a web page instead of the file; {by_hand(part.with_suffix(''))}"
+    is_page = False
     with part.open("ab" if done else "wb") as file:
         check_free(part.parent, total - done)
         digest = hash_of(part, what.algorithm)
         yield done, total
         while block := _read(what, response, done, total):
-            if not done and block.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
-                raise DataError(f"{what.url}: sends a web page instead of the file; {by_hand(part.with_suffix(''))}")
+            if not done:
+                is_page = block.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html"))
+            if is_page and not what.checksum:
+                raise DataError(page)
             if 0 < total < done + len(block):
                 raise DataError(f"{what.url}: sends more than the {total:,} bytes that are needed; {changed}")
             file.write(block)
@@ -208,6 +212,8 @@ def _receive(what: Wanted, response: http.client.HTTPResponse, part: Path) -> It
     found = digest.hexdigest()
     if not found.startswith(what.checksum):
         part.unlink()
+        if is_page:
+            raise DataError(page)
         where = f"{what.url}: its {what.algorithm} is {found}, {what.checksum} is needed"
         raise DataError(f"{where}; the same command begins anew; where that ends the same way, {changed}")
 

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 from reference.layouts import LAYOUTS as PUBLISHED
-from reference.layouts import generic
+from reference.layouts import generic, write
 from reference.places import CARDS, SHARED
 from torch import nn
 
@@ -113,12 +113,18 @@ def test_networks_of_torchvision_are_found(name):
         assert [c.label for c in found.candidates] == [f"torchvision:{name}"]
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_known_layouts_are_found(name):
+@pytest.mark.parametrize("name", ["moco-v2", *(pytest.param(n, marks=pytest.mark.full) for n in ("swav", "byol"))])
+def test_known_layouts_are_found(name, tmp_path):
     card = read_model_card(shipped_models()[name])
-    content = PUBLISHED[name](build_network(card).state_dict())
-    assert name in [fit.card.name for fit in guess(content).cards]
+    write(PUBLISHED[name](build_network(card).state_dict()), tmp_path / card.weights)
+    assert name in [fit.card.name for fit in guess(read_checkpoint(tmp_path / card.weights)).cards]
+
+
+def test_of_two_networks_with_the_same_names_the_one_of_torchvision_is_taken():
+    state = outline(card_of("torchvision:resnet50")).state_dict()
+    empty = {key: torch.zeros((), dtype=value.dtype).expand(value.shape) for key, value in state.items()}
+    found = guess({"net": generic.with_front(empty, "a.b.")})
+    assert [candidate.label for candidate in found.candidates] == ["torchvision:resnet50"]
 
 
 def test_the_card_of_the_same_checksum_comes_first_then_that_of_the_same_name(tmp_path):

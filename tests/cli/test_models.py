@@ -259,6 +259,18 @@ def test_what_cannot_be_fetched_is_told(run, here, card, path, facts, message):
     assert not list(here.glob("**/mine.pth"))
 
 
+def test_ctrl_c_says_how_far_the_download_has_come(run, here, card, monkeypatch):
+    def stopped(what, folder):
+        yield 0, 10
+        yield 7, 10
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fewshot_bn.backbones.fetching.download", stopped)
+    status, _, err = run("fetch", card(sha256="0" * 64), "--quiet")
+    assert (status, err) == (130, "stopped: 7 bytes of mine.pth have arrived; the same command goes on from there\n")
+    assert run("fetch", card())[2].endswith("have arrived; the same command begins anew\n")
+
+
 def test_without_an_address_the_steps_are_told(run, here, card):
     status, out, err = run("fetch", card(url="", get="Ask for it."))
     assert (status, err) == (2, "")

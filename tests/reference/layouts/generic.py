@@ -13,7 +13,7 @@ def moved(state):
 
 
 def sequential(state):
-    """As `nn.Sequential(*network.children())` has them, which knows no names."""
+    """As `nn.Sequential(*network.children())` has them, which knows no names; all children hold tensors here."""
     names = list(dict.fromkeys(key.partition(".")[0] for key in state))
     return {f"{names.index(key.partition('.')[0])}.{key.partition('.')[2]}": value for key, value in state.items()}
 
