@@ -30,10 +30,24 @@ TENSORS = {
     *("torch.per_channel_symmetric", "torch.per_channel_affine_float_qparams"),
 }
 CODE_MODULES = {
-    *("os", "posix", "nt", "sys", "subprocess", "shutil", "socket", "runpy", "importlib", "pty", "commands", "ctypes"),
-    *("webbrowser", "pdb", "bdb", "code", "codeop", "timeit", "popen2", "pip"),
+    *(
+        "os",
+        "posix",
+        "nt",
+        "sys",
+        "subprocess",
+        "shutil",
+        "socket",
+        "runpy",
+        "importlib",
+        "pty",
+        "ctypes",
+        "webbrowser",
+    ),
+    *("pdb", "bdb", "codeop", "timeit"),
 }
 CODE = {
+    "code": "interact InteractiveInterpreter InteractiveConsole",  # many a project has a folder of this name
     "builtins": "eval exec open compile __import__ input breakpoint execfile",
     **dict.fromkeys(("io", "_io"), "open open_code FileIO"),
     **dict.fromkeys(("pickle", "_pickle", "marshal", "dill", "dill._dill", "cloudpickle"), "load loads"),

@@ -167,6 +167,8 @@ def nothing_is_imported_or_run(monkeypatch, tmp_path):
         ("torch.load", text("evil")),
         ("sys.modules", text("evil")),
         ("os.path.join", text("evil")),
+        ("code.interact", text("evil")),
+        ("commands.getoutput", text("touch evil")),
     ],
 )
 def test_what_runs_code_or_opens_files_is_refused_by_name(tmp_path, name, argument):
@@ -183,6 +185,71 @@ def test_protocol_4_names_too(tmp_path):
         read(b"\x80\x02(" + text("touch evil") + b"ios\nsystem\n.", tmp_path)
     with pytest.raises(ModelError, match="asks for os.system"):
         read(b"\x80\x02(" + global_("os.system") + text("touch evil") + b"o.", tmp_path)
+
+
+def test_a_folder_called_code_is_no_code(tmp_path):
+    assert read(entry(call("code.models.ResNet", b"K\1")), tmp_path) == {"x": {"0": 1}}
+
+
+class ConfigDict(dict):
+    """As of mmengine: a dictionary that has attributes."""
+
+    def __init__(self, content):
+        super().__init__(content)
+        self.name, self.frozen = "hidden", True
+
+
+class Config:
+    """As of mmengine: its state is a tuple."""
+
+    def __init__(self, content):
+        self.content = content
+
+    def __getstate__(self):
+        return (self.content, "config.py", "text")
+
+
+class HistoryBuffer:
+    def __init__(self):
+        self._log_history, self._max_length, self.reducers = np.arange(3.0), 10, {"mean": np.mean}
+
+
+class DictConfig:
+    """As of omegaconf: attributes of which one leads back to the parent."""
+
+    def __init__(self, content, parent=None):
+        self._content, self._parent = content, parent
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_checkpoints_of_mmengine_and_lightning(tmp_path, module_of_others, zipped):
+    forget = [
+        module_of_others("mmengine_like", ConfigDict, Config, HistoryBuffer),
+        module_of_others("omegaconf_like", DictConfig),
+    ]
+    hyper = DictConfig({})
+    hyper._content["optimizer"] = DictConfig({"lr": 0.1}, parent=hyper)
+    content = {
+        "meta": {"cfg": Config(ConfigDict({"lr": 0.1})), "CLASSES": ("a", "b"), "best": np.float32(0.5)},
+        "message_hub": {"log_scalars": {"train/loss": HistoryBuffer()}},
+        "hyper_parameters": hyper,
+        "callbacks": {"ModelCheckpoint{'monitor': None}": {"best_model_score": torch.tensor(0.5)}},
+        "loops": collections.Counter({"fit": 3}),
+        "state_dict": collections.OrderedDict({"backbone.weight": torch.arange(4.0)}),
+    }
+    torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
+    for gone in forget:
+        gone()
+    found = read_checkpoint(tmp_path / "w.pth")
+    assert found["meta"]["cfg"] == {"0": {"lr": 0.1}, "1": "config.py", "2": "text"}
+    assert found["meta"]["CLASSES"] == ("a", "b")
+    assert found["meta"]["best"] == 0.5
+    assert torch.equal(found["message_hub"]["log_scalars"]["train/loss"]["_log_history"], torch.arange(3.0).double())
+    assert found["hyper_parameters"]["_content"]["optimizer"]["_content"] == {"lr": 0.1}
+    assert found["hyper_parameters"]["_content"]["optimizer"]["_parent"] is None
+    assert found["loops"] == {"fit": 3}
+    tensors = tensors_of(found, KeyRules(unwrap="state_dict", prefix="backbone."), "here")
+    assert torch.equal(tensors["weight"], torch.arange(4.0))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""Weights: files of torch.save, old and new, of numpy.savez, safetensors and TorchScript."""
+"""Weights: of torch.save, old and new, numpy.savez, networks and other pickles, safetensors and TorchScript."""
 
 import io
+import pickle
 import zipfile
 
 import numpy as np
@@ -32,6 +33,12 @@ def saved(content, **how):
     memory = io.BytesIO()
     torch.save(content, memory, **how)
     return memory.getvalue()
+
+
+def whole_network(content):
+    made = network()
+    made.load_state_dict(content)
+    return made
 
 
 def script():
@@ -85,6 +92,10 @@ SEEDS = {
     "safetensors": lambda content: save({k: v.contiguous() for k, v in content.items() if torch.is_tensor(v)}),
     "npz": arrays,
     "jit.pt": lambda content: script(),
+    "whole.pth": lambda content: saved(whole_network(content)),
+    "whole.legacy.pth": lambda content: saved(whole_network(content), _use_new_zipfile_serialization=False),
+    "pkl": lambda content: pickle.dumps({k: v.numpy() for k, v in content.items()}, 2),
+    "4.pkl": lambda content: pickle.dumps(content, 4),
 }
 
 
