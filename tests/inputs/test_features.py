@@ -196,3 +196,19 @@ def test_images_of_224_px_go_through_the_network_16_at_a_time_on_a_cpu(image_fol
     large = Images(open_dataset(str(image_folder)), Preprocessing(224, 224))
     assert Features(large, backbone, device=CPU)._together == 16
     assert Features(large, backbone, device=torch.device("cuda"))._together == 64
+
+
+def test_released_features_are_read_again(images, backbone, own_cache):
+    features, _ = features_of(images, backbone, own_cache)
+    z = features.gather(np.arange(29))
+    features.release()
+    assert not features._blocks
+    assert torch.equal(features.gather(np.arange(29)), z)
+    assert sum(features.compute(np.arange(29))) == 0
+
+
+def test_features_without_a_cache_are_not_released(images, backbone):
+    features, _ = features_of(images, backbone, None)
+    z = features.gather(np.arange(29))
+    features.release()
+    assert torch.equal(features.gather(np.arange(29)), z)
