@@ -175,6 +175,7 @@ class Job:
         else:
             yield from decode_images(self.source, todo.rows, self.devices)
             yield from check_input(self.source, todo.rows)
+            self.source.features.release()
         seconds, executor = 0.0, serial if len(self.devices) == 1 else OnDevices(self.devices)
         for outcome in evaluate(self.adapter, self.source, todo, chunk=self.config.chunk, executor=executor):
             seconds += outcome.seconds

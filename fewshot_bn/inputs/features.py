@@ -26,6 +26,7 @@ import fewshot_bn
 from fewshot_bn.backbones.backbone import Backbone
 from fewshot_bn.errors import DataError, DeviceError, is_out_of_memory
 from fewshot_bn.files.atomic import code_digest, digest, locked, make_folder, read_file, replace_file
+from fewshot_bn.host_memory import return_freed_memory
 from fewshot_bn.inputs.images import Images, normalise
 from fewshot_bn.inputs.input_check import InputCheck
 from fewshot_bn.runtime import in_plain_torch
@@ -60,11 +61,8 @@ class Features:
         what = [backbone.fingerprint, images.dataset.stamp, images.preprocessing, device.type]
         key = digest([FORMAT, code_digest(*CODE), *software, *what])
         self._folder = cache / "features" / key[:32] if cache else None
-        self._place = np.full(len(images.dataset), UNKNOWN)
-        self._blocks: list[Float32[ndarray, "rows d"]] = []
-        self._n_known = 0
-        self._parts: set[str] = set()  # the names of those that have been read or written
         self._read = False
+        self._forget()
         self.notices: list[str] = []
         self.check = InputCheck(images, backbone, device=device, folder=self._folder)
 
@@ -148,6 +146,19 @@ class Features:
     def _batch(self, rows: Int64[ndarray, "n"]) -> Float32[ndarray, "n d"]:
         pixels = self.images.gather(rows)
         return np.concatenate([self._through(part) for part in pixels.split(self._together)])
+
+    def release(self) -> None:
+        """Hold no features in memory if they lie in the cache, from which they are read again if they are needed."""
+        if self._folder is not None:
+            self._forget()
+            return_freed_memory()
+
+    def _forget(self) -> None:
+        self._place = np.full(len(self.images.dataset), UNKNOWN)
+        self._blocks: list[Float32[ndarray, "rows d"]] = []
+        self._n_known = 0
+        self._parts: set[str] = set()  # the names of those that have been read or written
+        self._read = False
 
     def _through(self, pixels: UInt8[Tensor, "n 3 h w"]) -> Float32[ndarray, "n d"]:
         n, filled = len(pixels), pixels

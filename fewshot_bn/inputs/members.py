@@ -54,3 +54,8 @@ class MemberFeatures:
     def gather(self, rows: Int64[ndarray, "*shape"]) -> Float[Tensor, "*shape d"]:
         """Features of rows, on the device. Raises `DataError` where some have not been computed."""
         return torch.cat([member.gather(rows) for member in self._members], -1)
+
+    def release(self) -> None:
+        """Hold no features in memory that lie in the cache."""
+        for member in self._members:
+            member.release()

@@ -161,3 +161,54 @@ def test_images_that_do_not_fit_in_memory_say_so(images, backbone, monkeypatch):
         features_of(images, backbone, None)
     with pytest.raises(np.exceptions.DTypePromotionError):  # nothing else is taken for that
         features_of(images, backbone, None, rows=[3])
+
+
+@pytest.mark.parametrize("rows", [range(29), range(3, 20)])
+def test_what_is_known_grows_by_blocks(images, backbone, own_cache, monkeypatch, rows):
+    expected = features_of(images, backbone, None)[0].gather(np.arange(29))
+    monkeypatch.setattr("fewshot_bn.inputs.features.ROWS_PER_BLOCK", 5)
+    monkeypatch.setattr("fewshot_bn.inputs.features.ROWS_PER_PART", 8)
+    first, _ = features_of(images, backbone, own_cache, rows=rows)
+    some = np.array([[rows[-1], rows[0]], [rows[7], rows[-1]]])
+    assert torch.equal(first.gather(some), expected[some])
+    again, n_computed = features_of(images, backbone, own_cache)
+    assert n_computed == 29 - len(rows)
+    assert torch.equal(again.gather(np.arange(29)), expected)
+
+
+@pytest.mark.parametrize(("pixels", "together"), [(16 * 224**2, 64), (8**2 * 5, 5), (1, 1)])
+def test_as_many_images_as_memory_holds_go_through_the_network_together(
+    images, backbone, monkeypatch, pixels, together
+):
+    monkeypatch.setattr("fewshot_bn.inputs.features.CPU_PIXELS", pixels)
+    sizes, found = [], Features(images, backbone, device=CPU)
+    found.check.wanted_images = 0
+    hook = backbone.module.conv1.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    list(found.compute(np.arange(29)))
+    hook.remove()
+    assert set(sizes) == {together}
+    assert len(sizes) == -(-29 // together)
+    z = backbone.features(normalise(images.gather(np.arange(29)), PREPROCESSING, CPU))
+    torch.testing.assert_close(found.gather(np.arange(29)), z)
+
+
+def test_images_of_224_px_go_through_the_network_16_at_a_time_on_a_cpu(image_folder, backbone):
+    large = Images(open_dataset(str(image_folder)), Preprocessing(224, 224))
+    assert Features(large, backbone, device=CPU)._together == 16
+    assert Features(large, backbone, device=torch.device("cuda"))._together == 64
+
+
+def test_released_features_are_read_again(images, backbone, own_cache):
+    features, _ = features_of(images, backbone, own_cache)
+    z = features.gather(np.arange(29))
+    features.release()
+    assert not features._blocks
+    assert torch.equal(features.gather(np.arange(29)), z)
+    assert sum(features.compute(np.arange(29))) == 0
+
+
+def test_features_without_a_cache_are_not_released(images, backbone):
+    features, _ = features_of(images, backbone, None)
+    z = features.gather(np.arange(29))
+    features.release()
+    assert torch.equal(features.gather(np.arange(29)), z)
