@@ -2,8 +2,7 @@
 
 An object with attributes becomes a dictionary of them; one made of values is counted, "0", "1", …; one made of a single
 dictionary, or that is one, becomes that; one that is a list becomes a list. Sets become lists, names text. A module of
-PyTorch or TorchScript becomes its `state_dict`: of its attributes, what its code would do is not known or needed. What
-holds itself is None there.
+PyTorch or TorchScript becomes its `state_dict`, taken from its attributes. What holds itself is None there.
 
 Raises: `ValueError` if the numbers of a tensor do not fit, or what is shared would be walked for ever.
 """
@@ -91,6 +90,7 @@ class _Copies:
     def flat(self, own: Mapping[Any, Any], modules: Mapping[Any, Any]) -> dict[str, Any]:
         """The tensors of a module and of those below it."""
         modules = {name: held for name, held in modules.items() if isinstance(held, dict)}
+        self.count(own)
         for name, held in modules.items():
             self.left -= (len(str(name)) + 1) * len(held)
             self.count(held, *map(str, held))

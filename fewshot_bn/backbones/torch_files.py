@@ -30,21 +30,8 @@ TENSORS = {
     *("torch.per_channel_symmetric", "torch.per_channel_affine_float_qparams"),
 }
 CODE_MODULES = {
-    *(
-        "os",
-        "posix",
-        "nt",
-        "sys",
-        "subprocess",
-        "shutil",
-        "socket",
-        "runpy",
-        "importlib",
-        "pty",
-        "ctypes",
-        "webbrowser",
-    ),
-    *("pdb", "bdb", "codeop", "timeit"),
+    *("os", "posix", "nt", "sys", "subprocess", "shutil", "socket", "runpy", "importlib", "pty", "ctypes"),
+    *("webbrowser", "pdb", "bdb", "codeop", "timeit"),
 }
 CODE = {
     "code": "interact InteractiveInterpreter InteractiveConsole",  # many a project has a folder of this name
@@ -80,6 +67,7 @@ def _read_zip(path: Path, file: BufferedIOBase) -> Any:
         folder = pickles[0][: -len("data.pkl")]
         root, names = read_pickle(BytesIO(archive.read(pickles[0])))
         _refuse_code(path, names)
+        order = in_order(root)
         if f"{folder}constants.pkl" not in archive.namelist() and _only_tensors(names):
             return torch.load(path, map_location="cpu", weights_only=True)
         if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
@@ -91,7 +79,7 @@ def _read_zip(path: Path, file: BufferedIOBase) -> Any:
                 kept[key] = archive.read(f"{folder}data/{key}")
             return kept[key]
 
-        return rebuilt(root, in_order(root), Outside(read, _read_within, outside))
+        return rebuilt(root, order, Outside(read, _read_within, outside))
 
 
 def _read_stream(path: Path, file: BufferedIOBase) -> Any:
@@ -112,6 +100,7 @@ def _read_stream(path: Path, file: BufferedIOBase) -> Any:
     names = set().union(*(names for _, names in parts))
     _refuse_code(path, names)
     if _only_tensors(names):
+        in_order(parts[3][0])  # raises if what it shares is too much
         file.seek(0)
         return torch.load(cast("IO[bytes]", file), map_location="cpu", weights_only=True)
     return _of_stream(parts[3][0], parts[4][0], reader)

@@ -21,14 +21,14 @@ PERSISTENT = "persistent"  # the name of what lies outside of the pickle, such a
 PLAIN = (str, bytes, int, float, bool, type(None))
 
 
-@dataclass(slots=True, eq=False, repr=False)  # what they hold may hold them
+@dataclass(slots=True, eq=False)
 class Name:
     """A class or function that a pickle asks for."""
 
     text: str
 
 
-@dataclass(slots=True, eq=False, repr=False)  # what they hold may hold them
+@dataclass(slots=True, eq=False, repr=False)  # what it holds may hold it
 class Made:
     """What a pickle wants to be made: by which class or function, of what, and what is put into it afterwards."""
 

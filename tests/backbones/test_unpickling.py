@@ -471,6 +471,16 @@ def test_what_is_shared_a_million_times_is_refused(tmp_path, bomb):
         within(lambda: read(entry(bomb), tmp_path), most_bytes=8 * 2**20)
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_what_is_shared_is_counted_in_files_of_tensors_too(tmp_path, zipped):
+    content = {"w": torch.ones(2)}
+    for _ in range(9):
+        content = {str(n): content for n in range(100)}
+    torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ModelError, match="what it shares would be met more than"):
+        within(lambda: read_checkpoint(tmp_path / "w.pth"), most_bytes=8 * 2**20)
+
+
 def test_what_is_shared_a_few_times_is_not(tmp_path):
     shared = {"w": np.ones(2)}
     found = read(pickle.dumps({"a": shared, "b": shared, "c": [shared] * 100}), tmp_path)
@@ -560,6 +570,9 @@ def test_what_is_shared_is_not_copied_again_and_again(tmp_path):
         for how in COPY
         for what in COPIED
     }
+    modules = text("_parameters") + b"h\0" + text("_buffers") + b"}" + text("_modules") + b"}"
+    module = global_("torch.nn.modules.linear.Linear") + b")\x81}(" + modules + b"ub"
+    contents["parameters"] = entry(b"(" + COPIED["dictionary"] + b"q\0" + module * 10_000 + b"l")
     told = read_in_children(tmp_path, contents, most_kib=200_000, most_s=20)
     for line in told.values():
         assert "copied more often than in any checkpoint" in line or "would be met more than" in line
@@ -567,7 +580,7 @@ def test_what_is_shared_is_not_copied_again_and_again(tmp_path):
 
 @pytest.mark.full
 def test_pickles_of_many_steps_are_given_up(tmp_path):
-    steps = {"lists": b"]", "nothing": b"N", "dictionaries": b"}", "references": b"\x94", "marks": b"("}
+    steps = {"lists": b"]", "nothing": b"N", "references": b"\x94"}
     contents = {name: b"\x80\x02N" + step * 6_000_000 + b"." for name, step in steps.items()}
     told = read_in_children(tmp_path, contents, most_kib=600_000, most_s=60)
     assert all("holds more than 2,000,000 lists or 5,000,000 values" in line for line in told.values())
