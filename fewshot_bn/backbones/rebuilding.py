@@ -8,17 +8,17 @@ holds itself is None there.
 Raises: `ValueError` if the numbers of a tensor do not fit, or what is shared would be walked for ever.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from fewshot_bn.backbones.rebuilt_tensors import TENSOR_MAKERS, Maker, storage
+from fewshot_bn.backbones.rebuilt_tensors import TENSOR_MAKERS, Maker, checked, storage
 from fewshot_bn.backbones.unpickling import PERSISTENT, Made, Name
 
-MOST_WALKED = 2_000_000  # holders, each as often as it is met on a walk from the top
-MOST_CHARACTERS = 20_000_000  # in the names of the tensors of modules; a ResNet-50 has 8,000
+MOST_WALKED = 10_000_000  # values, each as often as it is met on a walk from the top
+MOST_COPIED = 20_000_000  # bytes, on top of some for each byte of the file
 HOLDERS = (Made, list, tuple, dict)
 SCRIPT = "__torch__."
 MODULE = {"_parameters", "_buffers", "_modules"}
@@ -27,29 +27,31 @@ LOADED = "torch.storage._load_from_bytes"  # how pickle itself, instead of torch
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What a pickle refers to: the bytes of a storage, by its key; a file within the pickle."""
+    """What a pickle refers to: the bytes of a storage, by its key; a file within the pickle. And how large all is."""
 
     storage: Callable[[str], bytes]
-    file: Callable[[bytes], Any]
+    file: Callable[[Any], Any]
+    n_bytes: int
 
 
 def in_order(root: Any) -> list[Any]:
     """Every holder below `root` once, after all that it holds. Raises `ValueError` if a walk would never end."""
     order: list[Any] = []
     sizes: dict[int, int] = {}
-    todo = [(root, _held(root))] if isinstance(root, HOLDERS) else []
+    todo = [(root, iter(_held(root)))] if isinstance(root, HOLDERS) else []
     met = {id(root)}
     while todo:
         holder, held = todo[-1]
         for value in held:
             if id(value) not in met:
                 met.add(id(value))
-                todo.append((value, _held(value)))
+                todo.append((value, iter(_held(value))))
                 break
         else:
             todo.pop()
             order.append(holder)
-            sizes[id(holder)] = 1 + sum(sizes.get(id(value), 0) for value in _held(holder))
+            n_values = len(_parts(holder) if isinstance(holder, Made) else holder)
+            sizes[id(holder)] = 1 + n_values + sum(sizes.get(id(value), 0) for value in _held(holder))
             if sizes[id(holder)] > MOST_WALKED:
                 raise ValueError(f"what it shares would be met more than {MOST_WALKED:,} times")
     return order
@@ -57,7 +59,7 @@ def in_order(root: Any) -> list[Any]:
 
 def rebuilt(root: Any, order: list[Any], outside: Outside) -> Any:
     """What the pickle of `root` says; `order` is that of `in_order`."""
-    names = _Names()
+    copies = _Copies(4 * outside.n_bytes + MOST_COPIED)
     done: dict[int, Any] = {}
 
     def plain(value: Any) -> Any:
@@ -67,7 +69,7 @@ def rebuilt(root: Any, order: list[Any], outside: Outside) -> Any:
 
     for holder in order:
         if isinstance(holder, Made):
-            done[id(holder)] = _object(holder, plain, outside, names)
+            done[id(holder)] = _object(holder, plain, outside, copies)
         elif isinstance(holder, dict):
             done[id(holder)] = {key: plain(value) for key, value in holder.items()}
         else:
@@ -75,52 +77,61 @@ def rebuilt(root: Any, order: list[Any], outside: Outside) -> Any:
     return plain(root)
 
 
-class _Names:
-    """Counts the characters of the names of tensors, which may be many more than the file has."""
+class _Copies:
+    """Counts what is copied: what a file shares would else become much more than the file."""
 
-    left = MOST_CHARACTERS
+    def __init__(self, n_bytes: int) -> None:
+        self.left = n_bytes
 
-    def flat(self, own: Mapping[str, Any], modules: Mapping[str, Any]) -> dict[str, Any]:
+    def count(self, *parts: Any) -> None:
+        self.left -= sum(len(part) if isinstance(part, str | bytes) else 10 * len(part) for part in parts)
+        if self.left < 0:
+            raise ValueError("what it shares would be copied more often than in any checkpoint")
+
+    def flat(self, own: Mapping[Any, Any], modules: Mapping[Any, Any]) -> dict[str, Any]:
         """The tensors of a module and of those below it."""
         modules = {name: held for name, held in modules.items() if isinstance(held, dict)}
-        self.left -= sum(len(str(name)) + len(key) + 1 for name, held in modules.items() for key in map(str, held))
-        if self.left < 0:
-            raise ValueError("the names of its tensors are longer than those of any network")
+        for name, held in modules.items():
+            self.left -= (len(str(name)) + 1) * len(held)
+            self.count(held, *map(str, held))
         below = {f"{name}.{key}": value for name, held in modules.items() for key, value in held.items()}
         return {name: value for name, value in own.items() if isinstance(value, Tensor)} | below
 
 
-def _held(holder: Any) -> Iterator[Any]:
+def _held(holder: Any) -> list[Any]:
     if isinstance(holder, Made):
-        for part in (holder.arguments, (holder.state,), holder.items, holder.entries.values()):
-            yield from (value for value in part if isinstance(value, HOLDERS))
-    else:
-        values = holder.values() if isinstance(holder, dict) else holder
-        yield from (value for value in values if isinstance(value, HOLDERS))
+        return [value for value in _parts(holder) if isinstance(value, HOLDERS)]
+    return [value for value in (holder.values() if isinstance(holder, dict) else holder) if isinstance(value, HOLDERS)]
 
 
-def _object(made: Made, plain: Callable[[Any], Any], outside: Outside, names: _Names) -> Any:
+def _parts(made: Made) -> list[Any]:
+    return [*made.arguments, made.state, *made.items, *made.entries.values()]
+
+
+def _object(made: Made, plain: Callable[[Any], Any], outside: Outside, copies: _Copies) -> Any:
     if made.name == PERSISTENT:
         return storage(plain(made.arguments[0]), outside.storage)
     arguments, state = tuple(map(plain, made.arguments)), plain(made.state)
+    parts = (*arguments, *(state if isinstance(state, tuple) else (state,)))
+    copies.count(made.arguments, *(part for part in parts if isinstance(part, str | bytes | list | tuple | dict)))
     if arguments and made.name == LOADED:
         return outside.file(arguments[0])
-    if arguments and made.name in MAKERS:
+    if made.name in MAKERS:
         return MAKERS[made.name](arguments, state)
     if isinstance(state, dict):
         if made.name.startswith(SCRIPT):
             raw = {k: v for k, v in made.state.items() if isinstance(v, Made) and v.name.startswith(SCRIPT)}
-            return names.flat(state, {name: plain(module) for name, module in raw.items()})
+            return copies.flat(state, {name: plain(module) for name, module in raw.items()})
         if state.keys() >= MODULE:
-            return _module(state, names)
+            return _module(state, copies)
     return _dictionary(made, arguments, state, plain)
 
 
-def _module(state: Mapping[str, Any], names: _Names) -> dict[str, Any]:
+def _module(state: Mapping[str, Any], copies: _Copies) -> dict[str, Any]:
     parts = [state[name] if isinstance(state[name], dict) else {} for name in ("_parameters", "_buffers", "_modules")]
     unsaved = state.get("_non_persistent_buffers_set") or ()
     buffers = {name: value for name, value in parts[1].items() if name not in unsaved}
-    return names.flat(parts[0] | buffers, parts[2])
+    return copies.flat(parts[0] | buffers, parts[2])
 
 
 def _dictionary(made: Made, arguments: tuple[Any, ...], state: Any, plain: Callable[[Any], Any]) -> Any:
@@ -136,8 +147,10 @@ def _dictionary(made: Made, arguments: tuple[Any, ...], state: Any, plain: Calla
         return arguments[0] | entries
     if not entries and not attributes and (items or made.name in LISTS):
         return items or [value for argument in arguments[:1] for value in _listed(argument)]
-    if entries or made.name in DICTIONARIES:
+    if made.name in DICTIONARIES:
         return {**_from_pairs(arguments), **entries}
+    if entries:
+        return {**_counted(arguments), **entries}
     return {**_counted(arguments), **attributes, **_counted(tuple(items))}
 
 
@@ -148,7 +161,8 @@ def _listed(value: Any) -> list[Any]:
 def _from_pairs(arguments: tuple[Any, ...]) -> dict[Any, Any]:
     """What Python 2 makes an ordered dictionary of."""
     pairs = _listed(arguments[0]) if arguments else []
-    return {str(pair[0]): pair[1] for pair in pairs if isinstance(pair, list | tuple) and len(pair) == 2}
+    pairs = [pair for pair in pairs if isinstance(pair, list | tuple) and len(pair) == 2]
+    return {key: value for key, value in pairs if isinstance(key, str)}
 
 
 def _counted(values: tuple[Any, ...]) -> dict[str, Any]:
@@ -156,12 +170,12 @@ def _counted(values: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def _first(arguments: tuple[Any, ...], _: Any) -> Any:
-    return arguments[0]
+    return checked(arguments, 1)[0]
 
 
 def _bytes(arguments: tuple[Any, ...], _: Any) -> Any:
     """As pickles for Python 2 write them."""
-    text = arguments[0]
+    text = arguments[0] if arguments else b""
     return text.encode("latin1") if isinstance(text, str) and arguments[1:2] in (("latin1",), ("latin-1",)) else text
 
 
@@ -170,7 +184,7 @@ DICTIONARIES = {"collections.OrderedDict", "collections.defaultdict", "collectio
 MAKERS: dict[str, Maker] = {
     **TENSOR_MAKERS,
     "_codecs.encode": _bytes,
-    "builtins.bytearray": _bytes,
+    **dict.fromkeys(("builtins.bytes", "builtins.bytearray"), _bytes),
     "torch.Size": _first,
     **dict.fromkeys(("torch.jit._pickle.restore_type_tag", "torch.device"), _first),
     **{f"torch.jit._pickle.build_{kind}list": _first for kind in ("int", "double", "bool", "tensor")},

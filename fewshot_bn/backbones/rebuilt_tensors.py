@@ -30,6 +30,7 @@ STORAGES = {
     "ComplexDouble": torch.complex128,
     "Untyped": torch.uint8,
 }
+DTYPES = {str(dtype): dtype for dtype in STORAGES.values()}
 NUMBERS = re.compile(r"[<>=|]?(b1|i[1248]|u[1248]|f[248]|c8|c16)")
 BFLOAT16 = "bfloat16"
 MOST_AXES = 64  # as in numpy and PyTorch
@@ -51,15 +52,15 @@ def storage(key: Any, read: Callable[[str], bytes]) -> Any:
     """The numbers that a pickle refers to by `key`."""
     if not is_storage(key):
         raise ValueError("it refers to something outside of it that is no storage")
-    dtype = storage_type(str(key[1]))
+    dtype = storage_type(_text(key[1]))
     if dtype is None:
-        return {"storage": str(key[1])}
+        return {"storage": key[1]}
     content = read(key[2])
     if len(content) < key[4] * dtype.itemsize:
         raise ValueError(f"a storage has {len(content):,} bytes instead of {key[4] * dtype.itemsize:,}")
     numbers = of_bytes(memoryview(content)[: key[4] * dtype.itemsize], dtype)
     if len(key) == 6 and key[5] is not None:
-        _, offset, n = _checked(key[5], 3)
+        _, offset, n = checked(key[5], 3)
         return _view(numbers, offset, (n,), (1,))
     return numbers
 
@@ -73,11 +74,16 @@ def _natural(*numbers: Any) -> bool:
     return all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**63 for n in numbers)
 
 
+def _text(value: Any) -> str:
+    """Anything else is not turned into text, which may take for ever."""
+    return value if isinstance(value, str) else ""
+
+
 def _is_shape(numbers: Any) -> bool:
     return isinstance(numbers, tuple | list) and len(numbers) <= MOST_AXES and _natural(*numbers)
 
 
-def _checked(values: Any, n: int) -> tuple[Any, ...]:
+def checked(values: Any, n: int) -> tuple[Any, ...]:
     if not isinstance(values, tuple) or len(values) < n:
         raise ValueError(f"{n} values are needed to make a tensor")
     return values[:n]
@@ -94,7 +100,7 @@ def _view(numbers: Tensor, offset: Any, shape: Any, strides: Any) -> Tensor:
 
 
 def _tensor(arguments: tuple[Any, ...], _: Any) -> Any:
-    numbers, offset, shape, strides = _checked(arguments, 4)
+    numbers, offset, shape, strides = checked(arguments, 4)
     if not isinstance(numbers, Tensor) or numbers.ndim != 1:
         return {str(place): value for place, value in enumerate(arguments)}
     return _view(numbers, offset, shape, strides)
@@ -102,8 +108,7 @@ def _tensor(arguments: tuple[Any, ...], _: Any) -> Any:
 
 def _tensor_of_type(arguments: tuple[Any, ...], state: Any) -> Any:
     """With the type of its numbers apart: their storage is one of bytes, or of that type."""
-    name = str(_checked(arguments, 7)[6]).removeprefix("torch.")
-    dtype = getattr(torch, name) if name in {str(dtype).removeprefix("torch.") for dtype in STORAGES.values()} else None
+    dtype = DTYPES.get(_text(checked(arguments, 7)[6]))
     numbers = arguments[0]
     if dtype is None or not isinstance(numbers, Tensor) or numbers.ndim != 1:
         return {str(place): value for place, value in enumerate(arguments)}
@@ -114,23 +119,23 @@ def _tensor_of_type(arguments: tuple[Any, ...], state: Any) -> Any:
 
 
 def _of_subclass(arguments: tuple[Any, ...], state: Any) -> Any:
-    maker, _, inner = _checked(arguments, 3)
+    maker, _, inner = checked(arguments, 3)
     made = TENSOR_MAKERS.get(maker) if isinstance(maker, str) else None
     return made(inner, state) if made and isinstance(inner, tuple) and made is not _of_subclass else None
 
 
 def _first(arguments: tuple[Any, ...], _: Any) -> Any:
-    return _checked(arguments, 1)[0]
+    return checked(arguments, 1)[0]
 
 
 def _dtype(arguments: tuple[Any, ...], state: Any) -> Any:
     """As text: `<f4`, or `bfloat16` of ml_dtypes, which numpy does not have."""
-    name = str(_checked(arguments, 1)[0])
+    name = _text(checked(arguments, 1)[0])
     if name.rpartition(".")[2] == BFLOAT16:
         return BFLOAT16
     if isinstance(state, tuple) and len(state) > 4 and (state[2] is not None or state[4] is not None):
         return "of several parts"
-    order = str(state[1]) if isinstance(state, tuple) and len(state) > 1 else ""
+    order = state[1] if isinstance(state, tuple) and len(state) > 1 else ""
     return (order if order in ("<", ">") and name[:1] not in "<>=|" else "") + name
 
 
@@ -138,12 +143,12 @@ def _numpy(shape: Any, dtype: Any, content: Any, order: Any = None) -> Any:
     """A tensor, or what there is of an array that holds no numbers."""
     if isinstance(content, str):
         content = content.encode("latin1")  # Python 2
-    numbers = dtype == BFLOAT16 or NUMBERS.fullmatch(str(dtype))
+    numbers = dtype == BFLOAT16 or NUMBERS.fullmatch(_text(dtype))
     if not numbers or not isinstance(content, bytes | bytearray):
         return {"shape": shape, "dtype": dtype, "content": content}
     if not _is_shape(shape):
         raise ValueError("an array has an impossible shape")
-    held = np.dtype("<u2" if dtype == BFLOAT16 else str(dtype))
+    held = np.dtype("<u2" if dtype == BFLOAT16 else dtype)
     if math.prod(shape) * held.itemsize != len(content):
         raise ValueError(f"an array of shape {shape} has {len(content):,} bytes")
     array = np.frombuffer(content, held).reshape(shape, order="F" if order in (True, "F") else "C")
@@ -161,20 +166,20 @@ def _array(_: tuple[Any, ...], state: Any) -> Any:
 
 
 def _array_of_buffer(arguments: tuple[Any, ...], _: Any) -> Any:
-    content, dtype, shape, order = _checked(arguments, 4)
+    content, dtype, shape, order = checked(arguments, 4)
     return _numpy(shape, dtype, content, order)
 
 
 def _scalar(arguments: tuple[Any, ...], _: Any) -> Any:
     """A number of Python's."""
-    dtype, content = _checked(arguments, 2)
+    dtype, content = checked(arguments, 2)
     value = _numpy((), dtype, content)
     return value.item() if isinstance(value, Tensor) else value
 
 
 def _called(arguments: tuple[Any, ...], _: Any) -> Any:
     """By JAX and dill: a function of numpy, what it is given, and the state of the array."""
-    _, _, state = _checked(arguments, 3)
+    _, _, state = checked(arguments, 3)
     return _array((), state)
 
 

@@ -30,10 +30,24 @@ TENSORS = {
     *("torch.per_channel_symmetric", "torch.per_channel_affine_float_qparams"),
 }
 CODE_MODULES = {
-    *("os", "posix", "nt", "sys", "subprocess", "shutil", "socket", "runpy", "importlib", "pty", "commands", "ctypes"),
-    *("webbrowser", "pdb", "bdb", "code", "codeop", "timeit", "popen2", "pip"),
+    *(
+        "os",
+        "posix",
+        "nt",
+        "sys",
+        "subprocess",
+        "shutil",
+        "socket",
+        "runpy",
+        "importlib",
+        "pty",
+        "ctypes",
+        "webbrowser",
+    ),
+    *("pdb", "bdb", "codeop", "timeit"),
 }
 CODE = {
+    "code": "interact InteractiveInterpreter InteractiveConsole",  # many a project has a folder of this name
     "builtins": "eval exec open compile __import__ input breakpoint execfile",
     **dict.fromkeys(("io", "_io"), "open open_code FileIO"),
     **dict.fromkeys(("pickle", "_pickle", "marshal", "dill", "dill._dill", "cloudpickle"), "load loads"),
@@ -77,7 +91,7 @@ def _read_zip(path: Path, file: BufferedIOBase) -> Any:
                 kept[key] = archive.read(f"{folder}data/{key}")
             return kept[key]
 
-        return rebuilt(root, in_order(root), Outside(read, _read_within))
+        return rebuilt(root, in_order(root), Outside(read, _read_within, outside))
 
 
 def _read_stream(path: Path, file: BufferedIOBase) -> Any:
@@ -92,7 +106,7 @@ def _read_stream(path: Path, file: BufferedIOBase) -> Any:
         file.seek(0)
         root, names = read_pickle(reader)
         _refuse_code(path, names)
-        return rebuilt(root, in_order(root), Outside(_nothing_within, _read_within))
+        return rebuilt(root, in_order(root), Outside(_nothing_within, _read_within, reader.n_bytes))
     file.seek(0)
     parts = [read_pickle(reader) for _ in range(5)]
     names = set().union(*(names for _, names in parts))
@@ -103,9 +117,9 @@ def _read_stream(path: Path, file: BufferedIOBase) -> Any:
     return _of_stream(parts[3][0], parts[4][0], reader)
 
 
-def _read_within(content: bytes) -> Any:
+def _read_within(content: Any) -> Any:
     """A storage, as pickle itself writes it: a file in the old form within a pickle."""
-    if not _starts_stream(content[:512]):
+    if not isinstance(content, bytes) or not _starts_stream(content[:512]):
         raise ValueError("the bytes of a storage are none")
     reader = _Reader(BytesIO(content), len(content))
     parts = [read_pickle(reader) for _ in range(5)]
@@ -123,7 +137,7 @@ def _of_stream(root: Any, keys: Any, reader: "_Reader") -> Any:
         if dtype is None:
             raise ValueError(f"a storage of unknown type, {key}")
         kept[key] = reader.exactly(n * dtype.itemsize)
-    return rebuilt(root, order, Outside(kept.__getitem__, _nothing_within))
+    return rebuilt(root, order, Outside(kept.__getitem__, _nothing_within, reader.n_bytes))
 
 
 def _nothing_within(_: Any) -> bytes:

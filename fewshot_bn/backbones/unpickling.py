@@ -15,20 +15,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MOST_STEPS = 5_000_000  # a ResNet-50 with the state of its optimizer takes 20,000
-MOST_HOLDERS = 1_000_000  # lists, dictionaries, objects: 100 bytes and more each, for one byte in the file
+MOST_HOLDERS = 2_000_000  # lists, dictionaries, objects, references: up to 200 bytes each, for one byte in the file
 MOST_DIGITS = 10_000  # binary ones, of a number
 PERSISTENT = "persistent"  # the name of what lies outside of the pickle, such as the numbers of a tensor
 PLAIN = (str, bytes, int, float, bool, type(None))
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)  # what they hold may hold them
 class Name:
     """A class or function that a pickle asks for."""
 
     text: str
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)  # what they hold may hold them
 class Made:
     """What a pickle wants to be made: by which class or function, of what, and what is put into it afterwards."""
 
@@ -39,7 +39,7 @@ class Made:
     entries: dict[Any, Any] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class _Machine:
     stack: list[Any] = field(default_factory=list)
     below: list[list[Any]] = field(default_factory=list)  # the stacks under each mark
@@ -103,7 +103,7 @@ def _make(machine: _Machine, maker: Any, arguments: Any, entries: Any = None) ->
     if not isinstance(maker, Name | Made) or not isinstance(arguments, tuple) or not isinstance(entries or {}, dict):
         raise TypeError("something is made by what is no class, or of what is no list of arguments")
     name = maker.text if isinstance(maker, Name) else f"{maker.name}()"
-    machine.stack.append(Made(name, arguments, entries=dict(entries or {})))
+    machine.stack.append(Made(name, arguments, entries=entries or {}))
 
 
 def _reduce(machine: _Machine, _: Any) -> None:
@@ -201,6 +201,7 @@ VALUES = {
 }
 HOLDERS = {
     *("EMPTY_LIST", "LIST", "EMPTY_DICT", "DICT", "EMPTY_SET", "FROZENSET", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
+    *("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"),
     *("REDUCE", "NEWOBJ", "NEWOBJ_EX", "INST", "OBJ", "GLOBAL", "STACK_GLOBAL", "PERSID", "BINPERSID", "MARK"),
 }
 STEPS: dict[str, Callable[[_Machine, Any], None]] = {

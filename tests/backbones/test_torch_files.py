@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from fewshot_bn.backbones import torch_files
 from fewshot_bn.backbones.checkpoints import read_checkpoint
 from fewshot_bn.backbones.keys import KeyRules, tensors_of
 from fewshot_bn.errors import ModelError
@@ -88,6 +89,27 @@ def test_training_checkpoints_hold_more_than_tensors(tmp_path, how):
     assert found["best"] == 71.5
     assert torch.equal(found["history"][0], torch.arange(3.0).double())
     assert found["history"][1] == [1, 2]
+
+
+DTYPES = ["float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool", "complex64"]
+
+
+@pytest.mark.parametrize("how", ["zip", "stream"])
+def test_the_machine_reads_tensors_as_torch_does(tmp_path, how, monkeypatch):
+    base = torch.arange(24.0).reshape(2, 3, 4)
+    content = {name: base.to(getattr(torch, name)) for name in DTYPES}
+    content |= {"turned": base.permute(2, 0, 1), "part": base[1, 1:, ::2], "none": base[:0], "one": torch.tensor(3.0)}
+    content |= {"expanded": base[:, :1].expand(2, 5, 4), "parameter": torch.nn.Parameter(base), "nested": {"a": [base]}}
+    path = write(content, tmp_path / "w.pth", how)
+    by_torch = read_checkpoint(path)
+    monkeypatch.setattr(torch_files, "_only_tensors", lambda names: False)
+    found = read_checkpoint(path)
+    assert list(found) == list(by_torch)
+    assert torch.equal(found["nested"]["a"][0], base)
+    for name in set(content) - {"nested"}:
+        assert found[name].dtype == by_torch[name].dtype
+        assert torch.equal(found[name], by_torch[name])
+        assert found[name].stride() == by_torch[name].stride() or name == "none"
 
 
 @pytest.mark.parametrize("how", ["zip", "stream", "pickle"])

@@ -1,6 +1,7 @@
-"""Weights: files of torch.save, old and new, safetensors and TorchScript."""
+"""Weights: files of torch.save, old and new, of networks and of other pickles, safetensors and TorchScript."""
 
 import io
+import pickle
 import zipfile
 
 import pytest
@@ -31,6 +32,12 @@ def saved(content, **how):
     memory = io.BytesIO()
     torch.save(content, memory, **how)
     return memory.getvalue()
+
+
+def whole_network(content):
+    made = network()
+    made.load_state_dict(content)
+    return made
 
 
 def script():
@@ -77,6 +84,10 @@ SEEDS = {
     "legacy.pth": lambda content: saved(content, _use_new_zipfile_serialization=False),
     "safetensors": lambda content: save({k: v.contiguous() for k, v in content.items() if torch.is_tensor(v)}),
     "jit.pt": lambda content: script(),
+    "whole.pth": lambda content: saved(whole_network(content)),
+    "whole.legacy.pth": lambda content: saved(whole_network(content), _use_new_zipfile_serialization=False),
+    "pkl": lambda content: pickle.dumps({k: v.numpy() for k, v in content.items()}, 2),
+    "4.pkl": lambda content: pickle.dumps(content, 4),
 }
 
 
