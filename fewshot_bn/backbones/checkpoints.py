@@ -1,6 +1,7 @@
 """Read weights that others saved, safely; put them into a network, strictly.
 
-Security: safetensors, or what torch_files.py reads; nothing is ever run, or made beyond tensors and plain containers.
+Security: safetensors, or what torch_files.py and npz_files.py read; nothing is ever run, or made beyond tensors and
+plain containers.
 """
 
 import re
@@ -14,11 +15,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fewshot_bn.backbones.keys import check_names
+from fewshot_bn.backbones.npz_files import read_npz_file
 from fewshot_bn.backbones.torch_files import read_torch_file
 from fewshot_bn.errors import ModelError, some
 
 PART = re.compile(r".*-\d{5}-of-\d{5}\..*")
-READERS: dict[str, Callable[[Path], Any]] = {".safetensors": load_file}  # of other endings than torch.save's
+READERS: dict[str, Callable[[Path], Any]] = {".safetensors": load_file, ".npz": read_npz_file}
 MERGE = "load the parts in Python, put them into one dictionary (a | b), and write it with safetensors.torch.save_file"
 
 

@@ -1,9 +1,14 @@
+<<<<<<< HEAD
 """Weights: files of torch.save, old and new, of networks and of other pickles, safetensors and TorchScript."""
+=======
+"""Weights: files of torch.save, old and new, of numpy.savez, safetensors and TorchScript."""
+>>>>>>> refs/remotes/q_cards/main
 
 import io
 import pickle
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 from fuzz.mutations import damaged
@@ -46,6 +51,12 @@ def script():
     return memory.getvalue()
 
 
+def arrays(content):
+    memory = io.BytesIO()
+    np.savez(memory, **{key: value.numpy() for key, value in content.items()})
+    return memory.getvalue()
+
+
 def odd_tensor(rng):
     """What fits no plain weight."""
     x = torch.ones(4, 3, 3, 3)
@@ -83,6 +94,7 @@ SEEDS = {
     "pth": saved,
     "legacy.pth": lambda content: saved(content, _use_new_zipfile_serialization=False),
     "safetensors": lambda content: save({k: v.contiguous() for k, v in content.items() if torch.is_tensor(v)}),
+    "npz": arrays,
     "jit.pt": lambda content: script(),
     "whole.pth": lambda content: saved(whole_network(content)),
     "whole.legacy.pth": lambda content: saved(whole_network(content), _use_new_zipfile_serialization=False),

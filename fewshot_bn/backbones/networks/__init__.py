@@ -10,22 +10,19 @@ from typing import Any
 import torch
 from torch import nn
 
+from fewshot_bn.backbones.networks.bit_resnet import BitResNet
 from fewshot_bn.backbones.networks.bottleneck_resnet import BottleneckResNet, SideBySide
+from fewshot_bn.backbones.networks.cdfsl_resnet import CdfslResNet10
 from fewshot_bn.backbones.networks.cifar_resnet import CifarResNet
+from fewshot_bn.backbones.networks.clip_resnet import ClipResNet
 from fewshot_bn.backbones.networks.conv4 import Conv4
 from fewshot_bn.backbones.networks.mobilenet_v1 import MobileNetV1
 from fewshot_bn.backbones.networks.regnet import regnet_y
+from fewshot_bn.backbones.networks.resnet12 import ResNet12
+from fewshot_bn.backbones.networks.vit import VisionTransformer
+from fewshot_bn.backbones.networks.wide_resnet import WideResNet
 
-__all__ = [
-    "NETWORKS",
-    "BottleneckResNet",
-    "CifarResNet",
-    "Conv4",
-    "MobileNetV1",
-    "SideBySide",
-    "built",
-    "regnet_y",
-]
+__all__ = ["NETWORKS", "BottleneckResNet", "CifarResNet", "Conv4", "MobileNetV1", "SideBySide", "built", "regnet_y"]
 
 MOST_ARGUMENT = 2**16  # such as a number of classes
 MOST_VALUES = 2**30  # weights: 4 GiB
@@ -37,6 +34,12 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "bottleneck_resnet": BottleneckResNet,
     "side_by_side": SideBySide,
     "regnet_y": regnet_y,
+    "resnet12": ResNet12,
+    "wide_resnet": WideResNet,
+    "cdfsl_resnet10": CdfslResNet10,
+    "bit_resnet": BitResNet,
+    "clip_resnet": ClipResNet,
+    "vit": VisionTransformer,
 }
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 class Conv4(nn.Module):
     """Four blocks of 3x3 convolution, BatchNorm, ReLU and 2x2 max-pooling, flattened (84 px gives 1600).
 
-    Source: Vinyals et al. 2016, arXiv:1606.04080; parameter names of learn2learn's ConvBase.
+    Source: Vinyals et al. 2016, arXiv:1606.04080; parameter names as in Snell et al. 2017, arXiv:1703.05175.
     """
 
     def __init__(self, width: int = 64) -> None:

@@ -6,9 +6,9 @@ of the same network, by card and the name of the form.
 
 import numpy as np
 import torch
-from reference.layouts import jax, resnets, toolboxes
+from reference.layouts import jax, others, resnets, toolboxes
 
-LAYOUTS = {**resnets.LAYOUTS, **jax.LAYOUTS, **toolboxes.LAYOUTS}
+LAYOUTS = {**resnets.LAYOUTS, **jax.LAYOUTS, **toolboxes.LAYOUTS, **others.LAYOUTS}
 FORMS = {**resnets.FORMS, **jax.FORMS, **toolboxes.FORMS}
 
 
