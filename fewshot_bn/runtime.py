@@ -72,7 +72,13 @@ def in_layout(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
 
 def move(network: nn.Module, device: torch.device | str) -> nn.Module:
     """The network itself, brought to a device, its convolutions in the layout for it."""
-    return network.to(device).to(memory_format=layout_for(torch.device(device)))
+    layout = layout_for(torch.device(device))
+    tensors = [*network.to(device).parameters(), *network.buffers()]
+    if any(tensor.ndim == 5 for tensor in tensors):  # of convolutions over volumes, which have no such layout
+        for tensor in tensors:
+            tensor.data = tensor.data.contiguous(memory_format=layout) if tensor.ndim == 4 else tensor.data
+        return network
+    return network.to(memory_format=layout)
 
 
 def exact_convolutions() -> contextlib.AbstractContextManager[None]:

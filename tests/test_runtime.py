@@ -4,11 +4,20 @@ import contextlib
 
 import pytest
 import torch
+from torch import nn
 
 from fewshot_bn.errors import DeviceError, UsageError
-from fewshot_bn.runtime import choose_device, choose_devices, in_plain_torch, plain_torch
+from fewshot_bn.runtime import choose_device, choose_devices, in_plain_torch, move, plain_torch
 
 CPU = torch.device("cpu")
+
+
+def test_convolutions_lie_as_their_kernels_take_them_beside_those_over_volumes():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv3d(2, 4, 3))
+    before = [parameter.clone() for parameter in network.parameters()]
+    assert move(network, "cpu")[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert network[1].weight.is_contiguous()
+    assert all(map(torch.equal, network.parameters(), before))
 
 
 def test_devices():

@@ -26,7 +26,8 @@ class Backbone:
     """A network in eval mode without gradients that gives `dim` features per image.
 
     `weights` says which weights; `fingerprint` stands for the architecture and every weight and buffer; `card`
-    is the SHA-256 of the card's file, where there is one; `graph` is the traced forward pass, where that is possible.
+    is the SHA-256 of the card's file, where there is one; `graph` is the traced forward pass, where that is possible;
+    `members` are the backbones that it holds side by side, if it is a concatenation.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Backbone:
     card: str = ""
     graph: fx.Graph | None = None
     notices: tuple[str, ...] = ()
+    members: tuple["Backbone", ...] = ()
 
     @plain_torch()
     @torch.no_grad()

@@ -20,7 +20,7 @@ from fewshot_bn.backbones.torch_files import read_torch_file
 from fewshot_bn.errors import ModelError, some
 
 PART = re.compile(r".*-\d{5}-of-\d{5}\..*")
-READERS: dict[str, Callable[[Path], Any]] = {".safetensors": load_file, ".npz": read_npz_file}
+READERS: dict[str, Callable[[Path], Any]] = {".safetensors": load_file, ".npz": read_npz_file}  # others: torch.save
 MERGE = "load the parts in Python, put them into one dictionary (a | b), and write it with safetensors.torch.save_file"
 
 

@@ -7,6 +7,7 @@ A backbone is named by a shipped card, by the path of a user's card, as a networ
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from fewshot_bn.backbones.backbone import RANDOM, Backbone, Loaded, freeze_in_pl
 from fewshot_bn.backbones.build import build_network, randomise, swap_channels
 from fewshot_bn.backbones.card import ModelCard, shipped_models
 from fewshot_bn.backbones.checkpoints import load_strictly, read_checkpoint
+from fewshot_bn.backbones.concatenation import SIGN, concatenate
 from fewshot_bn.backbones.forms import fitted, forms_of
 from fewshot_bn.backbones.keys import KeyRules, tensors_of
 from fewshot_bn.backbones.known import better_cards
@@ -45,12 +47,19 @@ def load_backbone(
     """Build the backbone `model` on `device`, frozen and in eval mode.
 
     `model` is a name or a path, or an `nn.Module` that gives features [b d] of images [b 3 h w]; of that it is a copy,
-    called `name`. `preprocessing` replaces its own: a `Preprocessing`, a dict of its fields, or a text as
-    named_preprocessing.py says. `root` is the folder of weights (`$FEWSHOT_BN_MODELS` by default).
+    called `name`. `a+b` puts the features of several backbones side by side. `preprocessing` replaces its own: a
+    `Preprocessing`, a dict of its fields, or a text as named_preprocessing.py says. `root` is the folder of weights
+    (`$FEWSHOT_BN_MODELS` by default).
 
     Raises `UsageError` for an unknown model and `ModelError` for weights that are absent, unsafe or do not fit. With
     `strict`, weights other than those a card pins are an error instead of a notice.
     """
+    names = member_names(model) if isinstance(model, str) else [model]
+    if len(names) > 1:
+        if weights not in (None, RANDOM):
+            raise UsageError(f"--weights {weights} with --model {model}: whose are they? name a card for each member")
+        options: Any = {"weights": weights, "preprocessing": preprocessing, "root": root, "device": device}
+        return concatenate([load_backbone(one, **options, strict=strict) for one in names])
     found = load_one(model, weights=weights, preprocessing=preprocessing, root=root, strict=strict)
     backbone = freeze_in_place(
         found.network,
@@ -65,6 +74,11 @@ def load_backbone(
         raise ModelError(f"{found.name}: gives {backbone.dim:,} features, its card says {found.features:,}")
     move(backbone.module, device)
     return backbone
+
+
+def member_names(model: str) -> list[str]:
+    """The names in `a+b`. A path may hold a plus."""
+    return [model] if Path(model).exists() else model.split(SIGN)
 
 
 def load_one(

@@ -156,8 +156,15 @@ def _printable(text: str) -> str:
 def prepare(arguments: Namespace) -> int:
     dataset = open_named(arguments)
     console = Console(quiet=arguments.quiet)
-    store = Store(dataset, _geometry(arguments, dataset), paths.store_root())
-    for notice in (*dataset.notices, *store.notices):
+    for notice in dataset.notices:
+        console.note(notice)
+    for geometry in _geometries(arguments, dataset):
+        _prepare(Store(dataset, geometry, paths.store_root()), dataset, console)
+    return 0
+
+
+def _prepare(store: Store, dataset: Dataset, console: Console) -> None:
+    for notice in store.notices:
         console.note(notice)
     began = time.perf_counter()
     with console.shown():
@@ -168,7 +175,6 @@ def prepare(arguments: Namespace) -> int:
     now = f"{n_decoded:,} decoded now, {rate:,.0f} per second" if n_decoded else "none had to be decoded"
     size = len(dataset) * store.row_bytes / 1e6
     print(f"{dataset.name}: all {len(dataset):,} images are in {store.path} ({size:,.1f} MB; {now})")
-    return 0
 
 
 def _fill(store: Store, dataset: Dataset, console: Console) -> int:
@@ -209,18 +215,18 @@ def _root(arguments: Namespace) -> Path:
     return root
 
 
-def _geometry(arguments: Namespace, dataset: Dataset) -> Preprocessing:
-    """That of the preset, else that of the backbone, whose weights need not be there."""
-    prepared = Preprocessing()
-    if not arguments.preset:
-        from fewshot_bn.backbones.load import load_backbone
-        from fewshot_bn.backbones.named_preprocessing import preprocessing_of
-        from fewshot_bn.backbones.sources import split_weights
+def _geometries(arguments: Namespace, dataset: Dataset) -> list[Preprocessing]:
+    """That of the preset, else those of the backbone and its members, whose weights need not be there."""
+    own = [Preprocessing()] if arguments.preset else list(_own_preprocessing(arguments))
+    asked = [with_geometry(one, arguments.preset, arguments.image_px, dataset.first_resize_px) for one in own]
+    return list({one.geometry: one for one in asked}.values())
 
-        def own() -> Preprocessing:
-            name, weights = split_weights(arguments.model, None)
-            named = arguments.model if weights else None
-            return load_backbone(name, weights="random", preprocessing=named).preprocessing
 
-        prepared = preprocessing_of(arguments.preprocessing, own)
-    return with_geometry(prepared, arguments.preset, arguments.image_px, dataset.first_resize_px)
+def _own_preprocessing(arguments: Namespace) -> Iterator[Preprocessing]:
+    from fewshot_bn.backbones.load import load_backbone, member_names
+    from fewshot_bn.backbones.sources import split_weights
+
+    for member in member_names(arguments.model):
+        name, weights = split_weights(member, None)
+        asked = arguments.preprocessing or (member if weights else None)  # other weights may ask for other images
+        yield load_backbone(name, weights="random", preprocessing=asked).preprocessing

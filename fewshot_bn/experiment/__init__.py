@@ -20,7 +20,7 @@ from fewshot_bn.experiment.events import Done, Event
 from fewshot_bn.experiment.few_shot import FewShot
 from fewshot_bn.experiment.many_shot import ManyShot
 from fewshot_bn.experiment.source import open_source
-from fewshot_bn.inputs.source import notes_on_looks
+from fewshot_bn.inputs.source import notes_on_input, notes_on_looks
 from fewshot_bn.results.files import check_folder
 from fewshot_bn.results.result import ManyShotResult, Result
 from fewshot_bn.runtime import choose_devices, in_plain_torch
@@ -47,6 +47,7 @@ def run(config: Config) -> Iterator[Event]:
     for notice in (*regime.notices(source), *source.images.dataset.notices, *source.backbone.notices):
         yield Note(str(notice))
     yield from notes_on_looks(source.images)
+    yield from notes_on_input(source.features)
     for job in jobs:
         yield from job.run()
 

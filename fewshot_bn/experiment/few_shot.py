@@ -8,6 +8,7 @@ import torch
 from fewshot_bn.adapters import ADAPTERS, Adapter, Tuner, named
 from fewshot_bn.adapters.checks import check_own
 from fewshot_bn.backbones.backbone import Backbone
+from fewshot_bn.backbones.concatenation import check_one_geometry
 from fewshot_bn.config import FewShotConfig
 from fewshot_bn.datasets import Dataset
 from fewshot_bn.episodes import Episodes, EpisodeShape, Plan, make_plan, n_disjoint
@@ -16,7 +17,7 @@ from fewshot_bn.evaluation.loop import evaluate, serial
 from fewshot_bn.evaluation.parallel import OnDevices
 from fewshot_bn.events import Note
 from fewshot_bn.experiment.events import Adapting, Done, Event, Started
-from fewshot_bn.inputs.source import Source, compute_features, decode_images, notes_on_looks
+from fewshot_bn.inputs.source import Source, check_input, compute_features, decode_images, notes_on_looks
 from fewshot_bn.results.files import ResultFile, open_result
 from fewshot_bn.results.key import Key, few_shot_key
 from fewshot_bn.results.result import Run
@@ -97,6 +98,7 @@ def _check(mode: str, adapter: Tuner, backbone: Backbone, config: FewShotConfig)
     """What an adapter can say before the first episode, for every number of shots."""
     for n_support in config.n_support:
         try:
+            check_one_geometry(backbone)
             adapter.check(backbone, config.n_way * n_support, config.n_way * config.n_query)
         except FewshotError as problem:
             raise type(problem)(f"--mode {mode}: {problem}") from problem
@@ -172,6 +174,7 @@ class Job:
             yield from compute_features(self.source, todo.rows)
         else:
             yield from decode_images(self.source, todo.rows, self.devices)
+            yield from check_input(self.source, todo.rows)
         seconds, executor = 0.0, serial if len(self.devices) == 1 else OnDevices(self.devices)
         for outcome in evaluate(self.adapter, self.source, todo, chunk=self.config.chunk, executor=executor):
             seconds += outcome.seconds

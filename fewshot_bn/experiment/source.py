@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import torch
 
-from fewshot_bn.backbones.backbone import Backbone, with_preprocessing
+from fewshot_bn.backbones.backbone import Backbone
+from fewshot_bn.backbones.concatenation import with_contract
 from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.backbones.named_preprocessing import preprocessing_of
 from fewshot_bn.config import SourceConfig
@@ -12,21 +13,36 @@ from fewshot_bn.datasets import Dataset, open_dataset
 from fewshot_bn.files import paths
 from fewshot_bn.inputs.features import Features
 from fewshot_bn.inputs.images import Images
+from fewshot_bn.inputs.members import MemberFeatures
 from fewshot_bn.inputs.source import Source
 from fewshot_bn.inputs.store import Store
-from fewshot_bn.preprocessing import with_geometry
+from fewshot_bn.preprocessing import Preprocessing, with_geometry
 from fewshot_bn.runtime import move
 
 
 def open_source(config: SourceConfig, device: torch.device) -> Source:
     """Nothing is decoded or computed yet. Raises what `open_dataset` and `load_backbone` raise."""
     dataset, backbone = _dataset(config), _backbone(config, device)
-    geometry = with_geometry(backbone.preprocessing, config.preset, config.image_px, dataset.first_resize_px)
-    backbone = with_preprocessing(backbone, geometry)
-    store = Store(dataset, geometry, paths.store_root()) if config.keep_pixels else None
-    images = Images(dataset, geometry, store=store)
+
+    def asked(own: Preprocessing) -> Preprocessing:
+        return with_geometry(own, config.preset, config.image_px, dataset.first_resize_px)
+
+    backbone = with_contract(backbone, asked)
+    contracts = [one.preprocessing for one in (backbone, *backbone.members)]
+    stores = {contract.geometry: _store(config, dataset, contract) for contract in contracts}
     cache = paths.cache_root() if config.keep_features else None
-    return Source(images, backbone, Features(images, backbone, device=device, cache=cache), device)
+
+    def images_of(one: Backbone) -> Images:
+        return Images(dataset, one.preprocessing, store=stores[one.preprocessing.geometry])
+
+    members = [Features(images_of(one), one, device=device, cache=cache) for one in backbone.members]
+    images = images_of(backbone)
+    whole = MemberFeatures(images, backbone, members) if members else None
+    return Source(images, backbone, whole or Features(images, backbone, device=device, cache=cache), device)
+
+
+def _store(config: SourceConfig, dataset: Dataset, preprocessing: Preprocessing) -> Store | None:
+    return Store(dataset, preprocessing, paths.store_root()) if config.keep_pixels else None
 
 
 def _dataset(config: SourceConfig) -> Dataset:

@@ -5,7 +5,8 @@ parts, HDF5 files of rows and their features. A part is written under another na
 a full disk or two runs at once leave whole parts or none. Runs that compute the same rows at once look at each other's
 parts before they write their own, so every row is kept once; where two parts hold the same row, the first read counts.
 
-Features of a row do not depend on what it is batched with: every batch is filled up to one fixed size.
+Features of a row do not depend on what it is batched with: every batch is filled up to one fixed size. So the first
+images to be computed are some of all parts of the data, for the input check (input_check.py).
 """
 
 import hashlib
@@ -26,6 +27,7 @@ from fewshot_bn.backbones.backbone import Backbone
 from fewshot_bn.errors import DataError, DeviceError, is_out_of_memory
 from fewshot_bn.files.atomic import code_digest, digest, locked, make_folder, read_file, replace_file
 from fewshot_bn.inputs.images import Images, normalise
+from fewshot_bn.inputs.input_check import InputCheck
 from fewshot_bn.runtime import in_plain_torch
 
 FORMAT = 3
@@ -42,6 +44,7 @@ CODE = (  # that decides what features are
 )
 BATCH = 64
 ROWS_PER_PART = 256
+ROWS_PER_BLOCK = 4096  # of what is known: memory grows by blocks, and none is ever copied
 SHA256_BYTES = 32
 MOST_BYTES = 2**28  # of a part
 UNKNOWN = np.iinfo(np.int64).max  # a place that nothing can be read from; -1 would be the last
@@ -57,10 +60,26 @@ class Features:
         key = digest([FORMAT, code_digest(*CODE), *software, *what])
         self._folder = cache / "features" / key[:32] if cache else None
         self._place = np.full(len(images.dataset), UNKNOWN)
-        self._known = np.empty((0, backbone.dim), np.float32)
+        self._blocks: list[Float32[ndarray, "rows d"]] = []
+        self._n_known = 0
         self._parts: set[str] = set()  # the names of those that have been read or written
         self._read = False
         self.notices: list[str] = []
+        self.check = InputCheck(images, backbone, device=device, folder=self._folder)
+
+    @property
+    def decoded_from(self) -> list[Images]:
+        """The images that features are computed of."""
+        return [self.images]
+
+    @property
+    def unchecked(self) -> bool:
+        """Whether too few images have been looked at to say whether they are what the network was trained with."""
+        return self.check.wanted
+
+    def findings(self) -> Iterator[str]:
+        """What the input check has found, once."""
+        return self.check.findings()
 
     def missing(self, rows: Int64[ndarray, "n"]) -> Int64[ndarray, "m"]:
         """Those of `rows` that no run has computed yet. Raises `DataError` where the cache is damaged."""
@@ -76,7 +95,7 @@ class Features:
 
         Raises `DataError` where an image cannot be read or its features are not finite.
         """
-        missing = self.missing(rows)
+        missing = self.check.order(self.missing(rows))
         while len(missing):
             part, rest = missing[:ROWS_PER_PART], missing[ROWS_PER_PART:]
             z = np.empty((len(part), self.backbone.dim), np.float32)
@@ -84,6 +103,7 @@ class Features:
                 batch = part[first : first + BATCH]
                 z[first : first + len(batch)] = self._forward(batch)
                 yield len(batch)
+            self.check.conclude()
             self._keep(part, z)
             missing = rest[self._place[rest] == UNKNOWN]
             if len(missing) < len(rest):  # another run has computed some meanwhile
@@ -97,7 +117,12 @@ class Features:
                 f"{dataset.name}: the features of {len(missing):,} images, such as {dataset.ids[missing[0]]!r} (row "
                 f"{missing[0]}), have not been computed; call compute with these rows first"
             )
-        return torch.from_numpy(self._known[self._place[rows]]).to(self._device)
+        place = self._place[rows]
+        z = np.empty((*rows.shape, self.backbone.dim), np.float32)
+        for k, block in enumerate(self._blocks):
+            inside = place // ROWS_PER_BLOCK == k
+            z[inside] = block[place[inside] % ROWS_PER_BLOCK]
+        return torch.from_numpy(z).to(self._device)
 
     def _forward(self, rows: Int64[ndarray, "n"]) -> Float32[ndarray, "n d"]:
         try:
@@ -123,7 +148,8 @@ class Features:
         pixels = self.images.gather(rows)
         filling = pixels.new_zeros(BATCH - len(rows), *pixels.shape[1:])
         x = normalise(torch.cat([pixels, filling]), self.images.preprocessing, self._device)
-        z: Float32[ndarray, "n d"] = self.backbone.features(x)[: len(rows)].float().cpu().numpy()
+        with self.check.watching(pixels):
+            z: Float32[ndarray, "n d"] = self.backbone.features(x)[: len(rows)].float().cpu().numpy()
         return z
 
     def _read_parts(self, folder: Path) -> None:
@@ -134,9 +160,15 @@ class Features:
                 self._parts.add(path.name)
 
     def _add(self, rows: Int64[ndarray, "n"], z: Float32[ndarray, "n d"]) -> None:
-        new = self._place[rows] == UNKNOWN
-        self._place[rows[new]] = len(self._known) + np.arange(int(new.sum()))
-        self._known = np.concatenate([self._known, z[new]])
+        new = np.flatnonzero(self._place[rows] == UNKNOWN)
+        while len(new):
+            block, first = divmod(self._n_known, ROWS_PER_BLOCK)
+            if block == len(self._blocks):
+                self._blocks.append(np.empty((ROWS_PER_BLOCK, self.backbone.dim), np.float32))
+            some, new = np.split(new, [ROWS_PER_BLOCK - first])
+            self._blocks[block][first : first + len(some)] = z[some]
+            self._place[rows[some]] = self._n_known + np.arange(len(some))
+            self._n_known += len(some)
 
     def _keep(self, rows: Int64[ndarray, "n"], z: Float32[ndarray, "n d"]) -> None:
         """Make features known, and write those that no other run has written since."""

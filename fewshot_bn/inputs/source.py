@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Int64
 from numpy import ndarray
@@ -10,8 +11,9 @@ from numpy import ndarray
 from fewshot_bn.backbones.backbone import Backbone
 from fewshot_bn.errors import StoreError, UsageError
 from fewshot_bn.events import Note, Progress
-from fewshot_bn.inputs.features import Features
+from fewshot_bn.inputs.features import BATCH, Features
 from fewshot_bn.inputs.images import Images
+from fewshot_bn.inputs.members import MemberFeatures
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Source:
 
     images: Images
     backbone: Backbone
-    features: Features
+    features: Features | MemberFeatures
     device: torch.device
 
     def __post_init__(self) -> None:
@@ -42,9 +44,10 @@ class Source:
     def subject(self) -> str:
         """Which images under which network, in words."""
         dataset, backbone = self.images.dataset, self.backbone
+        sizes = sorted({one.preprocessing.crop_px for one in backbone.members or (backbone,)})
         return (
             f"{dataset.name} ({len(dataset):,} images, {len(dataset.class_names)} classes), "
-            f"{backbone.name} ({backbone.weights}) at {backbone.preprocessing.crop_px} px"
+            f"{backbone.name} ({backbone.weights}) at {' / '.join(map(str, sizes))} px"
         )
 
 
@@ -81,17 +84,33 @@ def notes_on_looks(images: Images) -> Iterator[Note]:
         yield Note(str(finding))
 
 
+def notes_on_input(features: Features | MemberFeatures) -> Iterator[Note]:
+    """What the input check has found, once."""
+    yield from map(Note, features.findings())
+
+
+def check_input(source: Source, rows: Int64[ndarray, "n"]) -> Iterator[Progress | Note]:
+    """Look at some of the images that a tuner is about to see, for a run that has no features computed."""
+    if source.features.unchecked:
+        some = np.unique(rows)
+        yield from compute_features(source, some[np.linspace(0, len(some) - 1, min(BATCH, len(some))).astype(int)])
+    yield from notes_on_input(source.features)
+
+
 def compute_features(source: Source, rows: Int64[ndarray, "n"]) -> Iterator[Progress | Note]:
     """Make the features of `rows` known."""
     features = source.features
     missing = features.missing(rows)
     if len(missing):
-        yield from fill_store(source.images, missing)
+        for images in features.decoded_from:
+            yield from fill_store(images, missing)
         done = 0
         yield Progress("frozen features", "image", done, len(missing))
         for n_images in features.compute(missing):
             done += n_images
             yield Progress("frozen features", "image", done, len(missing))
+            yield from notes_on_input(features)
     yield from notes_on_looks(source.images)
+    yield from notes_on_input(features)
     yield from map(Note, features.notices)
     features.notices.clear()

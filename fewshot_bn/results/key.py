@@ -62,14 +62,19 @@ def _subject(dataset: Dataset, backbone: Backbone) -> Key:
             "n_images_on_card": dataset.n_on_card,
             "classes": dict(zip(dataset.class_names, dataset.class_sizes, strict=True)),
         },
-        "backbone": {
-            "name": backbone.name,
-            "weights": backbone.weights,
-            "fingerprint": backbone.fingerprint,
-            "card": backbone.card,
-            "preprocessing": asdict(backbone.preprocessing),
-        },
+        "backbone": _network(backbone),
     }
+
+
+def _network(backbone: Backbone) -> Key:
+    facts = {
+        "name": backbone.name,
+        "weights": backbone.weights,
+        "fingerprint": backbone.fingerprint,
+        "card": backbone.card,
+        "preprocessing": asdict(backbone.preprocessing),
+    }
+    return facts | ({"members": [_network(member) for member in backbone.members]} if backbone.members else {})
 
 
 def _plain(key: dict[str, Any]) -> Key:

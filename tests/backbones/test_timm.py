@@ -10,12 +10,14 @@ import timm
 import torch
 from huggingface_hub import constants
 from PIL import Image
+from safetensors.torch import save_file
 from timm.layers import BatchNormAct2d
 from torch import nn
 
 from benchmarks.references import plain_tuning
-from fewshot_bn.adapters.norm_tuning import norm_layers
+from fewshot_bn.adapters.norm_tuning import episodic_norm, norm_layers
 from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
+from fewshot_bn.adapters.norm_tuning.episodic_network import EpisodicNetwork
 from fewshot_bn.adapters.norm_tuning.norm_layers import choose_layers
 from fewshot_bn.backbones import timm as ours
 from fewshot_bn.backbones.fused_norms import BatchNormThenAct
@@ -35,9 +37,10 @@ BATCH = {
     "densenet121": 121,
     "mobilevit_xxs": 32,
     "ghostnet_050": 80,
+    "lambda_resnet26t": 37,  # with convolutions over volumes
 }
 OTHERS = {"convnext_atto": ("layer", 17), "vit_tiny_patch16_224": ("layer", 25), "resnetv2_50x1_bit": ("group", 49)}
-FUSED = ("test_efficientnet", "mobilenetv3_small_050", "efficientnet_b0", "regnety_002", "densenet121", "mobilevit_xxs")
+FUSED = ("test_efficientnet", "mixnet_s", "efficientnet_b0", "regnety_002", "densenet121", "mobilevit_xxs")
 QUICK = ("test_efficientnet", "mobilenetv3_small_050")
 
 
@@ -77,8 +80,14 @@ def loop_over_fused_norms(monkeypatch):
 
 
 @pytest.mark.usefixtures("loop_over_fused_norms")
-@pytest.mark.parametrize("statistics", ["frozen", "batch"])
-@pytest.mark.parametrize("name", tiers(FUSED))
+@pytest.mark.parametrize(
+    ("name", "statistics"),
+    [
+        ("test_efficientnet", "converted"),
+        ("mobilenetv3_small_050", "batch"),
+        *(pytest.param(name, how, marks=pytest.mark.full) for name in FUSED for how in ("frozen", "batch")),
+    ],
+)
 def test_norm_tuning_equals_the_plain_loop_on_the_network_as_timm_has_it(name, statistics):
     backbone = load_backbone(f"timm:{name}", weights="random")
     assert any(isinstance(module, BatchNormThenAct) for module in backbone.module.modules())
@@ -86,6 +95,28 @@ def test_norm_tuning_equals_the_plain_loop_on_the_network_as_timm_has_it(name, s
     backbone.module.double()
     settings = NormTuning(steps=2, statistics=statistics)
     assert distance(backbone, plain, settings, torch.float64) < 1e-6
+
+
+@pytest.mark.usefixtures("loop_over_fused_norms")
+@pytest.mark.parametrize("statistics", ["frozen", "batch"])
+def test_fused_norms_on_whole_batches_are_those_of_slices(statistics, monkeypatch):
+    backbone = load_backbone("timm:test_efficientnet", weights="random")
+    plain = replace(backbone, module=as_timm_has_it(backbone, "test_efficientnet").double())
+    backbone.module.double()
+    monkeypatch.setattr(episodic_norm, "AT_ONCE", {"cpu"})
+    assert distance(backbone, plain, NormTuning(steps=2, statistics=statistics), torch.float64) < 1e-6
+
+
+def test_fused_norms_stay_in_float32():
+    backbone = load_backbone("timm:test_efficientnet", weights="random")
+    names = choose_layers(backbone, "batch", "all")
+    network = EpisodicNetwork(backbone, names, 1, low_precision=True)
+    x = images(32)[None]
+    network.try_cut(x)
+    z = network.features(network.stem(x))
+    assert z.dtype == torch.float32
+    expected = backbone.features(x[0])
+    assert torch.allclose(z[0], expected, atol=0.05 * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize("name", ["test_convnext", "test_vit", "test_resnet"])
@@ -262,6 +293,22 @@ def test_weights_that_cannot_be_downloaded(monkeypatch, tmp_path):
         ".*path with --weights, or put it into the cache",
     ):
         load_backbone("timm:test_resnet")
+
+
+def test_weights_in_the_cache_of_the_hub_need_no_network(monkeypatch, tmp_path):
+    network, commit = timm.create_model("test_resnet"), "0" * 40
+    folder = tmp_path / "models--timm--test_resnet.r160_in1k"
+    (folder / "snapshots" / commit).mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(commit)
+    save_file(network.state_dict(), folder / "snapshots" / commit / "model.safetensors")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    backbone = load_backbone("timm:test_resnet")
+    assert (backbone.weights, backbone.dim) == ("r160_in1k", 96)
+    assert torch.equal(backbone.module.conv1[0].weight, network.conv1[0].weight)
+    by_hand = load_backbone("timm:test_resnet", weights=folder / "snapshots" / commit / "model.safetensors")
+    assert by_hand.fingerprint == backbone.fingerprint
 
 
 def test_without_timm_the_extra_is_named(monkeypatch):

@@ -308,6 +308,19 @@ def test_prepare_needs_no_weights(run, here):
     assert "bicubic-short-side-21-crop-21" in out
 
 
+def test_prepare_decodes_for_each_of_networks_side_by_side(run, here, own_cache):
+    Path("model.toml").write_text(
+        'name = "tiny"\ntitle = "Tiny"\nnetwork = "conv4"\nweights = "absent.pth"\n'
+        "preprocessing = { resize_px = 21, crop_px = 21 }\n"
+    )
+    both = ["prepare", "shapes", "--model", "model.toml+fractal_resnet8"]
+    status, out, err = run(*both)
+    assert (status, err) == (0, "")
+    found = re.findall(r"shapes_(.*)_\w+\.h5", out)
+    assert found == ["bicubic-short-side-21-crop-21", "bilinear-both-sides-32-crop-32"]
+    assert run(*both)[1].count("none had to be decoded") == 2
+
+
 def test_prepare_keeps_all_but_the_images_that_cannot_be_read(run, here, monkeypatch):
     whole = {name: (here / "shapes" / name).read_bytes() for name in ("c/3.png", "d e/1.png")}
     damage(*whole)

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from fewshot_bn.backbones.backbone import Backbone, freeze_in_place
+from fewshot_bn.inputs.images import normalise
 from fewshot_bn.preprocessing import Preprocessing
 
 
@@ -34,4 +35,17 @@ def small_backbone(seed: int = 0, dtype: torch.dtype = torch.float32) -> Backbon
     preprocessing = Preprocessing(8, 8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     backbone = freeze_in_place(network, "small", "", preprocessing, architecture="SmallNet")
     backbone.module.to(dtype)
+    return backbone
+
+
+def trained_on(backbone: Backbone, pixels: torch.Tensor) -> Backbone:
+    """The same backbone with the BatchNorm statistics of these images, changed in place."""
+    layers = [layer for layer in backbone.module.modules() if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = 1.0
+    backbone.module.train()
+    with torch.no_grad():
+        backbone.module(normalise(pixels, backbone.preprocessing, torch.device("cpu")))
+    backbone.module.eval()
     return backbone

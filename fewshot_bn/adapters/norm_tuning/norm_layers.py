@@ -6,6 +6,8 @@ first such block (`layer4` of a ResNet); or patterns of layer names with commas 
 
 Source of `bn23`: Yazdanpanah et al. 2022, "Revisiting learnable affines for batch norm in few-shot transfer
 learning", CVPR.
+
+Of networks side by side (`a+b`), these are the layers of each; a pattern is of names with the place in front: `0.*`.
 """
 
 import copy
@@ -46,6 +48,9 @@ def choose_layers(backbone: Backbone, kind: str, scope: str) -> list[str]:
 
     Raises `ModelError` where the network has none of that kind, and `UsageError` where a pattern matches nothing.
     """
+    if backbone.members and scope in (*PATTERNS, "last"):
+        members = enumerate(backbone.members)
+        return [f"{place}.{name}" for place, member in members for name in choose_layers(member, kind, scope)]
     layers, norm = affine_layers(backbone.module, kind), NORMS[kind]
     if not layers:
         kinds = [other for other in NORMS if affine_layers(backbone.module, other)]

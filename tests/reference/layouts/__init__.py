@@ -9,7 +9,7 @@ import torch
 from reference.layouts import jax, others, resnets, toolboxes
 
 LAYOUTS = {**resnets.LAYOUTS, **jax.LAYOUTS, **toolboxes.LAYOUTS, **others.LAYOUTS}
-FORMS = {**resnets.FORMS, **jax.FORMS, **toolboxes.FORMS}
+FORMS = {**resnets.FORMS, **jax.FORMS, **toolboxes.FORMS, **others.FORMS}
 
 
 def write(content, path):
