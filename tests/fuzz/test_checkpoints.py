@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Weights: files of torch.save, old and new, of networks and of other pickles, safetensors and TorchScript."""
-=======
-"""Weights: files of torch.save, old and new, of numpy.savez, safetensors and TorchScript."""
->>>>>>> refs/remotes/q_cards/main
+"""Weights: files of torch.save, of networks, of other pickles, of numpy.savez, safetensors and TorchScript."""
 
 import io
 import pickle
