@@ -61,10 +61,12 @@ def _contents(file: Path, content: Mapping[str, Any]) -> Iterator[str]:
 
 def _findings(found: Guess, pinned: list[str], file: Path) -> Iterator[str]:
     if pinned:
-        yield f"it is the file of the known card {some(pinned)}, by its checksum"
+        yield f"it is the file of the known card{'s' * (len(pinned) > 1)} {some(pinned)}, by its checksum"
     if found.cards:
         names = [fit.card.name + (f" (form {fit.form})" if fit.form else "") for fit in found.cards]
-        yield f"it fits the known card {some(names, 20)}"
+        yield f"it fits the known card{'s' * (len(names) > 1)} {some(names, 20)}"
+        if len(names) > 1:
+            yield "  the file does not say which of them it is; show NAME tells what they take for granted"
         yield f"use it as such: python -m fewshot_bn.eval --model {found.cards[0].card.name} --weights {_quoted(file)}"
     for n, candidate in enumerate(found.candidates):
         yield from _on_candidate(candidate, is_taken=n == 0)

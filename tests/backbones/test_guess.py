@@ -48,7 +48,9 @@ def drafted(content, folder):
 @pytest.fixture
 def few(monkeypatch):
     """Only a few networks are known, for tests that try all of them."""
-    monkeypatch.setattr(guessing, "FIRST", ["resnet18"])
+    monkeypatch.setattr(guessing, "FIRST", [])
+    monkeypatch.setattr(guessing, "NETWORKS", ["conv4", "cifar_resnet"])
+    monkeypatch.setattr(guessing, "ARGUMENTS", {"cifar_resnet": guessing.ARGUMENTS["cifar_resnet"]})
     monkeypatch.setattr(guessing, "_other_networks", lambda: [("torchvision:alexnet", {})])
 
 
