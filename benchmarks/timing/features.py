@@ -10,7 +10,7 @@ Contenders, in turn, on the same generated images, with random weights:
 `ratio` is the median over the rounds of the bare network's seconds by those of `features`; `check, %` that of the
 difference of the last two by the last; `gather, %` and `keep, %` are the shares of the time of `features` that go to
 reading pixels and to writing and remembering features. BatchNorm layers get the statistics of one
-batch first, as if trained, since the input check leaves untrained networks alone. It looks at the first 256 images,
+batch first, as if trained, since the input check leaves untrained networks alone. It looks at the first 64 images,
 so of more images its share is smaller. On a shared machine only ratios count.
 """
 

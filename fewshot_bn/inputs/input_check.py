@@ -26,11 +26,10 @@ from fewshot_bn.backbones.backbone import Backbone
 from fewshot_bn.errors import DataError
 from fewshot_bn.files.atomic import make_folder, read_file, replace_file
 from fewshot_bn.inputs.images import Images, normalise
-from fewshot_bn.inputs.input_statistics import MOST_SHIFT, MOST_SPREAD, Symptoms, Watch, is_trained
+from fewshot_bn.inputs.input_statistics import EVERY, MOST_SHIFT, MOST_SPREAD, Symptoms, Watch, is_trained
 from fewshot_bn.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
-N_IMAGES = 256  # are looked at
-N_TRIED = 64  # of them are also tried with other normalisations, if there are symptoms
+N_IMAGES = 64  # are looked at
 LEAST_IMAGES = 16  # of fewer, statistics say nothing
 MOST_MEAN, MOST_STD = 3.0, 3.0  # of normalised images, for a network without BatchNorm
 MOST_BYTES = 2**16
@@ -49,7 +48,7 @@ class InputCheck:
         self._images, self._backbone, self._device = images, backbone, device
         self._file = folder / "input.json" if folder else None
         self._watch = Watch(backbone.module)
-        self._seen: list[UInt8[Tensor, "n 3 h w"]] = []  # since the last conclusion, at most N_TRIED
+        self._seen: list[UInt8[Tensor, "n 3 h w"]] = []  # since the last conclusion, at most N_IMAGES
         self._found: Symptoms | None = None
         self.wanted_images = N_IMAGES if is_trained(backbone.module) else 0
         self._said = ""
@@ -62,6 +61,7 @@ class InputCheck:
 
     def order(self, rows: Int64[ndarray, "n"]) -> Int64[ndarray, "n"]:
         """The same rows; those that will be looked at come first, and are spread over all of them."""
+        self._watch.every = max(1, EVERY * min(len(rows), N_IMAGES) // N_IMAGES)
         if not self.wanted or len(rows) <= N_IMAGES:
             return rows
         first = np.linspace(0, len(rows) - 1, N_IMAGES).astype(int)
@@ -71,7 +71,7 @@ class InputCheck:
         """Within it, a batch goes through the network whose first images have these pixels."""
         if not self.wanted:
             return contextlib.nullcontext()
-        if sum(map(len, self._seen)) < N_TRIED:
+        if sum(map(len, self._seen)) < N_IMAGES:
             self._seen.append(pixels)
         return self._watch.on(pixels)
 
