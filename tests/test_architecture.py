@@ -1,6 +1,7 @@
 """The shape of the package: which way imports point, how large modules are, what is quick to import."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,14 @@ ORDER = [
     ["eval", "data", "models"],
     ["__main__", "__init__"],
 ]
+BACKBONES = [
+    ["norms", "padding", "fused_norms", "networks", "cards"],
+    ["graph", "checkpoints", "libraries"],
+    ["backbone", "build", "export"],
+    ["outline", "concatenation", "named_preprocessing"],
+    ["own", "recognition", "conversion"],
+    ["load"],
+]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -57,6 +66,15 @@ def test_imports_point_one_way(path):
     room = room_of(path)
     for other in imported_rooms(path):
         assert other == room or LEVEL[other] < LEVEL[room], f"{room} imports {other}"
+
+
+def test_imports_point_one_way_among_backbones():
+    level = {room: place for place, rooms in enumerate(BACKBONES) for room in rooms}
+    wing = PACKAGE / "backbones"
+    for path in wing.rglob("*.py"):
+        room = path.relative_to(wing).parts[0].removesuffix(".py")
+        for other in re.findall(r"fewshot_bn\.backbones\.(\w+)", path.read_text()):
+            assert other == room or level[other] < level[room], f"{room} imports {other}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))

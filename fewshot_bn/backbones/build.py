@@ -5,11 +5,11 @@ import math
 from torch import nn
 
 from fewshot_bn import rng
-from fewshot_bn.backbones.card import ModelCard
+from fewshot_bn.backbones.cards.card import ModelCard
+from fewshot_bn.backbones.libraries.sources import SOURCES
 from fewshot_bn.backbones.networks import NETWORKS, built
 from fewshot_bn.backbones.norms import NORMS
 from fewshot_bn.backbones.padding import pad_same
-from fewshot_bn.backbones.sources import SOURCES
 from fewshot_bn.errors import ModelError, unknown
 
 

@@ -9,11 +9,11 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fewshot_bn.backbones.card import ModelCard
-from fewshot_bn.backbones.card_text import text_of
-from fewshot_bn.backbones.forms import fitted, forms_of
-from fewshot_bn.backbones.key_rules import KeyRules
-from fewshot_bn.backbones.keys import entry_of, with_origins
+from fewshot_bn.backbones.cards.card import ModelCard
+from fewshot_bn.backbones.cards.key_rules import KeyRules
+from fewshot_bn.backbones.cards.text import text_of
+from fewshot_bn.backbones.checkpoints.forms import fitted, forms_of
+from fewshot_bn.backbones.checkpoints.keys import entry_of, with_origins
 from fewshot_bn.backbones.outline import outline
 from fewshot_bn.files.atomic import replace_file, replacing, sha256_of
 

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fewshot_bn.backbones.torchvision import build_headless, family
+from fewshot_bn.backbones.libraries.torchvision import build_headless, family
 from fewshot_bn.errors import ModelError, some, unknown
 from fewshot_bn.files.atomic import make_folder, replacing
 from fewshot_bn.preprocessing import Preprocessing

@@ -14,17 +14,17 @@ from torch import nn
 
 from fewshot_bn.backbones.backbone import RANDOM, Backbone, Loaded, freeze_in_place
 from fewshot_bn.backbones.build import build_network, randomise, swap_channels
-from fewshot_bn.backbones.card import ModelCard, shipped_models
-from fewshot_bn.backbones.checkpoints import load_strictly, read_checkpoint
+from fewshot_bn.backbones.cards.card import ModelCard, shipped_models
+from fewshot_bn.backbones.cards.weights import check_weights, find_weights
+from fewshot_bn.backbones.checkpoints.forms import fitted, forms_of
+from fewshot_bn.backbones.checkpoints.keys import KeyRules, tensors_of
+from fewshot_bn.backbones.checkpoints.reading import load_strictly, read_checkpoint
 from fewshot_bn.backbones.concatenation import SIGN, concatenate
-from fewshot_bn.backbones.forms import fitted, forms_of
-from fewshot_bn.backbones.keys import KeyRules, tensors_of
-from fewshot_bn.backbones.known import better_cards
+from fewshot_bn.backbones.libraries.sources import SOURCES, Library, all_names, split_name, split_weights
 from fewshot_bn.backbones.named_preprocessing import preprocessing_of
 from fewshot_bn.backbones.own import from_code, from_module
-from fewshot_bn.backbones.sources import SOURCES, Library, all_names, split_name, split_weights
-from fewshot_bn.backbones.suggestion import suggestion
-from fewshot_bn.backbones.weights import check_weights, find_weights
+from fewshot_bn.backbones.recognition.known import better_cards
+from fewshot_bn.backbones.recognition.suggestion import suggestion
 from fewshot_bn.errors import ModelError, UsageError, unknown
 from fewshot_bn.files.atomic import hash_of
 from fewshot_bn.files.cards import read_card

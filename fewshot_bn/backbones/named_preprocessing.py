@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from fewshot_bn.backbones.backbone import RANDOM
-from fewshot_bn.backbones.card import shipped_models
-from fewshot_bn.backbones.sources import SOURCES, all_names, split_name, split_weights
+from fewshot_bn.backbones.cards.card import shipped_models
+from fewshot_bn.backbones.libraries.sources import SOURCES, all_names, split_name, split_weights
 from fewshot_bn.errors import ModelError, UsageError, unknown
 from fewshot_bn.files.cards import read_table, record_of
 from fewshot_bn.preprocessing import Preprocessing

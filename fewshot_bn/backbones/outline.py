@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from fewshot_bn.backbones.build import build_network
-from fewshot_bn.backbones.card import ModelCard
+from fewshot_bn.backbones.cards.card import ModelCard
 from fewshot_bn.runtime import plain_torch
 
 OF_WEIGHTS = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn)

@@ -15,8 +15,8 @@ import fewshot_bn
 from fewshot_bn import rng
 from fewshot_bn.backbones.backbone import RANDOM, Backbone, Loaded, freeze_in_place
 from fewshot_bn.backbones.build import randomise
-from fewshot_bn.backbones.checkpoints import load_strictly, read_checkpoint
-from fewshot_bn.backbones.keys import KeyRules, tensors_of
+from fewshot_bn.backbones.checkpoints.keys import KeyRules, tensors_of
+from fewshot_bn.backbones.checkpoints.reading import load_strictly, read_checkpoint
 from fewshot_bn.backbones.named_preprocessing import preprocessing_of
 from fewshot_bn.errors import FewshotError, ModelError, UsageError
 from fewshot_bn.files.atomic import digest, sha256_of

@@ -223,8 +223,8 @@ def _geometries(arguments: Namespace, dataset: Dataset) -> list[Preprocessing]:
 
 
 def _own_preprocessing(arguments: Namespace) -> Iterator[Preprocessing]:
+    from fewshot_bn.backbones.libraries.sources import split_weights
     from fewshot_bn.backbones.load import load_backbone, member_names
-    from fewshot_bn.backbones.sources import split_weights
 
     for member in member_names(arguments.model):
         name, weights = split_weights(member, None)

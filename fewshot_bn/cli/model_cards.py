@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot_bn.backbones import catalogue
-from fewshot_bn.backbones.card import ModelCard, read_model_card, shipped_models
-from fewshot_bn.backbones.card_text import text_of
-from fewshot_bn.backbones.fetching import by_hand, fetch_weights, target_of
-from fewshot_bn.backbones.weights import Checksum, checksum_of, find_weights, place_of
+from fewshot_bn.backbones.cards import catalogue
+from fewshot_bn.backbones.cards.card import ModelCard, read_model_card, shipped_models
+from fewshot_bn.backbones.cards.fetching import by_hand, fetch_weights, target_of
+from fewshot_bn.backbones.cards.text import text_of
+from fewshot_bn.backbones.cards.weights import Checksum, checksum_of, find_weights, place_of
 from fewshot_bn.cli.console import Console
 from fewshot_bn.errors import UsageError, unknown
 from fewshot_bn.events import Progress

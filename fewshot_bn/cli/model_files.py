@@ -7,17 +7,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fewshot_bn.backbones.card import ModelCard, read_model_card, shipped_models
-from fewshot_bn.backbones.card_text import in_lines, text_of
-from fewshot_bn.backbones.checkpoints import read_checkpoint
-from fewshot_bn.backbones.contents import described, entries, others
+from fewshot_bn.backbones.cards.card import ModelCard, read_model_card, shipped_models
+from fewshot_bn.backbones.cards.text import in_lines, text_of
+from fewshot_bn.backbones.cards.weights import checksum_of
+from fewshot_bn.backbones.checkpoints.reading import read_checkpoint
 from fewshot_bn.backbones.conversion import Converted, converted, write
 from fewshot_bn.backbones.export import export as write_export
-from fewshot_bn.backbones.guess import Candidate, Guess, draft, heads
-from fewshot_bn.backbones.guess import guess as guess_network
-from fewshot_bn.backbones.known import better_cards, pinned_by
 from fewshot_bn.backbones.load import load_backbone
-from fewshot_bn.backbones.weights import checksum_of
+from fewshot_bn.backbones.recognition.contents import described, entries, others
+from fewshot_bn.backbones.recognition.guess import Candidate, Guess, draft, heads
+from fewshot_bn.backbones.recognition.guess import guess as guess_network
+from fewshot_bn.backbones.recognition.known import better_cards, pinned_by
 from fewshot_bn.cli.model_cards import card_path
 from fewshot_bn.errors import ModelError, UsageError, some
 from fewshot_bn.files.atomic import plain_name, replace_file, sha256_of

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from fewshot_bn.backbones import catalogue as checkpoints
+from fewshot_bn.backbones.cards import catalogue as checkpoints
 from fewshot_bn.cli.options import run_verb
 from fewshot_bn.datasets import catalogue
 from fewshot_bn.errors import UsageError

@@ -6,8 +6,8 @@ import tomllib
 import pytest
 
 from benchmarks import pretrain_fractals
-from fewshot_bn.backbones.card import shipped_models
-from fewshot_bn.backbones.checkpoints import read_checkpoint
+from fewshot_bn.backbones.cards.card import shipped_models
+from fewshot_bn.backbones.checkpoints.reading import read_checkpoint
 from fewshot_bn.eval import main
 from fewshot_bn.files.paths import DEFAULT_MODEL
 from fewshot_bn.results.reading import read_result

@@ -16,8 +16,8 @@ from reference.places import SHARED
 
 from fewshot_bn.backbones.backbone import freeze_in_place
 from fewshot_bn.backbones.build import build_network, count_norms
-from fewshot_bn.backbones.card import ModelCard, shipped_models
-from fewshot_bn.backbones.keys import tensors_of
+from fewshot_bn.backbones.cards.card import ModelCard, shipped_models
+from fewshot_bn.backbones.checkpoints.keys import tensors_of
 from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.errors import ModelError
 from fewshot_bn.files.cards import read_card

@@ -8,11 +8,11 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision import models
 
-from fewshot_bn.backbones.checkpoints import read_checkpoint
+from fewshot_bn.backbones.checkpoints.reading import read_checkpoint
 from fewshot_bn.backbones.export import FORMATS, export
+from fewshot_bn.backbones.libraries.torchvision import build_headless
 from fewshot_bn.backbones.networks import NETWORKS
 from fewshot_bn.backbones.padding import pad_same
-from fewshot_bn.backbones.torchvision import build_headless
 from fewshot_bn.errors import ModelError, UsageError
 from fewshot_bn.preprocessing import Preprocessing
 

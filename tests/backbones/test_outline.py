@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fewshot_bn.backbones.build import build_network
-from fewshot_bn.backbones.card import ModelCard, read_model_card, shipped_models
+from fewshot_bn.backbones.cards.card import ModelCard, read_model_card, shipped_models
 from fewshot_bn.backbones.outline import outline
 from fewshot_bn.preprocessing import Preprocessing
 

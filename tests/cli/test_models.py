@@ -15,7 +15,7 @@ from reference.places import ROOT
 from reference.servers import Server, serving
 from safetensors import safe_open
 
-from fewshot_bn.backbones.card import read_model_card, shipped_models
+from fewshot_bn.backbones.cards.card import read_model_card, shipped_models
 from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.backbones.networks import CifarResNet
 from fewshot_bn.cli.models import EXAMPLES
@@ -265,7 +265,7 @@ def test_ctrl_c_says_how_far_the_download_has_come(run, here, card, monkeypatch)
         yield 7, 10
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fewshot_bn.backbones.fetching.download", stopped)
+    monkeypatch.setattr("fewshot_bn.backbones.cards.fetching.download", stopped)
     status, _, err = run("fetch", card(sha256="0" * 64), "--quiet")
     assert (status, err) == (130, "stopped: 7 bytes of mine.pth have arrived; the same command goes on from there\n")
     assert run("fetch", card())[2].endswith("have arrived; the same command begins anew\n")

@@ -12,9 +12,9 @@ from fuzz.trial import survive, tiers
 from safetensors.torch import save
 from torch import nn
 
-from fewshot_bn.backbones.checkpoints import load_strictly, read_checkpoint
-from fewshot_bn.backbones.keys import KeyRules, tensors_of
-from fewshot_bn.backbones.suggestion import suggestion
+from fewshot_bn.backbones.checkpoints.keys import KeyRules, tensors_of
+from fewshot_bn.backbones.checkpoints.reading import load_strictly, read_checkpoint
+from fewshot_bn.backbones.recognition.suggestion import suggestion
 
 
 def network():

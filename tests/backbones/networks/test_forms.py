@@ -5,7 +5,7 @@ import torch
 from reference.layouts.others import FORMS, LAYOUTS
 
 from fewshot_bn.backbones.build import build_network
-from fewshot_bn.backbones.card import ModelCard, shipped_models
+from fewshot_bn.backbones.cards.card import ModelCard, shipped_models
 from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.errors import ModelError
 from fewshot_bn.files.cards import read_card

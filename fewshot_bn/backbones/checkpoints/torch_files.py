@@ -15,9 +15,9 @@ from typing import IO, Any, cast
 
 import torch
 
-from fewshot_bn.backbones.rebuilding import Outside, in_order, rebuilt
-from fewshot_bn.backbones.rebuilt_tensors import is_storage, storage_type
-from fewshot_bn.backbones.unpickling import PERSISTENT, Made, Name, read_pickle
+from fewshot_bn.backbones.checkpoints.rebuilding import Outside, in_order, rebuilt
+from fewshot_bn.backbones.checkpoints.rebuilt_tensors import is_storage, storage_type
+from fewshot_bn.backbones.checkpoints.unpickling import PERSISTENT, Made, Name, read_pickle
 from fewshot_bn.errors import ModelError, some
 
 TENSORS = {

@@ -4,7 +4,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from fewshot_bn.backbones.card import ModelCard, shipped_models
+from fewshot_bn.backbones.cards.card import ModelCard, shipped_models
 from fewshot_bn.errors import ModelError
 from fewshot_bn.files import paths
 from fewshot_bn.files.atomic import hash_of

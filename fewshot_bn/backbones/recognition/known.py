@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fewshot_bn.backbones.card import ModelCard, read_model_card, shipped_models
-from fewshot_bn.backbones.checkpoints import misfits
-from fewshot_bn.backbones.forms import forms_of, named
-from fewshot_bn.backbones.key_rules import KeyRules
-from fewshot_bn.backbones.keys import tensors_of
+from fewshot_bn.backbones.cards.card import ModelCard, read_model_card, shipped_models
+from fewshot_bn.backbones.cards.key_rules import KeyRules
+from fewshot_bn.backbones.checkpoints.forms import forms_of, named
+from fewshot_bn.backbones.checkpoints.keys import tensors_of
+from fewshot_bn.backbones.checkpoints.reading import misfits
 from fewshot_bn.backbones.outline import outline
 from fewshot_bn.errors import FewshotError, ModelError, some
 from fewshot_bn.files.atomic import hash_of

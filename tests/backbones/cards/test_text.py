@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from reference.places import CARDS
 
-from fewshot_bn.backbones.card import ModelCard, read_model_card, shipped_models
-from fewshot_bn.backbones.card_text import in_lines, text_of
-from fewshot_bn.backbones.key_rules import KeyRules
+from fewshot_bn.backbones.cards.card import ModelCard, read_model_card, shipped_models
+from fewshot_bn.backbones.cards.key_rules import KeyRules
+from fewshot_bn.backbones.cards.text import in_lines, text_of
 from fewshot_bn.preprocessing import Preprocessing
 
 PATHS = [*shipped_models().values(), *sorted(CARDS.glob("*.toml"))]

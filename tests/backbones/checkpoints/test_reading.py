@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision import models
 
-from fewshot_bn.backbones.checkpoints import load_strictly, read_checkpoint
-from fewshot_bn.backbones.keys import KeyRules, tensors_of
+from fewshot_bn.backbones.checkpoints.keys import KeyRules, tensors_of
+from fewshot_bn.backbones.checkpoints.reading import load_strictly, read_checkpoint
 from fewshot_bn.errors import ModelError
 
 
@@ -220,7 +220,7 @@ def card_in(document):
 
 
 def test_the_documented_card_loads_transformers_resnets():
-    keys = card_in((Path(__file__).parents[2] / "docs" / "backbones.md").read_text(encoding="utf-8"))
+    keys = card_in((Path(__file__).parents[3] / "docs" / "backbones.md").read_text(encoding="utf-8"))
     saved, network = NamedLikeTransformers(), models.resnet18()
     network.fc = nn.Identity()
     state = {f"resnet.{k}": v for k, v in saved.state_dict().items()} | {"classifier.1.weight": torch.zeros(9, 512)}

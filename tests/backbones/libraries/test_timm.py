@@ -19,8 +19,8 @@ from fewshot_bn.adapters.norm_tuning import episodic_norm, norm_layers
 from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
 from fewshot_bn.adapters.norm_tuning.episodic_network import EpisodicNetwork
 from fewshot_bn.adapters.norm_tuning.norm_layers import choose_layers
-from fewshot_bn.backbones import timm as ours
 from fewshot_bn.backbones.fused_norms import BatchNormThenAct
+from fewshot_bn.backbones.libraries import timm as ours
 from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.errors import ModelError, UsageError
 from fewshot_bn.inputs.images import normalise

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from fewshot_bn.backbones.key_rules import KeyRules
+from fewshot_bn.backbones.cards.key_rules import KeyRules
 from fewshot_bn.errors import ModelError
 from fewshot_bn.files import paths
 from fewshot_bn.files.cards import read_card

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from fewshot_bn.backbones.checkpoints import load_strictly
-from fewshot_bn.backbones.keys import KeyRules, tensors_of
+from fewshot_bn.backbones.checkpoints.keys import KeyRules, tensors_of
+from fewshot_bn.backbones.checkpoints.reading import load_strictly
 from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.backbones.networks import CifarResNet
-from fewshot_bn.backbones.suggestion import suggestion
+from fewshot_bn.backbones.recognition.suggestion import suggestion
 from fewshot_bn.errors import ModelError
 
 MAY_LACK = KeyRules().may_lack

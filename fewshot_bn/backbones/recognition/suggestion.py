@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fewshot_bn.backbones.card_text import in_lines
-from fewshot_bn.backbones.checkpoints import fits
-from fewshot_bn.backbones.keys import KeyRules, entry_of, tensors_of
+from fewshot_bn.backbones.cards.text import in_lines
+from fewshot_bn.backbones.checkpoints.keys import KeyRules, entry_of, tensors_of
+from fewshot_bn.backbones.checkpoints.reading import fits
 from fewshot_bn.errors import ModelError, some
 
 DEPTH = 3  # of entries within entries

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fewshot_bn.backbones.key_rules import KeyRules
+from fewshot_bn.backbones.cards.key_rules import KeyRules
 from fewshot_bn.errors import ModelError, some
 
 __all__ = ["KeyRules", "check_names", "entry_of", "in_order", "renamed", "tensors_of", "with_origins"]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fewshot_bn.backbones.card import ModelCard, read_model_card, shipped_models
+from fewshot_bn.backbones.cards.card import ModelCard, read_model_card, shipped_models
 from fewshot_bn.errors import DataError, ModelError
 from fewshot_bn.events import Progress
 from fewshot_bn.files.downloads import download

@@ -13,8 +13,8 @@ from typing import Any
 
 from torch import Tensor
 
-from fewshot_bn.backbones.rebuilt_tensors import TENSOR_MAKERS, Maker, checked, storage
-from fewshot_bn.backbones.unpickling import PERSISTENT, Made, Name
+from fewshot_bn.backbones.checkpoints.rebuilt_tensors import TENSOR_MAKERS, Maker, checked, storage
+from fewshot_bn.backbones.checkpoints.unpickling import PERSISTENT, Made, Name
 
 MOST_WALKED = 10_000_000  # values, each as often as it is met on a walk from the top
 MOST_COPIED = 20_000_000  # bytes, on top of some for each byte of the file

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from fewshot_bn.backbones.checkpoints import read_checkpoint
-from fewshot_bn.backbones.keys import KeyRules, tensors_of
-from fewshot_bn.backbones.suggestion import suggestion
+from fewshot_bn.backbones.checkpoints.keys import KeyRules, tensors_of
+from fewshot_bn.backbones.checkpoints.reading import read_checkpoint
+from fewshot_bn.backbones.recognition.suggestion import suggestion
 from fewshot_bn.errors import ModelError
 
 
@@ -497,7 +497,7 @@ def test_pickles_without_an_end(tmp_path, step):
 READ_ALL = """
 import os, sys
 from pathlib import Path
-from fewshot_bn.backbones.checkpoints import read_checkpoint
+from fewshot_bn.backbones.checkpoints.reading import read_checkpoint
 from fewshot_bn.errors import ModelError
 for name in sys.argv[1:]:
     before = int(Path("/proc/self/statm").read_text().split()[1]) * 4

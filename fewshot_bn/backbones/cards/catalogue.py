@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from fewshot_bn.backbones.card import ModelCard, read_model_card, shipped_models
-from fewshot_bn.backbones.weights import place_of
+from fewshot_bn.backbones.cards.card import ModelCard, read_model_card, shipped_models
+from fewshot_bn.backbones.cards.weights import place_of
 from fewshot_bn.files.markdown import table
 
 HEADER = ("`--model`", "what it is", "network", "features", "norm layers", "licence", "how to get it")

@@ -9,16 +9,16 @@ from reference.layouts import generic, write
 from reference.places import CARDS, SHARED
 from torch import nn
 
-from fewshot_bn.backbones import guess as guessing
 from fewshot_bn.backbones.build import build_network
-from fewshot_bn.backbones.card import ModelCard, read_model_card, shipped_models
-from fewshot_bn.backbones.card_text import text_of
-from fewshot_bn.backbones.checkpoints import read_checkpoint
-from fewshot_bn.backbones.guess import draft, guess, heads
-from fewshot_bn.backbones.known import better_cards, fitting_cards, pinned_by
+from fewshot_bn.backbones.cards.card import ModelCard, read_model_card, shipped_models
+from fewshot_bn.backbones.cards.text import text_of
+from fewshot_bn.backbones.checkpoints.reading import read_checkpoint
 from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.backbones.networks import CifarResNet
 from fewshot_bn.backbones.outline import outline
+from fewshot_bn.backbones.recognition import guess as guessing
+from fewshot_bn.backbones.recognition.guess import draft, guess, heads
+from fewshot_bn.backbones.recognition.known import better_cards, fitting_cards, pinned_by
 from fewshot_bn.preprocessing import IMAGENET_MEAN, Preprocessing
 from fewshot_bn.rng import torch_state
 

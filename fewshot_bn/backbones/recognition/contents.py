@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fewshot_bn.backbones.suggestion import mappings
+from fewshot_bn.backbones.recognition.suggestion import mappings
 
 WRAPPINGS = {
     "module": "DataParallel",

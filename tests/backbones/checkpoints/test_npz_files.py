@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fewshot_bn.backbones.checkpoints import read_checkpoint
+from fewshot_bn.backbones.checkpoints.reading import read_checkpoint
 from fewshot_bn.errors import ModelError
 
 ARRAYS = {

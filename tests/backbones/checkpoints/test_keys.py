@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fewshot_bn.backbones.keys import KeyRules, in_order, tensors_of
+from fewshot_bn.backbones.checkpoints.keys import KeyRules, in_order, tensors_of
 from fewshot_bn.errors import ModelError
 
 

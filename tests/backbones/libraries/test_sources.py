@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from fewshot_bn.backbones.libraries.sources import SOURCES, Library, all_names, split_name
 from fewshot_bn.backbones.load import load_backbone
-from fewshot_bn.backbones.sources import SOURCES, Library, all_names, split_name
 from fewshot_bn.errors import UsageError
 from fewshot_bn.preprocessing import Preprocessing
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fewshot_bn.backbones.card import ModelCard
+from fewshot_bn.backbones.cards.card import ModelCard
 
 ALWAYS = ("resize_px", "crop_px", "keep_aspect", "interpolation", "mean", "std")  # even if they are as by default
 SHORT = 4  # entries of a table that are written in one line

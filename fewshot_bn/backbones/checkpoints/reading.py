@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from fewshot_bn.backbones.keys import check_names
-from fewshot_bn.backbones.npz_files import read_npz_file
-from fewshot_bn.backbones.torch_files import read_torch_file
+from fewshot_bn.backbones.checkpoints.keys import check_names
+from fewshot_bn.backbones.checkpoints.npz_files import read_npz_file
+from fewshot_bn.backbones.checkpoints.torch_files import read_torch_file
 from fewshot_bn.errors import ModelError, some
 
 PART = re.compile(r".*-\d{5}-of-\d{5}\..*")

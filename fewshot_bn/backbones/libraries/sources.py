@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fewshot_bn.backbones import timm, torchvision
+from fewshot_bn.backbones.libraries import timm, torchvision
 from fewshot_bn.errors import UsageError
 from fewshot_bn.preprocessing import Preprocessing
 

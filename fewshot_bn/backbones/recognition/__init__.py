@@ -1,0 +1,1 @@
+"""What a file of weights is of: a known card, else a network that all of it fits."""
