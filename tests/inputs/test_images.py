@@ -101,3 +101,15 @@ def dataset_with(dataset, read):
     from dataclasses import replace
 
     return replace(dataset, read=read)
+
+
+@pytest.mark.parametrize("shape", [(5, 7, 9), (1, 1, 1), (1, 6, 6), (4, 1, 3), (0, 2, 2)])
+def test_normalised_images_are_the_same_bits_in_every_layout(shape):
+    n, h, w = shape
+    generator = torch.Generator().manual_seed(1)
+    rows = torch.randint(0, 256, (n, h, w, 3), dtype=torch.uint8, generator=generator)
+    preprocessing, cpu = Preprocessing(9, 9), torch.device("cpu")
+    mean, std = (torch.tensor(values) for values in (preprocessing.mean, preprocessing.std))
+    expected = ((rows / 255 - mean) / std).permute(0, 3, 1, 2)
+    for pixels in (rows.permute(0, 3, 1, 2), rows.permute(0, 3, 1, 2).contiguous()):
+        assert torch.equal(normalise(pixels, preprocessing, cpu), expected)
