@@ -191,6 +191,6 @@ def _load(network: nn.Module, file: Path, forms: Mapping[str, KeyRules]) -> None
         found = fitted(content, forms, network.state_dict(), where=str(file))
     except ModelError as problem:
         advice = suggestion(content, network, next(iter(forms.values())).may_lack)
-        what = f"; a card with {advice} would make them fit (docs/backbones.md)" if advice else ""
+        what = f"; a card with {advice} would make them fit (docs/cards.md)" if advice else ""
         raise ModelError(f"{problem}{what}{better_cards(content, file)}") from problem
     load_strictly(network, found.tensors, found.rules.may_lack, where=str(file))

@@ -31,7 +31,7 @@ ASSUMED = """\
 A file of weights does not say which images it was trained on, and wrong ones cost accuracy in silence. Set sizes, mean
 and std (and channels = "BGR", norm_eps or padding = "same" if the network was not trained with PyTorch's), then take
 this line off. Until then every run repeats it."""
-NOTHING = "no known card and no network fits it; its own code may say which network it is, then see docs/backbones.md"
+NOTHING = "no known card and no network fits it; its own code may say which network it is, then see docs/cards.md"
 
 
 def guess(arguments: Namespace) -> int:

@@ -39,7 +39,7 @@ def _add_list(add: Add) -> None:
     verb = add("list", help=what, description=what, allow_abbrev=False)
     add_options(verb, FewShotConfig, ["model_root"])
     verb.add_argument(
-        "--markdown", action="store_true", help="as the table of docs/backbones.md, without looking for files"
+        "--markdown", action="store_true", help="as the table of docs/checkpoints.md, without looking for files"
     )
 
 

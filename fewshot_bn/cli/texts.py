@@ -4,10 +4,12 @@ Those are the help text and, between lines `<!-- name -->` and `<!-- /name -->`,
 """
 
 import sys
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fewshot_bn.backbones.cards import catalogue as checkpoints
+from fewshot_bn.backbones.networks import NETWORKS
 from fewshot_bn.cli.options import run_verb
 from fewshot_bn.datasets import catalogue
 from fewshot_bn.errors import UsageError
@@ -27,12 +29,17 @@ def texts(root: Path) -> dict[Path, str]:
     return {
         root / "fewshot_bn" / "cli" / "modes.txt": modes.help_text(),
         root / "docs" / "modes.md": _filled(root / "docs" / "modes.md", guide),
-        root / "docs" / "backbones.md": _filled(
-            root / "docs" / "backbones.md", {"checkpoints": checkpoints.markdown()}
+        root / "docs" / "checkpoints.md": _filled(
+            root / "docs" / "checkpoints.md", {"checkpoints": checkpoints.markdown()}
         ),
+        root / "docs" / "cards.md": _filled(root / "docs" / "cards.md", {"networks": _listed(NETWORKS)}),
         root / "docs" / "data.md": _filled(root / "docs" / "data.md", {"datasets": catalogue.markdown()}),
         root / "README.md": _filled(root / "README.md", {"modes": modes.mode_list()}),
     }
+
+
+def _listed(names: Iterable[str]) -> str:
+    return textwrap.fill(", ".join(f"`{name}`" for name in sorted(names)), 120)
 
 
 def _filled(path: Path, parts: Mapping[str, str]) -> str:

@@ -164,7 +164,7 @@ def test_list_and_help_are_quick_and_print_on_any_terminal(here):
 def test_the_table_of_the_documentation_has_a_row_for_every_card(run):
     status, out, _ = run("list", "--markdown")
     assert status == 0
-    assert out in (ROOT / "docs" / "backbones.md").read_text(encoding="utf-8")
+    assert out in (ROOT / "docs" / "checkpoints.md").read_text(encoding="utf-8")
     assert [line.split("`")[1] for line in out.splitlines()[2:]] == list(shipped_models())
 
 

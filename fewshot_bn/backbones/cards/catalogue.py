@@ -1,4 +1,4 @@
-"""All checkpoints that have a card, as the table that `list` prints and docs/backbones.md holds. Quick to import."""
+"""All checkpoints that have a card, as the table that `list` prints and docs/checkpoints.md holds. Quick to import."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ HEADER = ("`--model`", "what it is", "network", "features", "norm layers", "lice
 
 
 def markdown() -> str:
-    """The table of docs/backbones.md."""
+    """The table of docs/checkpoints.md."""
     return table([HEADER, *(_row(read_model_card(path), path) for path in shipped_models().values())])
 
 

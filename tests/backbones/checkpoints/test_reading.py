@@ -220,7 +220,7 @@ def card_in(document):
 
 
 def test_the_documented_card_loads_transformers_resnets():
-    keys = card_in((Path(__file__).parents[3] / "docs" / "backbones.md").read_text(encoding="utf-8"))
+    keys = card_in((Path(__file__).parents[3] / "docs" / "cards.md").read_text(encoding="utf-8"))
     saved, network = NamedLikeTransformers(), models.resnet18()
     network.fc = nn.Identity()
     state = {f"resnet.{k}": v for k, v in saved.state_dict().items()} | {"classifier.1.weight": torch.zeros(9, 512)}
