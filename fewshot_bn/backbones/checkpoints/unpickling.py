@@ -17,6 +17,8 @@ from typing import Any
 MOST_STEPS = 5_000_000  # a ResNet-50 with the state of its optimizer takes 20,000
 MOST_HOLDERS = 2_000_000  # lists, dictionaries, objects, references: up to 200 bytes each, for one byte in the file
 MOST_DIGITS = 10_000  # binary ones, of a number
+MOST_LETTERS = 1_000  # of a name; each is a text of its own
+MOST_IN_TUPLE = 1_000  # values, as often as tuples within it show them; those that make a tensor have about 30
 PERSISTENT = "persistent"  # the name of what lies outside of the pickle, such as the numbers of a tensor
 PLAIN = (str, bytes, int, float, bool, type(None))
 
@@ -45,6 +47,7 @@ class _Machine:
     below: list[list[Any]] = field(default_factory=list)  # the stacks under each mark
     memo: dict[int, Any] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
+    sizes: dict[int, int] = field(default_factory=dict)  # of tuples; of living ones only
 
     def since_mark(self) -> list[Any]:
         found, self.stack = self.stack, self.below.pop()
@@ -52,8 +55,18 @@ class _Machine:
 
     def named(self, module: str, name: str) -> Name:
         module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))  # of Python 2
+        if len(module) + len(name) > MOST_LETTERS:
+            raise ValueError(f"it asks for a name of {len(module) + len(name):,} letters")
         self.names.add(f"{module}.{name}")
         return Name(f"{module}.{name}")
+
+    def tuple_of(self, values: list[Any]) -> tuple[Any, ...]:
+        """A large one is noted among the names, so that torch.load, which may hash it for ever, is not used."""
+        made = tuple(values)
+        size = 1 + sum(self.sizes[id(value)] if isinstance(value, tuple) else 1 for value in made)
+        self.sizes[id(made)] = min(size, MOST_IN_TUPLE)
+        self.names |= {"a large tuple"} if size > MOST_IN_TUPLE else set()
+        return made
 
 
 def read_pickle(file: Any) -> tuple[Any, set[str]]:
@@ -99,11 +112,10 @@ def _extend(machine: _Machine, items: list[Any]) -> None:
 
 
 def _make(machine: _Machine, maker: Any, arguments: Any, entries: Any = None) -> None:
-    """The maker is a name, or was itself made, as dill does with classes."""
+    """The maker is a name, or was itself made, as dill does with classes, and then has no name."""
     if not isinstance(maker, Name | Made) or not isinstance(arguments, tuple) or not isinstance(entries or {}, dict):
         raise TypeError("something is made by what is no class, or of what is no list of arguments")
-    name = maker.text if isinstance(maker, Name) else f"{maker.name}()"
-    machine.stack.append(Made(name, arguments, entries=entries or {}))
+    machine.stack.append(Made(maker.text if isinstance(maker, Name) else "", arguments, entries=entries or {}))
 
 
 def _reduce(machine: _Machine, _: Any) -> None:
@@ -122,8 +134,7 @@ def _object(machine: _Machine, _: Any) -> None:
 
 
 def _instance(machine: _Machine, name: str) -> None:
-    arguments = machine.since_mark()
-    _make(machine, _global(machine, name), tuple(arguments))
+    _make(machine, _global(machine, name), tuple(machine.since_mark()))
 
 
 def _global(machine: _Machine, name: str) -> Name:
@@ -186,7 +197,7 @@ def _last(n: int) -> Callable[[_Machine, Any], None]:
     def tuple_of_last(machine: _Machine, _: Any) -> None:
         if len(machine.stack) < n:
             raise ValueError("a list of arguments is too short")
-        machine.stack[-n:] = [tuple(machine.stack[-n:])]
+        machine.stack[-n:] = [machine.tuple_of(machine.stack[-n:])]
 
     return tuple_of_last
 
@@ -210,11 +221,11 @@ STEPS: dict[str, Callable[[_Machine, Any], None]] = {
     "NONE": _pushed(lambda *_: None),
     "NEWTRUE": _pushed(lambda *_: True),
     "NEWFALSE": _pushed(lambda *_: False),
-    "EMPTY_TUPLE": _pushed(lambda *_: ()),
+    "EMPTY_TUPLE": _pushed(lambda machine, _: machine.tuple_of([])),
     **dict.fromkeys(("EMPTY_LIST", "EMPTY_SET"), _pushed(lambda *_: [])),
     "EMPTY_DICT": _pushed(lambda *_: {}),
     **dict.fromkeys(("LIST", "FROZENSET"), _pushed(lambda machine, _: machine.since_mark())),
-    "TUPLE": _pushed(lambda machine, _: tuple(machine.since_mark())),
+    "TUPLE": _pushed(lambda machine, _: machine.tuple_of(machine.since_mark())),
     "DICT": _pushed(lambda machine, _: _put({}, machine.since_mark())),
     **{f"TUPLE{n}": _last(n) for n in (1, 2, 3)},
     "APPEND": lambda machine, _: _extend(machine, [machine.stack.pop()]),

@@ -488,6 +488,21 @@ def test_what_is_shared_a_few_times_is_not(tmp_path):
     assert suggestion(found, torch.nn.Linear(2, 2), ()) == ""
 
 
+def test_keys_of_tuples_within_tuples_are_not_hashed_by_torch_either(tmp_path):
+    key = doubled(b")", lambda last: b"0" + last * 2 + b"\x86", 60)
+    with zipfile.ZipFile(tmp_path / "w.pth", "w") as archive:
+        archive.writestr("w/data.pkl", b"\x80\x02}" + key + b"Ns.")
+    assert list(within(lambda: read_checkpoint(tmp_path / "w.pth"), most_bytes=2**20)) == ["tuple 0"]
+
+
+def test_names_do_not_grow(tmp_path):
+    made = b"(" + global_("a.B") + b")R" + b"2)R" * 10_000 + b"l"
+    assert len(within(lambda: read(entry(made), tmp_path), most_bytes=16 * 2**20)["x"]) == 10_001
+    names = b"(" + text("a" * 1000) + b"q\0" + b"h\0h\0\x93" * 1000 + b"l"
+    with pytest.raises(ModelError, match="a name of 2,000 letters"):
+        read(entry(names), tmp_path)
+
+
 @pytest.mark.parametrize("step", [b"]", b"N", b")", b"(", b"\x94", b"}", b"2"])
 def test_pickles_without_an_end(tmp_path, step):
     with pytest.raises(ModelError, match="pickle exhausted before seeing STOP"):
