@@ -3,7 +3,7 @@
 Norm layers are named after the place of their member: `0.bn1`, `1.layer4.0.bn2`. Where members differ in mean and std,
 the whole takes images of 0..1 and each member normalises them for itself.
 
-Source: concatenated networks as richer representations: Zhang and Bottou 2022, arXiv:2212.07346, section 3 (CATn).
+Source: concatenated networks as richer representations: Zhang and Bottou 2023, arXiv:2212.07346, section 3 (CATn).
 """
 
 from collections.abc import Callable, Sequence
@@ -31,8 +31,10 @@ class SideBySide(nn.ModuleList):
     def __init__(self, networks: Sequence[nn.Module], contracts: Sequence[Preprocessing] = ()) -> None:
         super().__init__(networks)
         for place, contract in enumerate(contracts):
+            device = next((parameter.device for parameter in networks[place].parameters()), None)
             for name, values in (("mean", contract.mean), ("std", contract.std)):
-                self.register_buffer(f"{name}_{place}", torch.tensor(values)[:, None, None], persistent=False)
+                value = torch.tensor(values, device=device)[:, None, None]
+                self.register_buffer(f"{name}_{place}", value, persistent=False)
         self._normalises = bool(contracts)
 
     def forward(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:

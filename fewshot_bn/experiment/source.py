@@ -1,7 +1,5 @@
 """From a config to what is computed on: the dataset and the backbone that it names, or is given."""
 
-from dataclasses import replace
-
 import torch
 
 from fewshot_bn.backbones.backbone import Backbone
@@ -25,6 +23,7 @@ def open_source(config: SourceConfig, device: torch.device) -> Source:
     dataset, backbone = _dataset(config), _backbone(config, device)
 
     def asked(own: Preprocessing) -> Preprocessing:
+        own = preprocessing_of(config.preprocessing, lambda: own)  # what was loaded by name has it already
         return with_geometry(own, config.preset, config.image_px, dataset.first_resize_px)
 
     backbone = with_contract(backbone, asked)
@@ -54,8 +53,7 @@ def _dataset(config: SourceConfig) -> Dataset:
 def _backbone(config: SourceConfig, device: torch.device) -> Backbone:
     if isinstance(config.model, Backbone):
         move(config.model.module, device)
-        own = config.model.preprocessing
-        return replace(config.model, preprocessing=preprocessing_of(config.preprocessing, lambda: own))
+        return config.model
     return load_backbone(
         config.model,
         weights=config.weights,

@@ -9,7 +9,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from fewshot_bn.backbones.backbone import Backbone
-from fewshot_bn.inputs.features import ROWS_PER_PART, Features
+from fewshot_bn.inputs.features import Features
 from fewshot_bn.inputs.images import Images
 
 
@@ -40,16 +40,17 @@ class MemberFeatures:
         return np.unique(np.concatenate([member.missing(rows) for member in self._members]))
 
     def compute(self, rows: Int64[ndarray, "n"]) -> Iterator[int]:
-        """Make the features of `rows` known; yields the number of images done after each part."""
-        missing = self.missing(rows)
-        for first in range(0, len(missing), ROWS_PER_PART):
-            part = missing[first : first + ROWS_PER_PART]
-            for member in self._members:
-                for _ in member.compute(part):
-                    pass
-                self.notices += member.notices
-                member.notices.clear()
-            yield len(part)
+        """Make the features of `rows` known; yields the number of images done, as a share of the work of all.
+
+        One member after the other, so that each one's input check sees some of all rows.
+        """
+        n_rows, work, done = len(self.missing(rows)), sum(len(member.missing(rows)) for member in self._members), 0
+        for member in self._members:
+            for n_images in member.compute(rows):
+                before, done = done, done + n_images
+                yield done * n_rows // work - before * n_rows // work
+            self.notices += member.notices
+            member.notices.clear()
 
     def gather(self, rows: Int64[ndarray, "*shape"]) -> Float[Tensor, "*shape d"]:
         """Features of rows, on the device. Raises `DataError` where some have not been computed."""

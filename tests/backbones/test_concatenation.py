@@ -50,6 +50,13 @@ def test_features_are_side_by_side_each_under_its_own_normalisation():
     torch.testing.assert_close(whole.features(x), written_out().features(x))
 
 
+def test_means_and_deviations_lie_where_the_networks_do():
+    whole = members()
+    for member in whole:
+        member.module.to("meta")
+    assert {buffer.device.type for buffer in concatenate(whole).module.buffers()} == {"meta"}
+
+
 def test_members_of_one_contract_get_the_images_as_they_are():
     whole, x = concatenate(members(contracts=CONTRACTS[:1] * 2)), torch.rand(2, 3, 8, 8)
     assert whole.preprocessing == CONTRACTS[0]

@@ -6,9 +6,11 @@ import torch
 from reference.commands import results, run
 
 from fewshot_bn.backbones.backbone import Backbone
+from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.config import FewShotConfig
 from fewshot_bn.eval import main
 from fewshot_bn.experiment.source import open_source
+from fewshot_bn.inputs.input_check import InputCheck
 
 TWO = "card.toml+fractal_resnet8"
 
@@ -57,6 +59,20 @@ def test_only_the_member_that_lacks_them_computes(here, own_cache, forwarded):
     assert sum(source.features.compute(np.arange(20))) == 20
     assert set(forwarded) == {"fractal_resnet8"}
     assert not len(source.features.missing(np.arange(20)))
+
+
+def test_the_input_check_of_each_member_sees_some_of_all_rows(here, own_cache, monkeypatch):
+    seen = []
+    monkeypatch.setattr(InputCheck, "order", lambda _, rows: seen.append(rows.tolist()) or rows)
+    list(open_two(here).features.compute(np.arange(29)))
+    assert seen == [list(range(29))] * 2
+
+
+def test_a_backbone_that_is_given_takes_other_preprocessing_too(here):
+    given = load_backbone(TWO, weights="random")
+    config = FewShotConfig(dataset="shapes", model=given, preprocessing="mean=0.1/0.2/0.3")
+    found = open_source(config, torch.device("cpu")).backbone
+    assert {member.preprocessing.mean for member in found.members} == {(0.1, 0.2, 0.3)}
 
 
 def test_a_result_tells_its_members(here, own_cache):
