@@ -5,6 +5,7 @@ A backbone is named by a shipped card, by the path of a user's card, as a networ
 `weights` replaces its weights: a file, the name of official weights, or `random`; so does `NAME@WEIGHTS`.
 """
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,11 @@ from torch import nn
 
 from fewshot_bn.backbones.backbone import RANDOM, Backbone, Loaded, freeze_in_place
 from fewshot_bn.backbones.build import build_network, randomise, swap_channels
-from fewshot_bn.backbones.cards.card import ModelCard, shipped_models
+from fewshot_bn.backbones.cards.card import read_model_card, shipped_models
 from fewshot_bn.backbones.cards.weights import check_weights, find_weights
-from fewshot_bn.backbones.checkpoints.forms import fitted, forms_of
+from fewshot_bn.backbones.checkpoints.forms import Fitted, fitted, forms_of
 from fewshot_bn.backbones.checkpoints.keys import KeyRules, tensors_of
-from fewshot_bn.backbones.checkpoints.reading import load_strictly, read_checkpoint
+from fewshot_bn.backbones.checkpoints.reading import fill, load_strictly, read_checkpoint
 from fewshot_bn.backbones.concatenation import SIGN, concatenate
 from fewshot_bn.backbones.libraries.sources import SOURCES, Library, all_names, split_name, split_weights
 from fewshot_bn.backbones.named_preprocessing import preprocessing_of
@@ -27,7 +28,6 @@ from fewshot_bn.backbones.recognition.known import better_cards
 from fewshot_bn.backbones.recognition.suggestion import suggestion
 from fewshot_bn.errors import ModelError, UsageError, unknown
 from fewshot_bn.files.atomic import hash_of
-from fewshot_bn.files.cards import read_card
 from fewshot_bn.files.own_code import can_be_imported, is_own, names_module
 from fewshot_bn.files.paths import DEFAULT_MODEL
 from fewshot_bn.runtime import move, plain_torch
@@ -108,7 +108,7 @@ def load_one(
 
 
 def _from_card(path: Path, weights: str | None, root: Path | None, preprocessing: object, *, strict: bool) -> Loaded:
-    card = read_card(path, ModelCard, ModelError)
+    card = read_model_card(path)
     prepared = preprocessing_of(preprocessing, lambda: card.preprocessing)
     network = build_network(card)
     notices: tuple[str, ...] = ()
@@ -143,7 +143,7 @@ def _from_library(model: str, weights: str | None, preprocessing: object) -> Loa
     if weights == RANDOM:
         randomise(network)
     elif weights and (Path(weights).is_file() or Path(weights).suffix or len(Path(weights).parts) > 1):
-        notices = _load_file(network, Path(weights), rules, source)
+        notices = _load(network, Path(weights), {"": rules}, source)
     else:
         weights, tensors = source.official_weights(name, weights)
         official = weights
@@ -166,31 +166,33 @@ def _unknown(model: str) -> UsageError:
     )
 
 
-def _load_file(network: nn.Module, file: Path, rules: KeyRules, source: Library) -> tuple[str, ...]:
-    """Put a file into a network of a library, and say if that took the library's own conversion of it."""
-    try:
-        _load(network, file, {"": rules})
-    except ModelError:
-        content = source.converted(read_checkpoint(file), network)
-        if content is None:
-            raise
-        try:
-            load_strictly(network, tensors_of(content, rules, str(file)), rules.may_lack, where=str(file))
-        except ModelError:
-            content = None
-        if content is None:
-            raise
-        return (f"{file}: does not fit the network as it is, but does once {source.converts} has converted it",)
-    return ()
+def _load(
+    network: nn.Module, file: Path, forms: Mapping[str, KeyRules], source: Library | None = None
+) -> tuple[str, ...]:
+    """Put the weights of `file` into `network` by the first rules that make them fit; what is to be said of it.
 
-
-def _load(network: nn.Module, file: Path, forms: Mapping[str, KeyRules]) -> None:
-    """Put the weights of `file` into `network` by the first rules that make them fit."""
+    Weights that fit by none are tried as `source`, the library of the network, converts them.
+    """
     content = read_checkpoint(file)
+    notices: tuple[str, ...] = ()
     try:
         found = fitted(content, forms, network.state_dict(), where=str(file))
     except ModelError as problem:
-        advice = suggestion(content, network, next(iter(forms.values())).may_lack)
-        what = f"; a card with {advice} would make them fit (docs/cards.md)" if advice else ""
-        raise ModelError(f"{problem}{what}{better_cards(content, file)}") from problem
-    load_strictly(network, found.tensors, found.rules.may_lack, where=str(file))
+        converted = _converted(content, network, forms, source) if source else None
+        if source is None or converted is None:
+            advice = suggestion(content, network, next(iter(forms.values())).may_lack)
+            what = f"; a card with {advice} would make them fit (docs/cards.md)" if advice else ""
+            raise ModelError(f"{problem}{what}{better_cards(content, file)}") from problem
+        found = converted
+        notices = (f"{file}: does not fit the network as it is, but does once {source.converts} has converted it",)
+    fill(network, found.tensors)
+    return notices
+
+
+def _converted(
+    content: Mapping[str, Any], network: nn.Module, forms: Mapping[str, KeyRules], source: Library
+) -> Fitted | None:
+    converted = source.converted(content, network)
+    with contextlib.suppress(ModelError):
+        return None if converted is None else fitted(converted, forms, network.state_dict(), where=source.converts)
+    return None

@@ -4,11 +4,11 @@ Only what layers make their weights with is put on torch's meta device, so that 
 tensors while they are built (RegNet) can be built too.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from fewshot_bn.backbones.build import build_network
@@ -16,8 +16,6 @@ from fewshot_bn.backbones.cards.card import ModelCard
 from fewshot_bn.runtime import plain_torch
 
 OF_WEIGHTS = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn)
-
-State = Mapping[str, Tensor]
 
 
 class _Outline(TorchFunctionMode):

@@ -106,7 +106,7 @@ def _draw(steps: Iterator[Progress], card: ModelCard, console: Console) -> None:
             done = step.done
             console.draw(step)
     except KeyboardInterrupt:
-        again = "goes on from there" if card.sha256 or card.md5 else "begins anew"
+        again = "goes on from there" if card.checksum[1] else "begins anew"
         here = f"stopped: {done:,} bytes of {card.weights} have arrived"
         raise KeyboardInterrupt(f"{here}; the same command {again}") from None
 

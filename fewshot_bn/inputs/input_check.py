@@ -111,9 +111,13 @@ def read_symptoms(path: Path) -> Symptoms:
         found = Symptoms(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
         layers = [found.shift, found.spread, found.deep_shift, found.deep_spread]
         numbers = [found.n_images, *found.mean, *found.std, *(layers if any(layers) else ())]
-        if len(numbers) not in (7, 11) or not np.isfinite(numbers).all() or found.fits not in ("", *COMMON):
+        if (
+            (len(found.mean), len(found.std), len(numbers)) not in ((3, 3, 7), (3, 3, 11))
+            or not np.isfinite(numbers).all()
+            or found.fits not in ("", *COMMON)
+        ):
             raise ValueError("its values are not possible")  # noqa: TRY301
-    except (OSError, ValueError, TypeError, LookupError, ArithmeticError) as problem:
+    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as problem:
         raise DataError(f"{path}: what the input check has kept is damaged ({problem}); delete it") from problem
     return found
 

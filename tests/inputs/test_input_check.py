@@ -123,13 +123,16 @@ def test_a_network_without_batch_norm_is_told_of_unusual_images_alone(dataset, s
         assert "most networks are trained near 0 and 1: check mean, std" in said[0]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "{}", '{"n_images": 3}', "DIM", "NAN", "HALF", "FITS"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1]", "{}", '{"n_images": 3}', "DIM", "DIMS", "NAN", "HALF", "FITS", "[" * 10_000]
+)
 def test_damage_is_named(dataset, trained, tmp_path, text):
     features_of(dataset, trained, tmp_path)
     (kept,) = tmp_path.rglob("input.json")
     values = json.loads(kept.read_text())
     damaged = {
         "DIM": {"mean": [0.5]},
+        "DIMS": {"mean": [0.5] * 2, "std": [0.5] * 4},
         "NAN": {"shift": float("nan")},
         "HALF": {"spread": None},
         "FITS": {"fits": "anything"},

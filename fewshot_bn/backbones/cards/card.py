@@ -1,5 +1,6 @@
 """The card of a checkpoint: `models/<name>.toml`, or a user's own file of the same form. Quick to import."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -66,6 +67,11 @@ class ModelCard:
     published: tuple[Published, ...] = ()
     expected: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def checksum(self) -> tuple[str, str]:
+        """The algorithm, and the digits that are known: those of SHA-256, else of MD5, else none."""
+        return ("md5", self.md5.lower()) if self.md5 and not self.sha256 else ("sha256", self.sha256.lower())
+
     def __post_init__(self) -> None:
         for algorithm, most in (("sha256", 64), ("md5", 32)):
             digits = getattr(self, algorithm).lower()
@@ -78,6 +84,11 @@ class ModelCard:
 def shipped_models() -> dict[str, Path]:
     """The cards that come with the package, by name."""
     return {path.stem: path for path in sorted(paths.shipped("models").glob("*.toml"))}
+
+
+def known_cards() -> Iterator[ModelCard]:
+    """Those cards themselves."""
+    return map(read_model_card, shipped_models().values())
 
 
 def read_model_card(path: Path) -> ModelCard:

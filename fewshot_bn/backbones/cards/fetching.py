@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fewshot_bn.backbones.cards.card import ModelCard, read_model_card, shipped_models
+from fewshot_bn.backbones.cards.card import ModelCard, known_cards
 from fewshot_bn.errors import DataError, ModelError
 from fewshot_bn.events import Progress
 from fewshot_bn.files.downloads import download
@@ -26,8 +26,7 @@ def target_of(card: ModelCard, root: Path) -> Path:
 
     Raises `ModelError` where that would not be below `root`.
     """
-    others = [read_model_card(path) for path in shipped_models().values()]
-    is_shared = any(other.weights == card.weights and other.url != card.url for other in others)
+    is_shared = any(other.weights == card.weights and other.url != card.url for other in known_cards())
     target = root / card.name / card.weights if is_shared else root / card.weights
     if not target.resolve().is_relative_to(root.resolve()):
         raise ModelError(f"{card.name}: weights is {card.weights!r}; a file below {root} is needed to fetch it")
@@ -37,8 +36,7 @@ def target_of(card: ModelCard, root: Path) -> Path:
 def fetch_weights(card: ModelCard, root: Path) -> Iterator[Progress]:
     """Download the weights of a card below `root` while iterated over. Raises `ModelError`; a second call goes on."""
     target = target_of(card, root)
-    algorithm = "md5" if card.md5 and not card.sha256 else "sha256"
-    what = WeightsFile(card.url, target.name, algorithm, getattr(card, algorithm).lower())
+    what = WeightsFile(card.url, target.name, *card.checksum)
     try:
         for done, total in download(what, target.parent):
             yield Progress(target.name, "B", done, total or None)

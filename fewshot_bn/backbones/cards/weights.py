@@ -9,6 +9,8 @@ from fewshot_bn.errors import ModelError
 from fewshot_bn.files import paths
 from fewshot_bn.files.atomic import hash_of
 
+TITLES = {"md5": "MD5", "sha256": "SHA-256"}
+
 
 def place_of(card: ModelCard, path: Path, root: Path | None) -> Path | None:
     """The file of the weights of the card at `path`: beside it, else under the root of models; None if nowhere."""
@@ -54,9 +56,8 @@ class Checksum:
 
 def checksum_of(card: ModelCard, file: Path) -> Checksum:
     """Compares `file` with the card; its SHA-256 where there is nothing to compare. Raises `OSError`."""
-    if card.md5 and not card.sha256:
-        return Checksum("MD5", hash_of(file, "md5").hexdigest(), card.md5.lower())
-    return Checksum("SHA-256", hash_of(file, "sha256").hexdigest(), card.sha256.lower())
+    algorithm, needed = card.checksum
+    return Checksum(TITLES[algorithm], hash_of(file, algorithm).hexdigest(), needed)
 
 
 def check_weights(card: ModelCard, file: Path, *, pinned: bool, strict: bool = False) -> tuple[str, ...]:

@@ -55,8 +55,13 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
 
 def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], may_lack: Sequence[str], where: str) -> None:
     """Copy `tensors` into `network`. Raises `ModelError` that shows the first keys that do not fit."""
+    check_fit(network.state_dict(), tensors, may_lack, where)
+    fill(network, tensors)
+
+
+def fill(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copy `tensors`, which are known to fit, into `network`."""
     own = network.state_dict()
-    check_fit(own, tensors, may_lack, where)
     own.update(tensors)  # keeps the versions of layers, which some networks ask for
     network.load_state_dict(own)
 

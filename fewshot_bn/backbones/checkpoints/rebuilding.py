@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fewshot_bn.backbones.checkpoints.rebuilt_tensors import TENSOR_MAKERS, Maker, checked, storage
+from fewshot_bn.backbones.checkpoints.rebuilt_tensors import TENSOR_MAKERS, Maker, first, storage
 from fewshot_bn.backbones.checkpoints.unpickling import PERSISTENT, Made, Name
 
 MOST_WALKED = 10_000_000  # values, each as often as it is met on a walk from the top
@@ -169,10 +169,6 @@ def _counted(values: tuple[Any, ...]) -> dict[str, Any]:
     return {str(place): value for place, value in enumerate(values)}
 
 
-def _first(arguments: tuple[Any, ...], _: Any) -> Any:
-    return checked(arguments, 1)[0]
-
-
 def _bytes(arguments: tuple[Any, ...], _: Any) -> Any:
     """As pickles for Python 2 write them."""
     text = arguments[0] if arguments else b""
@@ -185,7 +181,7 @@ MAKERS: dict[str, Maker] = {
     **TENSOR_MAKERS,
     "_codecs.encode": _bytes,
     **dict.fromkeys(("builtins.bytes", "builtins.bytearray"), _bytes),
-    "torch.Size": _first,
-    **dict.fromkeys(("torch.jit._pickle.restore_type_tag", "torch.device"), _first),
-    **{f"torch.jit._pickle.build_{kind}list": _first for kind in ("int", "double", "bool", "tensor")},
+    "torch.Size": first,
+    **dict.fromkeys(("torch.jit._pickle.restore_type_tag", "torch.device"), first),
+    **{f"torch.jit._pickle.build_{kind}list": first for kind in ("int", "double", "bool", "tensor")},
 }

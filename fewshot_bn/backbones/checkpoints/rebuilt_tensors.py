@@ -124,7 +124,7 @@ def _of_subclass(arguments: tuple[Any, ...], state: Any) -> Any:
     return made(inner, state) if made and isinstance(inner, tuple) and made is not _of_subclass else None
 
 
-def _first(arguments: tuple[Any, ...], _: Any) -> Any:
+def first(arguments: tuple[Any, ...], _: Any) -> Any:
     return checked(arguments, 1)[0]
 
 
@@ -186,8 +186,8 @@ def _called(arguments: tuple[Any, ...], _: Any) -> Any:
 TENSOR_MAKERS: dict[str, Maker] = {
     **dict.fromkeys(("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"), _tensor),
     "torch._utils._rebuild_tensor_v3": _tensor_of_type,
-    **dict.fromkeys(("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"), _first),
-    **dict.fromkeys(("torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer"), _first),
+    **dict.fromkeys(("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"), first),
+    **dict.fromkeys(("torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer"), first),
     "torch._tensor._rebuild_from_type_v2": _of_subclass,
     "numpy.dtype": _dtype,
     **{f"numpy.{core}.multiarray._reconstruct": _array for core in ("core", "_core")},

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from fewshot_bn.backbones.build import count_norms
-from fewshot_bn.backbones.cards.card import ModelCard
+from fewshot_bn.backbones.cards.card import ModelCard, known_cards
 from fewshot_bn.backbones.cards.key_rules import KeyRules
 from fewshot_bn.backbones.checkpoints.keys import entry_of
 from fewshot_bn.backbones.libraries.sources import SOURCES
 from fewshot_bn.backbones.networks import NETWORKS
 from fewshot_bn.backbones.outline import outline
-from fewshot_bn.backbones.recognition.known import KnownFit, fitting_cards, known_cards
+from fewshot_bn.backbones.recognition.known import KnownFit, fitting_cards
 from fewshot_bn.backbones.recognition.suggestion import Fit, fit_in_order, fits_of, mappings, nearest, orders_of
 from fewshot_bn.errors import FewshotError
 from fewshot_bn.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing

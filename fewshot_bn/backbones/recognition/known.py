@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fewshot_bn.backbones.cards.card import ModelCard, read_model_card, shipped_models
+from fewshot_bn.backbones.cards.card import ModelCard, known_cards
 from fewshot_bn.backbones.cards.key_rules import KeyRules
 from fewshot_bn.backbones.checkpoints.forms import forms_of, named
 from fewshot_bn.backbones.checkpoints.keys import tensors_of
@@ -36,19 +36,11 @@ class KnownFit:
         return all(bool(value.isfinite().all()) for value in self.tensors.values())
 
 
-def known_cards() -> Iterator[ModelCard]:
-    return map(read_model_card, shipped_models().values())
-
-
 def pinned_by(file: Path) -> list[str]:
     """The cards whose checksum this file has. Raises `OSError`."""
     found = {algorithm: hash_of(file, algorithm).hexdigest() for algorithm in ("sha256", "md5")}
-    return [card.name for card in known_cards() if _is_pinned(card, found)]
-
-
-def _is_pinned(card: ModelCard, found: Mapping[str, str]) -> bool:
-    needed = {"sha256": card.sha256.lower(), "md5": "" if card.sha256 else card.md5.lower()}
-    return any(digits and found[algorithm].startswith(digits) for algorithm, digits in needed.items())
+    pins = ((card.name, *card.checksum) for card in known_cards())
+    return [name for name, algorithm, needed in pins if needed and found[algorithm].startswith(needed)]
 
 
 def fitting_cards(content: Mapping[str, Any]) -> Iterator[KnownFit]:
