@@ -125,7 +125,8 @@ def _from_card(path: Path, weights: str | None, root: Path | None, preprocessing
     how = [card.padding] * bool(card.padding) + [card.channels] * (card.channels != "RGB")
     architecture = " ".join([f"{card.network} {card.arguments} {card.norm_eps}", *how])
     used, sha256 = weights or card.weights, hash_of(path, "sha256").hexdigest()
-    return Loaded(network, card.name, used, prepared, architecture, sha256, notices, card.features)
+    features = card.features if prepared.crop_px == card.preprocessing.crop_px else 0  # some grow with the image
+    return Loaded(network, card.name, used, prepared, architecture, sha256, notices, features)
 
 
 def _from_library(model: str, weights: str | None, preprocessing: object) -> Loaded:

@@ -207,3 +207,11 @@ def test_heads_that_a_card_does_not_name_are_no_part_of_its_file(tmp_path):
     torch.save({**state, "fc.weight": torch.ones(2)}, tmp_path / "more.pth")
     with pytest.raises(ModelError, match=r"1 unexpected \(fc\.weight\)"):
         load_backbone(str(path), weights=str(tmp_path / "more.pth"))
+
+
+def test_features_are_counted_at_the_size_of_the_card_alone(tmp_path):
+    assert load_backbone("conv4-protonet-miniimagenet", weights="random", preprocessing="crop=64").dim == 1024
+    wrong = shipped_models()["conv4-protonet-miniimagenet"].read_text().replace("features = 1600", "features = 1601")
+    (tmp_path / "card.toml").write_text(wrong)
+    with pytest.raises(ModelError, match="gives 1,600 features, its card says 1,601"):
+        load_backbone(str(tmp_path / "card.toml"), weights="random")
