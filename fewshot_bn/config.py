@@ -61,8 +61,8 @@ class SourceConfig:
     )
     preprocessing: "str | Preprocessing | None" = setting(
         None,
-        "instead of the backbone's own: a card or a model whose it shares, a TOML file with a table [preprocessing], "
-        "or a list such as resize=256,crop=224,mean=0.5/0.5/0.5,std=0.5/0.5/0.5",
+        "instead of the backbone's own: a card or a model whose preprocessing is taken, a TOML file with a table "
+        "[preprocessing], or a list such as resize=256,crop=224,mean=0.5/0.5/0.5,std=0.5/0.5/0.5",
         metavar="NAME|PATH|LIST",
         object=("Preprocessing", "Preprocessing(...) and cards"),
     )

@@ -7,6 +7,7 @@ A backbone is named by a shipped card, by the path of a user's card, as a networ
 
 import contextlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,10 @@ def load_backbone(
 ) -> Backbone:
     """Build the backbone `model` on `device`, frozen and in eval mode.
 
-    `model` is a name or a path, or an `nn.Module` that gives features [b d] of images [b 3 h w]; of that it is a copy,
-    called `name`. `a+b` puts the features of several backbones side by side. `preprocessing` replaces its own: a
-    `Preprocessing`, a dict of its fields, or a text as named_preprocessing.py says. `root` is the folder of weights
-    (`$FEWSHOT_BN_MODELS` by default).
+    `model` is a name or a path, or an `nn.Module` that gives features [b d] of images [b 3 h w]; of that it is a copy.
+    `a+b` puts the features of several backbones side by side. The backbone is called `name`, if that is given.
+    `preprocessing` replaces its own: a `Preprocessing`, a dict of its fields, or a text as named_preprocessing.py says.
+    `root` is the folder of weights (`$FEWSHOT_BN_MODELS` by default).
 
     Raises `UsageError` for an unknown model and `ModelError` for weights that are absent, unsafe or do not fit. With
     `strict`, weights other than those a card pins are an error instead of a notice.
@@ -59,7 +60,8 @@ def load_backbone(
         if weights not in (None, RANDOM):
             raise UsageError(f"--weights {weights} with --model {model}: whose are they? name a card for each member")
         options: Any = {"weights": weights, "preprocessing": preprocessing, "root": root, "device": device}
-        return concatenate([load_backbone(one, **options, strict=strict) for one in names])
+        whole = concatenate([load_backbone(one, **options, strict=strict) for one in names])
+        return replace(whole, name=name or whole.name)
     found = load_one(model, weights=weights, preprocessing=preprocessing, root=root, strict=strict)
     backbone = freeze_in_place(
         found.network,

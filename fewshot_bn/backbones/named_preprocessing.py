@@ -20,7 +20,7 @@ FIELDS = {field.name.removesuffix("_px"): field for field in dataclasses.fields(
 ASPECTS = {"true": True, "false": False}
 NEEDED = ("crop", "mean", "std")
 FORMS = (
-    "a card or the name of a model whose preprocessing it shares, a TOML file with a table [preprocessing], or a list "
+    "a card or the name of a model whose preprocessing is taken, a TOML file with a table [preprocessing], or a list "
     "such as resize=256,crop=224,mean=0.5/0.5/0.5,std=0.5/0.5/0.5"
 )
 

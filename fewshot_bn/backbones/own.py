@@ -125,7 +125,7 @@ def _brought(network: nn.Module, text: str = "") -> Preprocessing:
     has = f"its preprocessing is a {type(found).__name__}" if found is not None else "it has no preprocessing"
     raise ModelError(
         f"{where}: {has}; give the network an attribute preprocessing (a Preprocessing or a dict of its fields), or a "
-        "variable beside its factory; or name the card or model whose it shares: --preprocessing NAME; or say "
+        "variable beside its factory; or take that of a card or a model: --preprocessing NAME; or say "
         "--preprocessing resize=256,crop=224,mean=0.5/0.5/0.5,std=0.5/0.5/0.5 (in Python: preprocessing=…)"
     )
 

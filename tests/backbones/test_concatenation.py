@@ -114,6 +114,7 @@ def test_members_of_several_geometries():
 
 
 def test_names_are_joined(here):
+    assert load_backbone("card.toml+fractal_resnet8", weights="random", name="both").name == "both"
     whole = load_backbone("card.toml+fractal_resnet8", weights="random")
     assert (whole.name, whole.dim, whole.weights) == ("tiny+fractal_resnet8", 16 + 64, "random+random")
     with pytest.raises(UsageError, match=r"--weights x.pth with --model card.toml\+fractal_resnet8: whose are they"):

@@ -19,7 +19,7 @@ def _as_named(name: str, weights: str | None) -> tuple[str, str | None]:
     return name, weights
 
 
-def _as_it_is(content: Mapping[str, Any], network: nn.Module) -> None:
+def _not_at_all(content: Mapping[str, Any], network: nn.Module) -> None:
     del content, network
 
 
@@ -42,7 +42,7 @@ class Library:
     preprocessing: Callable[[str, str | None], Preprocessing]
     needs_prefix: bool = False
     named: Callable[[str, str | None], tuple[str, str | None]] = _as_named
-    converted: Callable[[Mapping[str, Any], nn.Module], Mapping[str, Any] | None] = _as_it_is
+    converted: Callable[[Mapping[str, Any], nn.Module], Mapping[str, Any] | None] = _not_at_all
     converts: str = ""
 
 

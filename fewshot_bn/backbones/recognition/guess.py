@@ -101,12 +101,8 @@ def label(network: str, arguments: Mapping[str, Any]) -> str:
 def draft(guess: Guess, *, name: str, weights: str, sha256: str) -> ModelCard:
     """A card by which the checkpoint is read, with the images of the known card, or the usual ones of its network."""
     if guess.cards:
-        known = guess.cards[0]
-        found, rules, whose = (
-            known.card,
-            known.rules,
-            f"those of {known.card.name}, as which these weights are laid out",
-        )
+        found, rules = guess.cards[0].card, guess.cards[0].rules
+        whose = f"those of {found.name}, as which these weights are laid out"
         features, norms = found.features, found.norms
     else:
         first = guess.candidates[0]
