@@ -9,6 +9,13 @@ from torch import Tensor
 
 from fewshot_bn.backbones.recognition.suggestion import mappings
 
+AVERAGED = dict.fromkeys(
+    ("ema", "model_ema", "state_dict_ema", "teacher"), "averaged weights, the ones that are mostly evaluated"
+)
+FOLLOWING = dict.fromkeys(
+    ("encoder_k", "key_encoder", "momentum_encoder", "target", "target_encoder", "target_network"),
+    "follows the other encoder",
+)
 WRAPPINGS = {
     "module": "DataParallel",
     "_orig_mod": "torch.compile",
@@ -18,15 +25,10 @@ WRAPPINGS = {
     "feature": "features beside a classifier",
     "trunk": "a trunk beside heads",
     "encoder_q": "query encoder of momentum contrast",
-    "encoder_k": "key encoder of momentum contrast, which follows the other",
-    "momentum_encoder": "follows the other encoder",
     "online_network": "the trained one of two",
-    "target_network": "follows the online network",
     "student": "the trained one of two",
-    "teacher": "average of the student, the one that is mostly evaluated",
-    "ema": "averaged weights",
-    "model_ema": "averaged weights",
-    "state_dict_ema": "averaged weights",
+    **AVERAGED,
+    **FOLLOWING,
 }
 DEEP = 4  # parts of a name in which wrappings are looked for
 MOST_ENTRIES = 6

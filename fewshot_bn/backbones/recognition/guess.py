@@ -14,6 +14,7 @@ from fewshot_bn.backbones.checkpoints.keys import entry_of
 from fewshot_bn.backbones.libraries.sources import SOURCES
 from fewshot_bn.backbones.networks import NETWORKS
 from fewshot_bn.backbones.outline import outline
+from fewshot_bn.backbones.recognition.contents import AVERAGED, FOLLOWING
 from fewshot_bn.backbones.recognition.known import KnownFit, fitting_cards
 from fewshot_bn.backbones.recognition.suggestion import Fit, fit_in_order, fits_of, mappings, nearest, orders_of
 from fewshot_bn.errors import FewshotError
@@ -29,8 +30,6 @@ ARGUMENTS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "mobilenet_v1": lambda width: [{"width_mult": width / 32}],
     "torchvision:mobilenet_v2": lambda _: [{"width_mult": m} for m in (0.1, 0.25, 0.35, 0.5, 0.75, 1.3, 1.4)],
 }  # of networks of several sizes, by the width of their first convolution
-AVERAGED = ("ema", "state_dict_ema", "model_ema", "teacher")  # what is evaluated where there are two
-FOLLOWING = ("encoder_k", "momentum_encoder", "key_encoder", "target", "target_network", "target_encoder", "student")
 MOST_NEAREST = 3
 
 
