@@ -42,7 +42,7 @@ class SideBySide(nn.ModuleList):
 
     def _seen_by(self, place: int, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
         if not self._normalises:
-            return x
+            return x.clone()  # some networks overwrite their input, which is the next one's too
         mean, std = (self.get_buffer(f"{name}_{place}") for name in ("mean", "std"))
         return (x - mean) / std
 

@@ -64,6 +64,14 @@ def test_members_of_one_contract_get_the_images_as_they_are():
     torch.testing.assert_close(whole.features(x), torch.cat([a.features(x), b.features(x)], 1), rtol=0, atol=0)
 
 
+def test_a_member_that_overwrites_its_input_does_not_change_what_the_next_one_sees():
+    first = nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(3, 2, 8), nn.Flatten())
+    first = freeze_in_place(first, "overwrites", "", CONTRACTS[1], architecture="")
+    second, x = members()[1], torch.linspace(-1, 1, 2 * 3 * 8 * 8).reshape(2, 3, 8, 8)
+    expected = second.features(x)
+    assert torch.equal(concatenate([first, second]).features(x)[:, first.dim :], expected)
+
+
 @pytest.mark.parametrize(("scope", "n"), [("all", 6), ("last", 6), ("0.*", 3), ("*.bn3", 2)])
 def test_norm_layers_of_every_member_are_tuned(scope, n):
     whole = concatenate(members())
