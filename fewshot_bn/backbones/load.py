@@ -80,7 +80,8 @@ def load_backbone(
 
 def member_names(model: str) -> list[str]:
     """The names in `a+b`. A path may hold a plus."""
-    return [model] if Path(model).exists() else model.split(SIGN)
+    path = Path(model.rpartition(":")[0] if is_own(model) else model)
+    return [model] if path.exists() else model.split(SIGN)
 
 
 def load_one(

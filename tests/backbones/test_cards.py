@@ -16,7 +16,7 @@ from reference.places import SHARED
 
 from fewshot_bn.backbones.backbone import freeze_in_place
 from fewshot_bn.backbones.build import build_network, count_norms
-from fewshot_bn.backbones.cards.card import ModelCard, shipped_models
+from fewshot_bn.backbones.cards.card import ModelCard, read_model_card, shipped_models
 from fewshot_bn.backbones.checkpoints.keys import tensors_of
 from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.errors import ModelError
@@ -215,3 +215,20 @@ def test_features_are_counted_at_the_size_of_the_card_alone(tmp_path):
     (tmp_path / "card.toml").write_text(wrong)
     with pytest.raises(ModelError, match="gives 1,600 features, its card says 1,601"):
         load_backbone(str(tmp_path / "card.toml"), weights="random")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('url = "file:///etc/passwd"', r"url is 'file:///etc/passwd'; one of http:// or https://"),
+        ('url = "https://a b"', "without spaces is needed"),
+        ('weights = ""', "card.toml: weights is ''; the name of a file is needed"),
+        ('weights = "."', "weights is '.'; the name of a file"),
+    ],
+)
+def test_a_card_names_a_file_and_an_address(tmp_path, line, message):
+    field = line.partition(" ")[0]
+    text = re.sub(rf"^{field} = .*$", line, shipped_models()["moco-v2"].read_text(), flags=re.M)
+    (tmp_path / "card.toml").write_text(text)
+    with pytest.raises(ModelError, match=message):
+        read_model_card(tmp_path / "card.toml")

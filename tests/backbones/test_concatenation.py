@@ -11,7 +11,7 @@ from fewshot_bn.adapters import make_adapter
 from fewshot_bn.adapters.norm_tuning.norm_layers import choose_layers
 from fewshot_bn.backbones.backbone import freeze_in_place
 from fewshot_bn.backbones.concatenation import check_one_geometry, concatenate, with_contract
-from fewshot_bn.backbones.load import load_backbone
+from fewshot_bn.backbones.load import load_backbone, member_names
 from fewshot_bn.errors import ModelError, UsageError
 from fewshot_bn.preprocessing import Preprocessing
 
@@ -119,6 +119,14 @@ def test_members_of_several_geometries():
     same = with_contract(whole, lambda own: replace(own, resize_px=12, crop_px=12))
     check_one_geometry(same)
     assert same.features(torch.rand(1, 3, 12, 12)).shape == (1, 12)
+
+
+def test_a_path_may_hold_a_plus(tmp_path):
+    (tmp_path / "a+b").mkdir()
+    for name in ("card.toml", "nets.py"):
+        (tmp_path / "a+b" / name).touch()
+    for one in (f"{tmp_path}/a+b/card.toml", f"{tmp_path}/a+b/nets.py:make"):
+        assert member_names(one) == [one]
 
 
 def test_names_are_joined(here):

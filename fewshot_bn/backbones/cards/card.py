@@ -1,5 +1,6 @@
 """The card of a checkpoint: `models/<name>.toml`, or a user's own file of the same form. Quick to import."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +80,8 @@ class ModelCard:
                 raise ModelError(
                     f"{self.name}: {algorithm} is {digits!r}; 8 to {most} digits 0-9a-f are needed, or none"
                 )
+        if self.url and not re.fullmatch(r"https?://[!-~]+", self.url):
+            raise ModelError(f"{self.name}: url is {self.url!r}; one of http:// or https:// without spaces is needed")
 
 
 def shipped_models() -> dict[str, Path]:
@@ -93,4 +96,7 @@ def known_cards() -> Iterator[ModelCard]:
 
 def read_model_card(path: Path) -> ModelCard:
     """Raises `ModelError` for a file that is none."""
-    return read_card(path, ModelCard, ModelError)
+    card = read_card(path, ModelCard, ModelError)
+    if not Path(card.weights).name:
+        raise ModelError(f"{path}: weights is {card.weights!r}; the name of a file is needed")
+    return card
