@@ -62,7 +62,7 @@ def load_backbone(
         options: Any = {"weights": weights, "preprocessing": preprocessing, "root": root, "device": device}
         whole = concatenate([load_backbone(one, **options, strict=strict) for one in names])
         return replace(whole, name=name or whole.name)
-    found = load_one(model, weights=weights, preprocessing=preprocessing, root=root, strict=strict)
+    found = _load_one(model, weights=weights, preprocessing=preprocessing, root=root, strict=strict)
     backbone = freeze_in_place(
         found.network,
         name or found.name,
@@ -84,7 +84,7 @@ def member_names(model: str) -> list[str]:
     return [model] if path.exists() else model.split(SIGN)
 
 
-def load_one(
+def _load_one(
     model: object,
     *,
     weights: str | Path | None = None,

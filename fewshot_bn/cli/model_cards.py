@@ -27,7 +27,7 @@ def list_all(arguments: Namespace) -> int:
     if arguments.markdown:
         print(catalogue.markdown())
         return 0
-    root = root_of(arguments)
+    root = _root_of(arguments)
     rows = [("name", "network", "features", "norm layers", "licence", f"under {root}")]
     for card, what in catalogue.found(root):
         licence = card.licence if len(card.licence) <= LICENCE_WIDTH else card.licence[: LICENCE_WIDTH - 1] + "…"
@@ -85,7 +85,7 @@ def _without_weights(card: ModelCard) -> "Backbone":
 
 
 def fetch(arguments: Namespace) -> int:
-    path, root = card_path(arguments.model), root_of(arguments)
+    path, root = card_path(arguments.model), _root_of(arguments)
     card = read_model_card(path)
     if place_of(card, path, root) is None:
         if not card.url:
@@ -151,6 +151,6 @@ def card_path(name: str) -> Path:
     raise UsageError(f"{unknown('card', name, shipped)}; list shows all; or give the path of a card (.toml)")
 
 
-def root_of(arguments: Namespace) -> Path:
+def _root_of(arguments: Namespace) -> Path:
     root: Path = arguments.model_root or paths.model_root()
     return root

@@ -24,14 +24,14 @@ def find_weights(card: ModelCard, path: Path, root: Path | None) -> Path:
     """The file of the weights of the card at `path`. Raises `ModelError` that says how to get it."""
     if found := place_of(card, path, root):
         return found
-    get = f"fetch it: {fetch_command(path, root)}" if card.url else card.get or f"get it from {card.source}"
+    get = f"fetch it: {_fetch_command(path, root)}" if card.url else card.get or f"get it from {card.source}"
     raise ModelError(
         f"{card.name}: no weights file {card.weights} beside its card or in {root or paths.model_root()}; {get}, or "
         "name it with --weights"
     )
 
 
-def fetch_command(path: Path, root: Path | None) -> str:
+def _fetch_command(path: Path, root: Path | None) -> str:
     """What fetches the weights of the card at `path`."""
     name = path.stem if shipped_models().get(path.stem) == path else str(path)
     where = ["--model-root", str(root)] if root else []

@@ -68,7 +68,7 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 def check_fit(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], may_lack: Sequence[str], where: str) -> None:
     """Raises `ModelError` that shows the first keys of `tensors` that do not fit those of a network."""
-    faults = {**misfits(own, tensors, may_lack), **spoilt(own, tensors)}
+    faults = {**misfits(own, tensors, may_lack), **_spoilt(own, tensors)}
     found = [f"{len(keys)} {fault} ({some(keys)})" for fault, keys in faults.items() if keys]
     if found:
         part = f"; its name says that it is one of several parts: {MERGE}" if PART.fullmatch(Path(where).name) else ""
@@ -91,7 +91,7 @@ def misfits(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], may_lack: 
     }
 
 
-def spoilt(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, list[str]]:
+def _spoilt(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, list[str]]:
     """The keys of tensors that fit, and hold what no weights can be."""
     plain = {k: v for k, v in tensors.items() if k in own and fits(v, own[k]) and v.shape == own[k].shape}
     return {

@@ -58,14 +58,14 @@ def storage(key: Any, read: Callable[[str], bytes]) -> Any:
     content = read(key[2])
     if len(content) < key[4] * dtype.itemsize:
         raise ValueError(f"a storage has {len(content):,} bytes instead of {key[4] * dtype.itemsize:,}")
-    numbers = of_bytes(memoryview(content)[: key[4] * dtype.itemsize], dtype)
+    numbers = _of_bytes(memoryview(content)[: key[4] * dtype.itemsize], dtype)
     if len(key) == 6 and key[5] is not None:
         _, offset, n = checked(key[5], 3)
         return _view(numbers, offset, (n,), (1,))
     return numbers
 
 
-def of_bytes(content: memoryview, dtype: torch.dtype) -> Tensor:
+def _of_bytes(content: memoryview, dtype: torch.dtype) -> Tensor:
     """A tensor of the bytes themselves, which nobody else keeps."""
     return torch.frombuffer(content, dtype=dtype) if len(content) else torch.empty(0, dtype=dtype)
 
