@@ -4,6 +4,7 @@
 
 Contenders, in turn, on the same generated images, with random weights:
     bare network    forward passes over as many batches of the same size, of normalised images that are in memory
+    batches of 64   the same in batches of that size
     features        `Features.compute` with a new cache: images gathered from the store, normalised, forwarded, looked
                     at by the input check, and their features written
     without check   the same without the input check
@@ -11,7 +12,8 @@ Contenders, in turn, on the same generated images, with random weights:
 difference of the last two by the last; `gather, %` and `keep, %` are the shares of the time of `features` that go to
 reading pixels and to writing and remembering features. BatchNorm layers get the statistics of one
 batch first, as if trained, since the input check leaves untrained networks alone. It looks at the first 64 images,
-so of more images its share is smaller. On a shared machine only ratios count.
+so of more images its share is smaller. On a CPU seconds are those of the process, which a shared machine stretches less
+than those of the clock.
 """
 
 import argparse
@@ -58,17 +60,20 @@ class Subject:
         self.rows, self.folder, self.device = np.arange(n_images), folder, device
         list(self.images.fill(self.rows))
         self.batches = [normalise(self._pixels(k), geometry, device) for k in range(2)]
+        self.n_together = Features(self.images, self.backbone, device=device).n_together
+        self.clock = time.process_time if device.type == "cpu" else time.perf_counter
         settle(self.backbone, self.batches[0])
 
     def _pixels(self, k: int) -> torch.Tensor:
         return self.images.gather(np.arange(k * BATCH, (k + 1) * BATCH) % len(self.rows))
 
-    def bare(self) -> float:
+    def bare(self, n_together: int) -> float:
+        parts = [part for batch in self.batches for part in batch.split(n_together)]
         with plain_torch():
-            began = time.perf_counter()
-            for k in range(-(-len(self.rows) // BATCH)):
-                self.backbone.features(self.batches[k % len(self.batches)]).cpu()
-            return time.perf_counter() - began
+            began = self.clock()
+            for k in range(-(-len(self.rows) // n_together)):
+                self.backbone.features(parts[k % len(parts)]).cpu()
+            return self.clock() - began
 
     def computed(self, *, check: bool = True) -> tuple[float, dict[str, float]]:
         """Seconds of all, and of the steps beside the network."""
@@ -77,26 +82,26 @@ class Subject:
             if not check:
                 features.check.wanted_images = 0
             seconds: dict[str, float] = {}
-            clocked(features, "_keep", seconds)
-            clocked(features.images, "gather", seconds)
-            began = time.perf_counter()
+            clocked(features, "_keep", seconds, self.clock)
+            clocked(features.images, "gather", seconds, self.clock)
+            began = self.clock()
             n_done = sum(features.compute(self.rows))
-            whole = time.perf_counter() - began
+            whole = self.clock() - began
             del features.images.gather
         assert n_done == len(self.rows)
         return whole, seconds
 
 
-def clocked(owner: Any, name: str, seconds: dict[str, float]) -> None:
+def clocked(owner: Any, name: str, seconds: dict[str, float], clock: Callable[[], float]) -> None:
     """Have the time that a method of `owner` takes added up under its name."""
     method: Callable[..., Any] = getattr(owner, name)
 
     def timed(*args: Any, **options: Any) -> Any:
-        began = time.perf_counter()
+        began = clock()
         try:
             return method(*args, **options)
         finally:
-            seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - began
+            seconds[name] = seconds.get(name, 0.0) + clock() - began
 
     setattr(owner, name, timed)
 
@@ -113,25 +118,24 @@ def settle(backbone: Backbone, x: torch.Tensor) -> None:
 
 
 def rounds(subject: Subject, repetitions: int) -> Iterator[dict[str, Any]]:
-    subject.bare(), subject.computed()  # they warm up
+    subject.bare(BATCH), subject.computed()  # they warm up
     for k in range(repetitions):
         found: dict[str, Any] = {}
         turns: list[tuple[str, Callable[[], Any]]] = [
-            ("bare network", subject.bare),
+            ("bare network", lambda: subject.bare(subject.n_together)),
+            (f"batches of {BATCH}", lambda: subject.bare(BATCH)),
             ("features", subject.computed),
             ("without check", lambda: subject.computed(check=False)),
         ]
-        for name, contender in turns[k % 3 :] + turns[: k % 3]:
+        for name, contender in turns[k % len(turns) :] + turns[: k % len(turns)]:
             found[name] = contender()
         yield found
 
 
 def measured(case: str, subject: Subject, repetitions: int) -> dict[str, Any]:
     found = list(rounds(subject, repetitions))
-    bare, whole, unchecked = (
-        [one[name] if name == "bare network" else one[name][0] for one in found]
-        for name in ("bare network", "features", "without check")
-    )
+    bare, large = ([one[name] for one in found] for name in ("bare network", f"batches of {BATCH}"))
+    whole, unchecked = ([one[name][0] for one in found] for name in ("features", "without check"))
     gathering, keeping = (
         100 * median(one["features"][1][name] / one["features"][0] for one in found) for name in ("gather", "_keep")
     )
@@ -143,10 +147,11 @@ def measured(case: str, subject: Subject, repetitions: int) -> dict[str, Any]:
         "ratio": median(b / w for b, w in zip(bare, whole, strict=True)),
         "ratio, least": min(b / w for b, w in zip(bare, whole, strict=True)),
         "ratio, most": max(b / w for b, w in zip(bare, whole, strict=True)),
+        f"ratio, batches of {BATCH}": median(b / w for b, w in zip(large, whole, strict=True)),
         "check, %": 100 * median(w / u - 1 for w, u in zip(whole, unchecked, strict=True)),
         "gather, %": gathering,
         "keep, %": keeping,
-        "seconds": {"bare network": bare, "features": whole, "without check": unchecked},
+        "seconds": {"bare network": bare, "batches": large, "features": whole, "without check": unchecked},
     }
 
 

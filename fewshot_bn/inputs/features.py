@@ -45,6 +45,7 @@ CODE = (  # that decides what features are
 )
 BATCH = 64
 CPU_PIXELS = 16 * 224**2  # of the images that go through a network together: the host's memory is bounded
+CPU_IMAGES = 32  # at most: of 64, the values between layers leave the processor's cache
 ROWS_PER_PART = 256
 ROWS_PER_BLOCK = 4096  # of what is known: memory grows by blocks, and none is ever copied
 SHA256_BYTES = 32
@@ -145,7 +146,7 @@ class Features:
 
     def _batch(self, rows: Int64[ndarray, "n"]) -> Float32[ndarray, "n d"]:
         pixels = self.images.gather(rows)
-        return np.concatenate([self._through(part) for part in pixels.split(self._together)])
+        return np.concatenate([self._through(part) for part in pixels.split(self.n_together)])
 
     def release(self) -> None:
         """Hold no features in memory if they lie in the cache, from which they are read again if they are needed."""
@@ -162,18 +163,18 @@ class Features:
 
     def _through(self, pixels: UInt8[Tensor, "n 3 h w"]) -> Float32[ndarray, "n d"]:
         n, filled = len(pixels), pixels
-        if n < self._together:
-            filled = torch.cat([pixels, pixels.new_zeros(self._together - n, *pixels.shape[1:])])
+        if n < self.n_together:
+            filled = torch.cat([pixels, pixels.new_zeros(self.n_together - n, *pixels.shape[1:])])
         x = normalise(filled, self.images.preprocessing, self._device)
         with self.check.watching(pixels):
             z: Float32[ndarray, "n d"] = self.backbone.features(x)[:n].float().cpu().numpy()
         return z
 
     @property
-    def _together(self) -> int:
+    def n_together(self) -> int:
         """How many images go through the network together, always as many."""
         room = CPU_PIXELS // self.images.preprocessing.crop_px**2
-        return max(1, min(BATCH, room)) if self._device.type == "cpu" else BATCH
+        return max(1, min(CPU_IMAGES, room)) if self._device.type == "cpu" else BATCH
 
     def _read_parts(self, folder: Path) -> None:
         """Take what parts hold that are new here."""

@@ -26,7 +26,7 @@ from fewshot_bn.backbones.backbone import Backbone
 from fewshot_bn.errors import DataError
 from fewshot_bn.files.atomic import make_folder, read_file, replace_file
 from fewshot_bn.inputs.images import Images, normalise
-from fewshot_bn.inputs.input_statistics import EVERY, MOST_SHIFT, MOST_SPREAD, Symptoms, Watch, is_trained
+from fewshot_bn.inputs.input_statistics import MOST_SHIFT, MOST_SPREAD, Symptoms, Watch, is_trained
 from fewshot_bn.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 N_IMAGES = 64  # are looked at
@@ -61,7 +61,6 @@ class InputCheck:
 
     def order(self, rows: Int64[ndarray, "n"]) -> Int64[ndarray, "n"]:
         """The same rows; those that will be looked at come first, and are spread over all of them."""
-        self._watch.every = max(1, EVERY * min(len(rows), N_IMAGES) // N_IMAGES)
         if not self.wanted or len(rows) <= N_IMAGES:
             return rows
         first = np.linspace(0, len(rows) - 1, N_IMAGES).astype(int)

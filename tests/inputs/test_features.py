@@ -176,7 +176,7 @@ def test_what_is_known_grows_by_blocks(images, backbone, own_cache, monkeypatch,
     assert torch.equal(again.gather(np.arange(29)), expected)
 
 
-@pytest.mark.parametrize(("pixels", "together"), [(16 * 224**2, 64), (8**2 * 5, 5), (1, 1)])
+@pytest.mark.parametrize(("pixels", "together"), [(16 * 224**2, 32), (8**2 * 5, 5), (1, 1)])
 def test_as_many_images_as_memory_holds_go_through_the_network_together(
     images, backbone, monkeypatch, pixels, together
 ):
@@ -194,8 +194,8 @@ def test_as_many_images_as_memory_holds_go_through_the_network_together(
 
 def test_images_of_224_px_go_through_the_network_16_at_a_time_on_a_cpu(image_folder, backbone):
     large = Images(open_dataset(str(image_folder)), Preprocessing(224, 224))
-    assert Features(large, backbone, device=CPU)._together == 16
-    assert Features(large, backbone, device=torch.device("cuda"))._together == 64
+    assert Features(large, backbone, device=CPU).n_together == 16
+    assert Features(large, backbone, device=torch.device("cuda")).n_together == 64
 
 
 def test_released_features_are_read_again(images, backbone, own_cache):

@@ -163,7 +163,7 @@ def test_no_image_is_forwarded_for_it_where_all_is_well(dataset, trained, monkey
     forward = trained.module.conv1.forward
     monkeypatch.setattr(trained.module.conv1, "forward", lambda x: batches.append(len(x)) or forward(x))
     features_of(dataset, trained)
-    assert batches == [64]
+    assert batches == [32]
 
 
 def test_symptoms_in_words_of_a_card_without_a_fault_are_none():

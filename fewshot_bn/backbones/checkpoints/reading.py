@@ -100,9 +100,14 @@ def _spoilt(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[st
     }
 
 
+def is_plain(value: Tensor) -> bool:
+    """Whether it holds numbers, all of them."""
+    return value.layout == torch.strided and not value.is_meta and not value.is_quantized
+
+
 def fits(value: Tensor, own: Tensor) -> bool:
     """Plain numbers of the same kind: 16, 32 or 64 bits for weights, whole numbers for counters."""
-    if value.layout != torch.strided or value.is_meta or value.is_quantized:
+    if not is_plain(value):
         return False
     if own.is_floating_point():
         return value.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)

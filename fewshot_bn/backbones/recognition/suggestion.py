@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fewshot_bn.backbones.cards.text import in_lines
 from fewshot_bn.backbones.checkpoints.keys import KeyRules, entry_of, tensors_of
-from fewshot_bn.backbones.checkpoints.reading import fits
+from fewshot_bn.backbones.checkpoints.reading import fits, is_plain
 from fewshot_bn.errors import ModelError, some
 
 DEPTH = 3  # of entries within entries
@@ -133,7 +133,7 @@ def _is_sound(content: Mapping[str, Any], fit: Fit) -> bool:
     """Whether the weights that the rules take are finite."""
     tensors = dict(mappings(content))[fit.rules.unwrap]
     used = tensors.keys() - set(fit.left_out)
-    return all(bool(tensors[key].isfinite().all()) for key in used)
+    return all(is_plain(tensors[key]) and bool(tensors[key].isfinite().all()) for key in used)
 
 
 def _places(network: nn.Module) -> dict[str, str]:
