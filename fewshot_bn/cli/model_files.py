@@ -31,7 +31,9 @@ ASSUMED = """\
 A file of weights does not say which images it was trained on, and wrong ones cost accuracy in silence. Set sizes, mean
 and std (and channels = "BGR", norm_eps or padding = "same" if the network was not trained with PyTorch's), then take
 this line off. Until then every run repeats it."""
-NOTHING = "no known card and no network fits it; its own code may say which network it is, then see docs/cards.md"
+NOTHING = """\
+no known card and no network fits it; its own code may say which network it is: write a card for it (docs/cards.md), or
+a function that builds it (docs/backbones.md: --model nets.py:make --weights FILE)"""
 
 
 def guess(arguments: Namespace) -> int:
@@ -71,8 +73,10 @@ def _findings(found: Guess, pinned: list[str], file: Path) -> Iterator[str]:
     for n, candidate in enumerate(found.candidates):
         yield from _on_candidate(candidate, is_taken=n == 0)
     if found.nearest:
-        near = ", ".join(f"{network} ({100 * share:.0f} %)" for network, share in found.nearest)
+        near = ", ".join(f"{network} ({100 * near.share:.0f} %)" for network, near in found.nearest)
         yield f"nearest, by the share of their tensors that are there: {near}"
+        network, first = found.nearest[0]
+        yield f"  it is not {network}: {some(first.differs)}"
     if not (found.cards or found.candidates):
         yield NOTHING
 
