@@ -5,6 +5,7 @@ A backbone is named by a shipped card, by the path of a user's card, as a networ
 `weights` replaces its weights: a file, the name of official weights, or `random`; so does `NAME@WEIGHTS`.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -77,8 +78,24 @@ def load_backbone(
 
 
 def member_names(model: str) -> list[str]:
-    """The names in `a+b`. A path may hold a plus."""
-    return [model] if Path(model).exists() else model.split(SIGN)
+    """The names in `a+b`. A path that is there may hold a plus, as in `a+b/nets.py:make+moco-v2`.
+
+    Raises `UsageError` where nothing stands before or after a plus.
+    """
+    parts, names = model.split(SIGN), []
+    while parts:
+        n = next((n for n in range(len(parts), 1, -1) if _is_path(SIGN.join(parts[:n]))), 1)
+        names.append(SIGN.join(parts[:n]))
+        parts = parts[n:]
+    if len(names) > 1 and "" in names:
+        raise UsageError(f"--model {model}: a name is missing before or after a {SIGN}, as in a{SIGN}b")
+    return names
+
+
+def _is_path(model: str) -> bool:
+    text, _ = split_weights(model, None)
+    place, _, factory = text.rpartition(":") if is_own(text) else (text, "", "make")
+    return factory.isidentifier() and os.path.exists(place)  # noqa: PTH110 - it takes names of any length
 
 
 def load_one(
