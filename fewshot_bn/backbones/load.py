@@ -109,7 +109,7 @@ def load_one(
     """The network that `model` names, with its weights, as `load_backbone` takes them."""
     weights = None if weights is None else str(weights)
     if isinstance(model, nn.Module):
-        return from_module(model, type(model).__name__, weights, preprocessing=preprocessing)
+        return from_module(model, type(model).__name__, weights, preprocessing=preprocessing, load=_load_own)
     if not isinstance(model, str | Path):
         raise UsageError(f"model is a {type(model).__name__}; a name, a path or an nn.Module is needed")
     text, weights = split_weights(str(model), weights)
@@ -120,7 +120,7 @@ def load_one(
         if not is_own(text) and not can_be_imported(text):
             known = unknown("library", text.partition(":")[0], SOURCES)
             raise UsageError(f"{text}: {known}; or name a module that is installed or lies in this folder")
-        return from_code(text, weights, preprocessing)
+        return from_code(text, weights, preprocessing, _load_own)
     return _from_library(text, weights, preprocessing)
 
 
@@ -211,3 +211,15 @@ def _load(network: nn.Module, file: Path, forms: Mapping[str, KeyRules]) -> None
         what = f"; a card with {advice} would make them fit (docs/cards.md)" if advice else ""
         raise ModelError(f"{problem}{what}{better_cards(content, file)}") from problem
     load_strictly(network, found.tensors, found.rules.may_lack, where=str(file))
+
+
+def _load_own(network: nn.Module, file: Path) -> None:
+    """Put a file into a network of the user's. Raises `ModelError`, which says which part of the file would fit."""
+    content, rules = read_checkpoint(file), KeyRules()
+    try:
+        load_strictly(network, tensors_of(content, rules, str(file)), rules.may_lack, where=str(file))
+    except ModelError as problem:
+        advice = suggestion(content, network, rules.may_lack)
+        part = f"the part that fits ({advice} in the words of docs/cards.md)" if advice else "what fits"
+        how = f"a network of your own takes its own state_dict only; load {part} where it is built"
+        raise ModelError(f"{problem}; {how}") from problem

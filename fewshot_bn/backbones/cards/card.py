@@ -67,6 +67,8 @@ class ModelCard:
     expected: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise ModelError("name is empty; results are called after it")
         for algorithm, most in (("sha256", 64), ("md5", 32)):
             digits = getattr(self, algorithm).lower()
             if digits and not (8 <= len(digits) <= most and set(digits) <= set("0123456789abcdef")):
