@@ -18,6 +18,7 @@ from fewshot_bn.raster import decoded
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+MOST_MEAN = 5.0  # beyond any of pixels in 0..1; those of pixels in 0..255 are about 100
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 MOST_SIDE_PX = 4096
@@ -48,6 +49,8 @@ class Preprocessing:
             raise UsageError(f"cannot crop {self.crop_px} px out of images resized to {self.resize_px} px")
         if not all(0 < value < math.inf for value in self.std) or not all(map(math.isfinite, self.mean)):
             raise UsageError(f"mean is {self.mean} and std {self.std}; they must be finite, and std above 0")
+        if max(map(abs, self.mean)) > MOST_MEAN:
+            raise UsageError(f"mean is {self.mean}; pixels are in 0..1 here: divide mean and std by 255")
 
     @property
     def geometry(self) -> str:

@@ -6,11 +6,11 @@ from torch import nn
 
 from fewshot_bn import rng
 from fewshot_bn.backbones.cards.card import ModelCard
-from fewshot_bn.backbones.libraries.sources import SOURCES
+from fewshot_bn.backbones.libraries.sources import SOURCES, split_name
 from fewshot_bn.backbones.networks import NETWORKS, built
 from fewshot_bn.backbones.norms import NORMS
 from fewshot_bn.backbones.padding import pad_same
-from fewshot_bn.errors import ModelError, unknown
+from fewshot_bn.errors import FewshotError, ModelError, unknown
 
 
 def build_network(card: ModelCard) -> nn.Module:
@@ -64,8 +64,14 @@ def _of_name(card: ModelCard) -> nn.Module:
                 f"{card.name}: {card.network} cannot be built with {card.arguments}: {problem}"
             ) from problem
     elif library in SOURCES:
-        network, _ = SOURCES[library].build(name, card.arguments)
+        try:
+            network, _ = SOURCES[library].build(name, card.arguments)
+        except FewshotError as problem:
+            raise ModelError(f"{card.name}: {problem}") from problem
     else:
+        owner, plain = split_name(name or library)
+        if owner:
+            raise ModelError(f'{card.name}: unknown network {card.network!r}; write network = "{owner}:{plain}"')
         libraries = " or ".join(f"{library}:<name>" for library in SOURCES)
         raise ModelError(f"{card.name}: {unknown('network', card.network, NETWORKS)}, or {libraries}")
     return network

@@ -14,8 +14,9 @@ from fewshot_bn.backbones.cards.key_rules import KeyRules
 from fewshot_bn.backbones.cards.text import text_of
 from fewshot_bn.backbones.checkpoints.forms import fitted, forms_of
 from fewshot_bn.backbones.checkpoints.keys import entry_of, with_origins
+from fewshot_bn.backbones.checkpoints.writing import write_whole
 from fewshot_bn.backbones.outline import outline
-from fewshot_bn.files.atomic import replace_file, replacing, sha256_of
+from fewshot_bn.files.atomic import sha256_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +52,10 @@ def converted(content: Mapping[str, Any], card: ModelCard, where: str) -> Conver
 
 
 def write(found: Converted, card: ModelCard, source: Path, output: Path) -> Path:
-    """The file `output`, whole or not at all, and beside it a card, whose path is returned. Raises `OSError`."""
+    """The file `output`, whole or not at all, and beside it a card, whose path is returned. Raises `ModelError`."""
     facts = {"source_file": source.name, "source_sha256": sha256_of(source), "card": card.name, "form": found.form}
     tensors = {name: value.detach().clone().contiguous() for name, value in found.tensors.items()}
-    with replacing(output) as half_made:
-        save_file(tensors, half_made, metadata=facts)
+    write_whole(output, lambda file: save_file(tensors, file, metadata=facts))
     needed = any(not fnmatchcase(name, pattern) for name in found.lacking for pattern in KeyRules().may_lack)
     plain = replace(
         card,
@@ -69,5 +69,6 @@ def write(found: Converted, card: ModelCard, source: Path, output: Path) -> Path
     )
     path = output.with_suffix(".toml")
     note = f"The weights of {source.name}, SHA-256 {facts['source_sha256']}, under the names of the network."
-    replace_file(path, text_of(plain, {"name": note}).encode())
+    text = text_of(plain, {"name": note}).encode()
+    write_whole(path, lambda file: file.write_bytes(text))
     return path

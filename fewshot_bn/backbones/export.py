@@ -18,9 +18,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from fewshot_bn.backbones.checkpoints.writing import write_whole
 from fewshot_bn.backbones.libraries.torchvision import build_headless, family
 from fewshot_bn.errors import ModelError, some, unknown
-from fewshot_bn.files.atomic import make_folder, replacing
 from fewshot_bn.preprocessing import Preprocessing
 
 SAME_IN_TIMM = re.compile(
@@ -85,7 +85,7 @@ def _differences(network: nn.Module, reference: nn.Module, whose: str) -> list[s
 
 def _torchvision(network: nn.Module, official: str, path: Path, _: Preprocessing | None) -> list[str]:
     _write_state(network, path)
-    load = _how_to_load(path)
+    load = _how_to_load(path, "torchvision")
     return [
         f"{path}: the weights of torchvision's {official}, without its head",
         f"load: {load[0]}; network = torchvision.models.{official}(); network.load_state_dict({load[1]}, strict=False)",
@@ -96,7 +96,7 @@ def _timm(network: nn.Module, official: str, path: Path, _: Preprocessing | None
     if not SAME_IN_TIMM.fullmatch(official):
         raise ModelError(f"{official}: timm gives the layers of this network other names; export it as torchvision")
     _write_state(network, path)
-    load = _how_to_load(path)
+    load = _how_to_load(path, "timm")
     return [
         f"{path}: the weights of timm's {official}, without its head",
         f"load: {load[0]}; network = timm.create_model({official!r}, num_classes=0); "
@@ -113,7 +113,7 @@ def _detectron2(network: Any, official: str, path: Path, preprocessing: Preproce
     content = {"model": arrays, "__author__": f"torchvision {official}", "matching_heuristics": True}
     pickled = pickle.dumps(content, protocol=3)  # 4 and later count the bytes of names
     older = pickled.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n", 1)  # detectron2 is of numpy 1
-    _write(path, lambda file: file.write_bytes(older))
+    write_whole(path, lambda file: file.write_bytes(older))
     return [f"{path}: the weights of {official} for detectron2; its config needs", *_config(network, preprocessing)]
 
 
@@ -147,26 +147,17 @@ def _array(value: Tensor) -> Any:
 def _write_state(network: nn.Module, path: Path) -> None:
     state: Mapping[str, Tensor] = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     if path.suffix == ".safetensors":
-        _write(path, lambda file: save_file(dict(state), file))
+        write_whole(path, lambda file: save_file(dict(state), file))
     elif path.suffix in (".pth", ".pt"):
-        _write(path, lambda file: torch.save(dict(state), file))
+        write_whole(path, lambda file: torch.save(dict(state), file))
     else:
         raise ModelError(f"{path}: name the file .safetensors or .pth")
 
 
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    try:
-        make_folder(path.parent)
-        with replacing(path) as half_made:
-            write(half_made)
-    except OSError as problem:
-        raise ModelError(f"{path}: cannot be written: {problem.strerror or problem}") from problem
-
-
-def _how_to_load(path: Path) -> tuple[str, str]:
+def _how_to_load(path: Path, library: str) -> tuple[str, str]:
     if path.suffix == ".safetensors":
-        return "import safetensors.torch", f"safetensors.torch.load_file({path.name!r})"
-    return "import torch", f"torch.load({path.name!r})"
+        return f"import {library}, safetensors.torch", f"safetensors.torch.load_file({str(path)!r})"
+    return f"import torch, {library}", f"torch.load({str(path)!r})"
 
 
 FORMATS: dict[str, Callable[[nn.Module, str, Path, Preprocessing | None], list[str]]] = {

@@ -6,6 +6,7 @@ A backbone is named by a shipped card, by the path of a user's card, as a networ
 """
 
 import contextlib
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -79,9 +80,24 @@ def load_backbone(
 
 
 def member_names(model: str) -> list[str]:
-    """The names in `a+b`. A path may hold a plus."""
-    path = Path(model.rpartition(":")[0] if is_own(model) else model)
-    return [model] if path.exists() else model.split(SIGN)
+    """The names in `a+b`. A path that is there may hold a plus, as in `a+b/nets.py:make+moco-v2`.
+
+    Raises `UsageError` where nothing stands before or after a plus.
+    """
+    parts, names = model.split(SIGN), []
+    while parts:
+        n = next((n for n in range(len(parts), 1, -1) if _is_path(SIGN.join(parts[:n]))), 1)
+        names.append(SIGN.join(parts[:n]))
+        parts = parts[n:]
+    if len(names) > 1 and "" in names:
+        raise UsageError(f"--model {model}: a name is missing before or after a {SIGN}, as in a{SIGN}b")
+    return names
+
+
+def _is_path(model: str) -> bool:
+    text, _ = split_weights(model, None)
+    place, _, factory = text.rpartition(":") if is_own(text) else (text, "", "make")
+    return factory.isidentifier() and os.path.exists(place)  # noqa: PTH110 - it takes names of any length
 
 
 def _load_one(
@@ -95,7 +111,7 @@ def _load_one(
     """The network that `model` names, with its weights, as `load_backbone` takes them."""
     weights = None if weights is None else str(weights)
     if isinstance(model, nn.Module):
-        return from_module(model, type(model).__name__, weights, preprocessing=preprocessing)
+        return from_module(model, type(model).__name__, weights, preprocessing=preprocessing, load=_load_own)
     if not isinstance(model, str | Path):
         raise UsageError(f"model is a {type(model).__name__}; a name, a path or an nn.Module is needed")
     text, weights = split_weights(str(model), weights)
@@ -106,7 +122,7 @@ def _load_one(
         if not is_own(text) and not can_be_imported(text):
             known = unknown("library", text.partition(":")[0], SOURCES)
             raise UsageError(f"{text}: {known}; or name a module that is installed or lies in this folder")
-        return from_code(text, weights, preprocessing)
+        return from_code(text, weights, preprocessing, _load_own)
     return _from_library(text, weights, preprocessing)
 
 
@@ -200,3 +216,15 @@ def _converted(
     with contextlib.suppress(ModelError):
         return None if converted is None else fitted(converted, forms, network.state_dict(), where=source.converts)
     return None
+
+
+def _load_own(network: nn.Module, file: Path) -> None:
+    """Put a file into a network of the user's. Raises `ModelError`, which says which part of the file would fit."""
+    content, rules = read_checkpoint(file), KeyRules()
+    try:
+        load_strictly(network, tensors_of(content, rules, str(file)), rules.may_lack, where=str(file))
+    except ModelError as problem:
+        advice = suggestion(content, network, rules.may_lack)
+        part = f"the part that fits ({advice} in the words of docs/cards.md)" if advice else "what fits"
+        how = f"a network of your own takes its own state_dict only; load {part} where it is built"
+        raise ModelError(f"{problem}; {how}") from problem

@@ -4,7 +4,7 @@ import copy
 import inspect
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -15,8 +15,6 @@ import fewshot_bn
 from fewshot_bn import rng
 from fewshot_bn.backbones.backbone import RANDOM, Backbone, Loaded, freeze_in_place
 from fewshot_bn.backbones.build import randomise
-from fewshot_bn.backbones.checkpoints.keys import KeyRules, tensors_of
-from fewshot_bn.backbones.checkpoints.reading import load_strictly, read_checkpoint
 from fewshot_bn.backbones.named_preprocessing import preprocessing_of
 from fewshot_bn.errors import FewshotError, ModelError, UsageError
 from fewshot_bn.files.atomic import digest, sha256_of
@@ -25,6 +23,7 @@ from fewshot_bn.preprocessing import Preprocessing
 
 INSTALLED = [Path(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib", "platstdlib")]
 PACKAGE = Path(fewshot_bn.__file__).parent
+Load = Callable[[nn.Module, Path], None]
 AS_BUILT = "as built"  # as the name of weights
 
 
@@ -61,9 +60,16 @@ def _identified(network: nn.Module, name: str, architecture: str) -> tuple[nn.Mo
 
 
 def from_module(
-    network: nn.Module, name: str, weights: str | None, *, preprocessing: object, text: str = "", code: str = ""
+    network: nn.Module,
+    name: str,
+    weights: str | None,
+    *,
+    preprocessing: object,
+    load: Load,
+    text: str = "",
+    code: str = "",
 ) -> Loaded:
-    """A copy of `network` with the weights of a file, random ones, or those that it has.
+    """A copy of `network` with the weights of a file, which `load` puts into it, random ones, or those that it has.
 
     `text` names the factory that made it, `code` stands for what does not show in its modules.
     """
@@ -72,13 +78,11 @@ def from_module(
     if weights == RANDOM:
         randomise(copied)
     elif weights is not None:
-        rules = KeyRules()
-        tensors = tensors_of(read_checkpoint(Path(weights)), rules, weights)
-        load_strictly(copied, tensors, rules.may_lack, where=weights)
+        load(copied, Path(weights))
     return Loaded(copied, name, weights or AS_BUILT, prepared, architecture)
 
 
-def from_code(text: str, weights: str | None, preprocessing: object) -> Loaded:
+def from_code(text: str, weights: str | None, preprocessing: object, load: Load) -> Loaded:
     """The network that `module:factory` names: what a function or class without arguments gives, or a network itself.
 
     Raises `UsageError` where there is no such name, and `ModelError` where it gives no network.
@@ -100,7 +104,7 @@ def from_code(text: str, weights: str | None, preprocessing: object) -> Loaded:
     place, _, factory = text.rpartition(":")
     name = f"{Path(place).stem if is_own(text) else place.rpartition('.')[2]}:{factory}"
     code = _code_beside(found, load_module(text))
-    return from_module(found, name, weights, preprocessing=preprocessing, text=text, code=code)
+    return from_module(found, name, weights, preprocessing=preprocessing, load=load, text=text, code=code)
 
 
 def _code_beside(network: nn.Module, module: ModuleType) -> str:

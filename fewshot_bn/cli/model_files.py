@@ -11,16 +11,17 @@ from fewshot_bn.backbones.cards.card import ModelCard, read_model_card, shipped_
 from fewshot_bn.backbones.cards.text import in_lines, text_of
 from fewshot_bn.backbones.cards.weights import checksum_of
 from fewshot_bn.backbones.checkpoints.reading import read_checkpoint
+from fewshot_bn.backbones.checkpoints.writing import write_whole
 from fewshot_bn.backbones.conversion import Converted, converted, write
 from fewshot_bn.backbones.export import export as write_export
-from fewshot_bn.backbones.load import load_backbone
+from fewshot_bn.backbones.load import load_backbone, member_names
 from fewshot_bn.backbones.recognition.contents import described, entries, others
 from fewshot_bn.backbones.recognition.guess import Candidate, Guess, draft, heads
 from fewshot_bn.backbones.recognition.guess import guess as guess_network
 from fewshot_bn.backbones.recognition.known import better_cards, pinned_by
 from fewshot_bn.cli.model_cards import card_path
 from fewshot_bn.errors import ModelError, UsageError, some
-from fewshot_bn.files.atomic import plain_name, replace_file, sha256_of
+from fewshot_bn.files.atomic import plain_name, sha256_of
 
 WRONG = 1
 ENDINGS = (".tar", ".pth", ".pt", ".th", ".pkl", ".pickle", ".ckpt", ".bin", ".safetensors", ".npz", ".original")
@@ -31,12 +32,16 @@ ASSUMED = """\
 A file of weights does not say which images it was trained on, and wrong ones cost accuracy in silence. Set sizes, mean
 and std (and channels = "BGR", norm_eps or padding = "same" if the network was not trained with PyTorch's), then take
 this line off. Until then every run repeats it."""
-NOTHING = "no known card and no network fits it; its own code may say which network it is, then see docs/cards.md"
+NOTHING = """\
+no known card and no network fits it; its own code may say which network it is: write a card for it (docs/cards.md), or
+a function that builds it (docs/backbones.md: --model nets.py:make --weights FILE)"""
 
 
 def guess(arguments: Namespace) -> int:
     file: Path = arguments.file
     if arguments.output:
+        if arguments.output.suffix != ".toml":
+            raise UsageError(f"--output {arguments.output}: a card's name ends in .toml")
         _refuse_to_overwrite(arguments.output)
     content = read_checkpoint(file)
     for line in _contents(file, content):
@@ -71,8 +76,10 @@ def _findings(found: Guess, pinned: list[str], file: Path) -> Iterator[str]:
     for n, candidate in enumerate(found.candidates):
         yield from _on_candidate(candidate, is_taken=n == 0)
     if found.nearest:
-        near = ", ".join(f"{network} ({100 * share:.0f} %)" for network, share in found.nearest)
+        near = ", ".join(f"{network} ({100 * near.share:.0f} %)" for network, near in found.nearest)
         yield f"nearest, by the share of their tensors that are there: {near}"
+        network, first = found.nearest[0]
+        yield f"  it is not {network}: {some(first.differs)}"
     if not (found.cards or found.candidates):
         yield NOTHING
 
@@ -108,7 +115,7 @@ def _draft(found: Guess, content: Mapping[str, Any], arguments: Namespace) -> in
         print(f"\n{text}", end="")
         return 0
     _refuse_to_overwrite(output)
-    replace_file(output, text.encode())
+    write_whole(output, lambda path: path.write_bytes(text.encode()))
     print(f"draft of a card: {output}; see what it assumes about images, then")
     print(f"use it: python -m fewshot_bn.eval --model {_quoted(output)}")
     return 0
@@ -164,6 +171,8 @@ def convert(arguments: Namespace) -> int:
 
 
 def export(arguments: Namespace) -> int:
+    if len(member_names(arguments.model)) > 1:
+        raise UsageError(f"{arguments.model}: one network at a time; export each of these by itself")
     backbone = load_backbone(arguments.model, weights=arguments.weights, root=arguments.model_root)
     for notice in backbone.notices:
         print(f"note: {notice}", file=sys.stderr)

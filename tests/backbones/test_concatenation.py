@@ -137,3 +137,20 @@ def test_names_are_joined(here):
         load_backbone("card.toml+fractal_resnet8", weights="x.pth")
     with pytest.raises(UsageError, match=r"unknown model 'fractal_resnet9' \(did you mean 'fractal_resnet8'"):
         load_backbone("card.toml+fractal_resnet9")
+
+
+def test_a_plus_of_a_path_is_none_of_the_sum(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a+b").mkdir()
+    for name in ("nets.py", "x.toml", "y+z.toml"):
+        (tmp_path / "a+b" / name).touch()
+    names = ["a+b/nets.py:make", "moco-v2", "a+b/y+z.toml", "a+b/nets.py:make@random", "a+b/x.toml", "resnet18"]
+    assert member_names("+".join(names)) == names
+    assert [member_names(name) for name in names] == [[name] for name in names]
+    assert len(member_names("+".join(["a-network-of-a-long-name"] * 20))) == 20  # longer than a file's name may be
+
+
+@pytest.mark.parametrize("model", ["moco-v2+", "+moco-v2", "moco-v2++swav"])
+def test_a_plus_without_a_name(model):
+    with pytest.raises(UsageError, match=r"a name is missing before or after a \+"):
+        load_backbone(model)

@@ -110,7 +110,12 @@ def test_other_weights_than_the_cards_are_noticed_and_with_strict_an_error(tmp_p
     ("replaced", "message"),
     [
         ({"network": '"conv5"'}, r"unknown network 'conv5' \(did you mean 'conv4'\?\)"),
-        ({"network": '"torchvision:resnet19"'}, "unknown torchvision network 'resnet19'"),
+        ({"network": '"torchvision:resnet19"'}, ": unknown torchvision network 'resnet19'"),
+        ({"network": '"resnet18"'}, r"unknown network 'resnet18'; write network = \"torchvision:resnet18\""),
+        ({"network": '"torchvision:resnet18"', "arguments": "{ depth = 3 }"}, r"\w+: resnet18: cannot be built with"),
+        ({"name": '""'}, "name is empty"),
+        ({"weights": '""'}, "its card names no file of weights; name one with --weights"),
+        ({"preprocessing": "{ mean = [123.7, 116.3, 103.5] }"}, "pixels are in 0..1 here: divide mean and std by 255"),
         ({"arguments": "{ widht = 2 }"}, "conv4 cannot be built with .*widht"),
         ({"arguments": "{ width = 3 }"}, "mis-shaped|of another shape"),
         ({"weights": '"absent.pth"'}, "no weights file .*absent.pth"),

@@ -10,6 +10,7 @@ from torch import nn
 from torchvision.models import resnet18
 
 from fewshot_bn import freeze
+from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.errors import ModelError
 from fewshot_bn.preprocessing import Preprocessing
 
@@ -127,3 +128,12 @@ def test_a_compiled_network_is_the_network_that_was_compiled():
 def test_what_a_network_gives_instead_of_features_is_told(network, found):
     with pytest.raises(ModelError, match=rf"{found}.*let it return features \[b d\], as nn.Flatten after pooling"):
         frozen(network)
+
+
+def test_weights_that_lie_deeper_are_the_part_that_the_message_names(tmp_path):
+    network = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    state = {f"module.{key}": value for key, value in network.state_dict().items()}
+    torch.save({"epoch": 3, "state_dict": state}, tmp_path / "x.pth")
+    wanted = r'the part that fits \(\[keys\] unwrap = "state_dict", prefix = "module\."'
+    with pytest.raises(ModelError, match=wanted):
+        load_backbone(network, weights=tmp_path / "x.pth", preprocessing=AS_IT_IS)

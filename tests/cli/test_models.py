@@ -110,7 +110,7 @@ def test_help_names_the_verbs_and_shows_commands_that_are_understood(capsys):
             ["guess", "weights.pth", "--output", "card.toml"],
             r"card\.toml: is there already, and nothing is overwritten",
         ),
-        (["guess", "weights.pth", "--output", "no/such/card.toml"], "No such file"),
+        (["guess", "weights.pth", "--output", "notes.txt/card.toml"], "card.toml: cannot be written: File exists"),
         (["check", "none.pth", "--card", "card.toml"], "none.pth: these weights cannot be read"),
         (["check", "cut.pth", "--card", "card.toml"], "cut.pth: these weights cannot be read: the file is damaged"),
         (["check", "weights.pth", "--card", "moco-v3"], "did you mean 'moco-v2'"),
@@ -431,6 +431,27 @@ def test_convert_leaves_nothing_behind_when_the_disk_is_full(run, here, card, fi
     monkeypatch.setattr("fewshot_bn.backbones.conversion.save_file", full)
     assert_refused(run("convert", file, "--card", card()), "No space left on device")
     assert not list(here.glob("*raw_epoch3.s*"))
+
+
+def test_folders_of_outputs_are_made(run, here, card, file):
+    assert run("convert", file, "--card", card(), "--output", here / "a" / "b" / "x.safetensors")[0] == 0
+    assert run("guess", file, "--output", here / "c" / "d" / "x.toml")[0] == 0
+    assert (
+        load_backbone(here / "a" / "b" / "x.toml").fingerprint == load_backbone(here / "c" / "d" / "x.toml").fingerprint
+    )
+    (here / "full").touch()
+    status, _, err = run("convert", file, "--card", card(), "--output", here / "full" / "x.safetensors")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "x.safetensors: cannot be written: " in err
+
+
+def test_a_draft_is_called_as_a_card(run, file):
+    assert_refused(run("guess", file, "--output", "x.txt"), r"--output x.txt: a card's name ends in .toml")
+
+
+def test_one_network_at_a_time_is_exported(run):
+    done = run("export", "fractal_resnet8+resnet18@random", "--format", "torchvision")
+    assert_refused(done, "one network at a time; export each of these by itself")
 
 
 def test_export(run, here):

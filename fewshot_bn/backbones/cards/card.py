@@ -74,6 +74,8 @@ class ModelCard:
         return ("md5", self.md5.lower()) if self.md5 and not self.sha256 else ("sha256", self.sha256.lower())
 
     def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise ModelError("name is empty; results are called after it")
         for algorithm, most in (("sha256", 64), ("md5", 32)):
             digits = getattr(self, algorithm).lower()
             if digits and not (8 <= len(digits) <= most and set(digits) <= set("0123456789abcdef")):
@@ -96,7 +98,4 @@ def known_cards() -> Iterator[ModelCard]:
 
 def read_model_card(path: Path) -> ModelCard:
     """Raises `ModelError` for a file that is none."""
-    card = read_card(path, ModelCard, ModelError)
-    if not Path(card.weights).name:
-        raise ModelError(f"{path}: weights is {card.weights!r}; the name of a file is needed")
-    return card
+    return read_card(path, ModelCard, ModelError)

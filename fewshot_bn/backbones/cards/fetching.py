@@ -28,7 +28,7 @@ def target_of(card: ModelCard, root: Path) -> Path:
     """
     is_shared = any(other.weights == card.weights and other.url != card.url for other in known_cards())
     target = root / card.name / card.weights if is_shared else root / card.weights
-    if not target.resolve().is_relative_to(root.resolve()):
+    if root.resolve() not in target.resolve().parents:
         raise ModelError(f"{card.name}: weights is {card.weights!r}; a file below {root} is needed to fetch it")
     return target
 

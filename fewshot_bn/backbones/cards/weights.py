@@ -24,11 +24,12 @@ def find_weights(card: ModelCard, path: Path, root: Path | None) -> Path:
     """The file of the weights of the card at `path`. Raises `ModelError` that says how to get it."""
     if found := place_of(card, path, root):
         return found
+    if not card.weights:
+        raise ModelError(f"{card.name}: its card names no file of weights; name one with --weights")
     get = f"fetch it: {_fetch_command(path, root)}" if card.url else card.get or f"get it from {card.source}"
-    raise ModelError(
-        f"{card.name}: no weights file {card.weights} beside its card or in {root or paths.model_root()}; {get}, or "
-        "name it with --weights"
-    )
+    how = f"{get}, or " if card.url or card.get or card.source else "put it there, or "
+    where = f"beside its card or in {root or paths.model_root()}"
+    raise ModelError(f"{card.name}: no weights file {card.weights} {where}; {how}name it with --weights")
 
 
 def _fetch_command(path: Path, root: Path | None) -> str:

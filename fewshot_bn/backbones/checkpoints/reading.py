@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fewshot_bn.backbones.checkpoints.keys import check_names
+from fewshot_bn.backbones.checkpoints.kinds import ending_of
 from fewshot_bn.backbones.checkpoints.npz_files import read_npz_file
 from fewshot_bn.backbones.checkpoints.torch_files import read_torch_file
 from fewshot_bn.errors import ModelError, some
@@ -34,11 +35,9 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     if path.as_posix().startswith(("http:/", "https:/")):
         raise ModelError(f"{path}: is an address; download it, and name the file")
     try:
-        content = READERS.get(path.suffix, read_torch_file)(path)
+        content = READERS.get(ending_of(path), read_torch_file)(path)
     except ModelError:
         raise
-    except FileNotFoundError as problem:  # safetensors gives no error number
-        raise ModelError(f"{path}: these weights cannot be read: No such file or directory") from problem
     except Exception as problem:  # torch and safetensors raise many kinds; all of them mean an unreadable file
         reason = " ".join(str(problem).split())[:200] or type(problem).__name__
         if isinstance(problem, OSError) and problem.strerror:

@@ -15,6 +15,7 @@ from typing import IO, Any, cast
 
 import torch
 
+from fewshot_bn.backbones.checkpoints.kinds import N_START, is_text, something_else
 from fewshot_bn.backbones.checkpoints.rebuilding import Outside, in_order, rebuilt
 from fewshot_bn.backbones.checkpoints.rebuilt_tensors import is_storage, storage_type
 from fewshot_bn.backbones.checkpoints.unpickling import PERSISTENT, Made, Name, read_pickle
@@ -69,7 +70,8 @@ def _read_zip(path: Path, file: BufferedIOBase) -> Any:
         _refuse_code(path, names)
         order = in_order(root)
         if f"{folder}constants.pkl" not in archive.namelist() and _only_tensors(names):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            file.seek(0)  # a path that ends in .safetensors would be read as such
+            return torch.load(cast("IO[bytes]", file), map_location="cpu", weights_only=True)
         if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
             raise ModelError(f"{path}: not read: its bytes are in the order of another kind of machine (big-endian)")
         kept: dict[str, bytes] = {}
@@ -84,15 +86,20 @@ def _read_zip(path: Path, file: BufferedIOBase) -> Any:
 
 def _read_stream(path: Path, file: BufferedIOBase) -> Any:
     file.seek(0)
-    start = file.read(512)
-    if what := _something_else(start):
+    start = file.read(N_START)
+    if what := something_else(start):
         raise ModelError(f"{path}: no weights: {what}")
     if start.startswith(b"PK"):
         raise ValueError("the end of this zip archive is missing")
     reader = _Reader(file, path.stat().st_size)
     if not _starts_stream(start):
         file.seek(0)
-        root, names = read_pickle(reader)
+        try:
+            root, names = read_pickle(reader)
+        except ValueError:
+            if is_text(start):
+                raise ModelError(f"{path}: no weights: it is text") from None
+            raise
         _refuse_code(path, names)
         return rebuilt(root, in_order(root), Outside(_nothing_within, _read_within, reader.n_bytes))
     file.seek(0)
@@ -131,18 +138,6 @@ def _of_stream(root: Any, keys: Any, reader: "_Reader") -> Any:
 
 def _nothing_within(_: Any) -> bytes:
     raise ValueError("it refers to something outside of it")
-
-
-def _something_else(start: bytes) -> str:
-    if not start:
-        return "the file is empty"
-    if start.startswith(b"version https://git-lfs"):
-        return "it is a pointer of Git LFS; get the file itself with git lfs pull"
-    if start.lstrip()[:1] == b"<":
-        return "it is a web page, perhaps of a download that asked to be confirmed; get the file again"
-    if start.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ")):
-        return "it is a compressed file; unpack it first"
-    return ""
 
 
 def _starts_stream(start: bytes) -> bool:

@@ -16,7 +16,7 @@ from fewshot_bn.backbones.networks import NETWORKS
 from fewshot_bn.backbones.outline import outline
 from fewshot_bn.backbones.recognition.contents import AVERAGED, FOLLOWING
 from fewshot_bn.backbones.recognition.known import KnownFit, fitting_cards
-from fewshot_bn.backbones.recognition.suggestion import Fit, fit_in_order, fits_of, mappings, nearest, orders_of
+from fewshot_bn.backbones.recognition.suggestion import Fit, Near, fit_in_order, fits_of, mappings, nearest, orders_of
 from fewshot_bn.errors import FewshotError
 from fewshot_bn.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
@@ -49,11 +49,11 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """Known cards that fit, else networks that do, else those that come nearest, with the share of their tensors."""
+    """Known cards that fit, else networks that do, else those that come nearest."""
 
     cards: tuple[KnownFit, ...]
     candidates: tuple[Candidate, ...]
-    nearest: tuple[tuple[str, float], ...]
+    nearest: tuple[tuple[str, Near], ...]
 
 
 def guess(content: Mapping[str, Any], pinned: Sequence[str] = (), file: str = "") -> Guess:
@@ -68,7 +68,7 @@ def guess(content: Mapping[str, Any], pinned: Sequence[str] = (), file: str = ""
         return Guess(cards, (), ())
     orders = list(orders_of(content))
     by_order: list[Candidate] = []
-    shares: list[tuple[str, float]] = []
+    near: list[tuple[str, Near]] = []
     for networks in (_usual_networks(entries), _other_networks()):
         for network, arguments in networks:
             try:
@@ -80,10 +80,11 @@ def guess(content: Mapping[str, Any], pinned: Sequence[str] = (), file: str = ""
             found = (fit_in_order(order, made, KeyRules().may_lack) for order in orders)
             if ordered := [fit for fit in found if fit]:
                 by_order.append(_candidate(network, arguments, made, ordered))
-            shares.append((label(network, arguments), max(nearest(tensors, made) for tensors in entries)))
+            of_entries = (nearest(tensors, made) for tensors in entries)
+            near.append((label(network, arguments), max(of_entries, key=lambda one: one.share)))
         if by_order:
             return Guess((), tuple(by_order), ())
-    best = sorted((share for share in shares if share[1] > 0), key=lambda share: -share[1])
+    best = sorted((one for one in near if one[1].share > 0), key=lambda one: -one[1].share)
     return Guess((), (), tuple(best[:MOST_NEAREST]))
 
 

@@ -1,7 +1,7 @@
 """Which rules of a card would make a checkpoint fit a network, guessed from its keys; nothing is taken without them."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -14,7 +14,7 @@ from fewshot_bn.backbones.checkpoints.keys import KeyRules, entry_of, tensors_of
 from fewshot_bn.backbones.checkpoints.reading import fits, is_plain
 from fewshot_bn.errors import ModelError, some
 
-DEPTH = 3  # of entries within entries
+DEPTH = 5  # of entries within entries; VISSL has classy_state_dict.base_model.model.trunk
 COUNTERS = "*.num_batches_tracked"
 MOST_DROPPED = 6  # patterns; more would be no advice
 
@@ -25,6 +25,14 @@ class Fit:
 
     rules: KeyRules
     left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """The share of the tensors of a network that are there, and how the others differ."""
+
+    share: float
+    differs: tuple[str, ...]
 
 
 def suggestion(content: Mapping[str, Any], network: nn.Module, may_lack: Sequence[str]) -> str:
@@ -81,12 +89,24 @@ def fit_in_order(
     return Fit(replace(rules, drop=(*rules.drop, *more)), tuple(more))
 
 
-def nearest(tensors: Mapping[str, Tensor], network: nn.Module) -> float:
-    """The share of the network's tensors that an entry holds under the prefix that suits best."""
+def nearest(tensors: Mapping[str, Tensor], network: nn.Module) -> Near:
+    """How much of the network an entry holds, under the prefix that suits best."""
     own = network.state_dict()
     fronts = [prefix for prefix, _ in _prefixes(tensors, own).most_common(3)] or [""]
-    held = (sum(_suits(tensors.get(prefix + key), value) for key, value in own.items()) for prefix in fronts)
-    return max(held) / max(1, len(own))
+    return max((_near(tensors, prefix, own) for prefix in fronts), key=lambda near: near.share)
+
+
+def _near(tensors: Mapping[str, Tensor], prefix: str, own: Mapping[str, Tensor]) -> Near:
+    n_held = sum(_suits(tensors.get(prefix + key), value) for key, value in own.items())
+    more = _more_within(tensors, prefix, own)
+    other = [
+        f"{prefix}{key} is {tuple(tensors[prefix + key].shape)} instead of {tuple(value.shape)}"
+        for key, value in own.items()
+        if prefix + key in tensors and tensors[prefix + key].shape != value.shape
+    ]
+    lacking = [f"{prefix}{key} is missing" for key in own if prefix + key not in tensors]
+    differs = (*other, *lacking, *(f"{key} is more than it has" for key in more))
+    return Near(n_held / max(1, len(own) + len(more)), differs)
 
 
 def mappings(content: Mapping[str, Any], path: str = "", depth: int = DEPTH) -> Iterator[tuple[str, dict[str, Tensor]]]:
@@ -119,10 +139,19 @@ def _fronts(
     for prefix in _prefixes(tensors, own):
         if not all(_suits(tensors.get(prefix + key), value) for key, value in own.items()):
             continue
+        if _more_within(tensors, prefix, written):
+            continue
         others = [key for key in tensors if not (key.startswith(prefix) and key.removeprefix(prefix) in written)]
         drop = _patterns(others, [prefix + key for key in own])
         if len(drop) <= MOST_DROPPED:
             yield prefix, drop, others
+
+
+def _more_within(tensors: Mapping[str, Tensor], prefix: str, names: Collection[str]) -> list[str]:
+    """The keys in layers of the network that it does not have, such as the shortcuts of another ResNet."""
+    children = {name.partition(".")[0] for name in names if "." in name}
+    rests = {key: key.removeprefix(prefix) for key in tensors if key.startswith(prefix)}
+    return [k for k, rest in rests.items() if rest.partition(".")[0] in children and rest not in names]
 
 
 def _suits(value: Tensor | None, own: Tensor) -> bool:

@@ -69,7 +69,7 @@ REFUSED = {
     "fewer values than there are": ([("a.npy", npy(header={**FLOATS, "shape": (2,)}))], "claims 8 bytes and holds 16"),
     "negative sizes": ([("a.npy", npy(header={**FLOATS, "shape": (-2, -2)}))], "negative dimensions"),
     "no array": ([("a.npy", b"abc")], "damaged, incomplete or of another format"),
-    "something else": ([("data.pkl", b"abc")], r"no file of numpy.savez, but a zip archive of data.pkl"),
+    "something else": ([("data.txt", b"abc")], r"no file of numpy.savez, but a zip archive of data.txt"),
     "nothing": ([], r"no file of numpy.savez, but a zip archive of nothing"),
 }
 

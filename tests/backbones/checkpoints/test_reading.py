@@ -1,8 +1,10 @@
 import os
 import pickle
 import tomllib
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -38,6 +40,28 @@ def test_weights_come_back_as_they_were_saved(network, tmp_path, suffix):
     (save_file if suffix == ".safetensors" else torch.save)(state, path)
     load_strictly(network, tensors_of(read_checkpoint(path), KeyRules(), "here"), (), "here")
     assert all(torch.equal(network.state_dict()[key], state[key]) for key in state)
+
+
+WRITERS = {
+    "torch": torch.save,
+    "torch before 1.6": lambda state, path: torch.save(state, path, _use_new_zipfile_serialization=False),
+    "safetensors": save_file,
+    "numpy": lambda state, path: path.write_bytes(as_npz(state)),
+}
+
+
+def as_npz(state):
+    content = BytesIO()
+    np.savez(content, **state)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("ending", ["", ".pth", ".npz", ".safetensors", ".SAFETENSORS"])
+@pytest.mark.parametrize("kind", WRITERS)
+def test_what_a_file_is_does_not_hang_on_its_name(tmp_path, kind, ending):
+    path = tmp_path / f"w{ending}"
+    WRITERS[kind]({"w": torch.arange(4.0)}, path)
+    assert torch.equal(read_checkpoint(path)["w"], torch.arange(4.0))
 
 
 def test_wrappers_prefixes_and_heads_are_taken_off_as_the_rules_say(network):

@@ -179,6 +179,12 @@ def test_a_truncated_file_is_not_taken_for_a_dangerous_one(tmp_path, zipped, kep
         (b"\n<!DOCTYPE html>", "a web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"\x1f\x8b\x08", "a compressed file; unpack it"),
+        (b"\x89HDF\r\n\x1a\n", "HDF5 .* numpy.savez"),
+        (b"\x93NUMPY\x01\x00", "one array of numpy"),
+        (b"\x89PNG\r\n\x1a\n", "it is an image"),
+        (b"x.json" + bytes(251) + b"ustar", "a tar archive; unpack it"),
+        (b'{"a": 1}', "it is text"),
+        (b"a,b\n1,2\n", "it is text"),
     ],
 )
 def test_files_of_another_kind_are_recognised(tmp_path, content, message):
@@ -188,9 +194,9 @@ def test_files_of_another_kind_are_recognised(tmp_path, content, message):
 
 
 def test_zip_archives_that_are_no_checkpoints(tmp_path):
-    np.savez(tmp_path / "w.npz", w=np.ones(2))
-    (tmp_path / "w.npz").rename(tmp_path / "w.pth")
-    with pytest.raises(ModelError, match=r"no file of torch.save, but a zip archive of w\.npy"):
+    with zipfile.ZipFile(tmp_path / "w.pth", "w") as archive:
+        archive.writestr("w.txt", "no weights")
+    with pytest.raises(ModelError, match=r"no file of torch.save, but a zip archive of w\.txt"):
         read_checkpoint(tmp_path / "w.pth")
 
 

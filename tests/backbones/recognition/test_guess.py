@@ -8,6 +8,7 @@ from reference.layouts import LAYOUTS as PUBLISHED
 from reference.layouts import generic, write
 from reference.places import CARDS, SHARED
 from torch import nn
+from torchvision.models import resnet18
 
 from fewshot_bn.backbones.build import build_network
 from fewshot_bn.backbones.cards.card import ModelCard, read_model_card, shipped_models
@@ -158,18 +159,30 @@ def nearest_to(state):
 
 def test_a_network_that_nobody_knows_gets_the_nearest(network, few):
     state = network.state_dict()
-    (name, share), *_ = nearest_to({**state, "layer3.0.conv2.weight": torch.zeros(3, 3)})
+    (name, near), *_ = nearest_to({**state, "layer3.0.conv2.weight": torch.zeros(3, 3)})
     assert name == "cifar_resnet (depth = 8, width = 4)"
-    assert share == pytest.approx(1 - 1 / len(state))
+    assert near.share == pytest.approx(1 - 1 / len(state))
+    assert near.differs == ("layer3.0.conv2.weight is (3, 3) instead of (16, 16, 3, 3)",)
+
+
+def test_a_network_within_a_larger_one_is_not_taken_for_it(few):
+    with torch_state(3, "a test"):
+        state = resnet18().state_dict()
+    state["conv1.weight"] = torch.zeros(64, 3, 3, 3)  # for small images, so that its first layers are those of another
+    near = dict(nearest_to({"state_dict": generic.with_front(state, "backbone.")}))
+    assert near["cifar_resnet (depth = 8, width = 64)"].share < 0.6
+    assert (
+        near["cifar_resnet (depth = 8, width = 64)"].differs[0] == "backbone.layer1.1.conv1.weight is more than it has"
+    )
 
 
 @pytest.mark.full
 def test_the_nearest_of_all_networks():
     state = outline(card_of("torchvision:densenet169")).state_dict()
     empty = {key: torch.zeros((), dtype=value.dtype).expand(value.shape) for key, value in state.items()}
-    (name, share), *_ = nearest_to({**empty, "features.conv0.weight": torch.zeros(64, 3, 5, 5)})
+    (name, near), *_ = nearest_to({**empty, "features.conv0.weight": torch.zeros(64, 3, 5, 5)})
     assert name == "torchvision:densenet169"
-    assert share > 0.99
+    assert near.share > 0.99
 
 
 @pytest.mark.parametrize("content", [{}, {"epoch": 3}, nn.Linear(3, 4).state_dict(), {"a": {3: torch.zeros(3)}}])

@@ -42,6 +42,9 @@ LAYOUTS = {
     "averaged": lambda s: {"state_dict": moved(s), "state_dict_ema": s},
     "momentum encoder": lambda s: {**with_front(moved(s), "momentum_encoder."), **with_front(s, "encoder.")},
     "children of a Sequential": sequential,
+    "VISSL": lambda s: {
+        "classy_state_dict": {"base_model": {"model": {"trunk": with_front(s, "_feature_blocks."), "heads": {}}}}
+    },
     "half precision": lambda s: {k: v.half() if v.is_floating_point() else v for k, v in s.items()},
 }
 
