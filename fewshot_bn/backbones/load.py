@@ -27,7 +27,7 @@ from fewshot_bn.backbones.libraries.sources import SOURCES, Library, all_names, 
 from fewshot_bn.backbones.named_preprocessing import preprocessing_of
 from fewshot_bn.backbones.own import from_code, from_module
 from fewshot_bn.backbones.recognition.known import better_cards
-from fewshot_bn.backbones.recognition.suggestion import suggestion
+from fewshot_bn.backbones.recognition.suggestion import hindrance, suggestion
 from fewshot_bn.errors import ModelError, UsageError, unknown
 from fewshot_bn.files.atomic import hash_of
 from fewshot_bn.files.own_code import can_be_imported, is_own, names_module
@@ -153,6 +153,8 @@ def _from_library(model: str, weights: str | None, preprocessing: object) -> Loa
     if not library:
         raise _unknown(model)
     source = SOURCES[library]
+    if "@" in name and name not in source.names():
+        raise UsageError(f"--model {model}: a name of weights goes after the @; name a file with --weights")
     if name not in source.names():
         raise unknown(f"{library} network", name, source.names())
     name, weights = source.named(name, weights)
@@ -201,7 +203,8 @@ def _load(
         converted = _converted(content, network, forms, source) if source else None
         if source is None or converted is None:
             advice = suggestion(content, network, next(iter(forms.values())).may_lack)
-            what = f"; a card with {advice} would make them fit (docs/cards.md)" if advice else ""
+            fits = f"; a card with {advice} would make them fit (docs/cards.md)"
+            what = fits if advice else hindrance(content, network)
             raise ModelError(f"{problem}{what}{better_cards(content, file)}") from problem
         found = converted
         notices = (f"{file}: does not fit the network as it is, but does once {source.converts} has converted it",)

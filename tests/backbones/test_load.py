@@ -2,6 +2,7 @@ import pytest
 import torch
 from reference.places import CARDS, SHARED, needs_shared
 from torch import nn
+from torchvision.models import resnet18
 
 from fewshot_bn.backbones.backbone import with_preprocessing
 from fewshot_bn.backbones.load import load_backbone
@@ -271,3 +272,16 @@ def test_an_at_sign_of_a_path_is_no_name_of_weights(tmp_path):
 def test_an_unknown_network_of_a_library_is_told_from_those():
     with pytest.raises(UsageError, match=r"unknown torchvision network 'resnet05' \(did you mean 'resnet50'\?\)"):
         load_backbone("torchvision:resnet05")
+
+
+def test_a_file_is_named_by_its_own_option():
+    with pytest.raises(UsageError, match="name a file with --weights"):
+        load_backbone("torchvision:resnet18@runs/x.pth")
+
+
+def test_one_layer_of_another_shape_is_named_wherever_it_lies(tmp_path):
+    state = {f"backbone.{key}": value for key, value in resnet18().state_dict().items()}
+    torch.save({"state_dict": {**state, "backbone.conv1.weight": torch.zeros(64, 3, 3, 3)}}, tmp_path / "x.pth")
+    differs = r"most of it would fit, but backbone.conv1.weight is \(64, 3, 3, 3\) instead of \(64, 3, 7, 7\)$"
+    with pytest.raises(ModelError, match=differs):
+        load_backbone("resnet18", weights=tmp_path / "x.pth")

@@ -41,8 +41,8 @@ def fetch_weights(card: ModelCard, root: Path) -> Iterator[Progress]:
         for done, total in download(what, target.parent):
             yield Progress(target.name, "B", done, total or None)
     except DataError as problem:
-        get = card.get or f"its source is {card.source}"
-        raise ModelError(f"{card.name}: {problem}; {get}") from problem
+        get = card.get or (f"its source is {card.source}" if card.source else "")
+        raise ModelError(f"{card.name}: {problem}{get and '; '}{get}") from problem
 
 
 def by_hand(card: ModelCard, root: Path, check: str) -> Iterator[str]:

@@ -72,7 +72,7 @@ def check_weights(card: ModelCard, file: Path, *, pinned: bool, strict: bool = F
         return ()
     what = f"{card.name}: {file} {checksum}"
     if pinned:
-        raise ModelError(f"{what}: damaged or changed; get it again")
+        raise ModelError(f"{what}: damaged or changed; move it away and get it again")
     if strict:
         raise ModelError(f"{what}: these are other weights; --strict takes only exactly what the card says")
     return (f"{what}: these are other weights than the card's",)

@@ -17,4 +17,6 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             write(half_made)
     except (OSError, RuntimeError, SafetensorError) as problem:  # torch and safetensors have kinds of their own
         reason = getattr(problem, "strerror", None) or str(problem).splitlines()[0]
+        if "inline_container" in reason:  # all that torch says
+            reason = "the disk is full, or cannot be written to"
         raise ModelError(f"{path}: cannot be written: {reason}") from problem

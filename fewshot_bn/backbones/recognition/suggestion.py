@@ -15,6 +15,7 @@ from fewshot_bn.backbones.checkpoints.reading import fits, is_plain
 from fewshot_bn.errors import ModelError, some
 
 DEPTH = 5  # of entries within entries; VISSL has classy_state_dict.base_model.model.trunk
+MOSTLY = 0.8  # of the tensors of a network
 COUNTERS = "*.num_batches_tracked"
 MOST_DROPPED = 6  # patterns; more would be no advice
 
@@ -46,6 +47,13 @@ def suggestion(content: Mapping[str, Any], network: nn.Module, may_lack: Sequenc
     also = [f"the entry {some(entries)}"] * bool(entries) + [f"the prefix {some(fronts)}"] * bool(fronts)
     choice = f" (or {' or '.join(also)}, which fits as well)" if also else ""
     return f"[keys] {', '.join(in_lines(first))}{choice}"
+
+
+def hindrance(content: Mapping[str, Any], network: nn.Module) -> str:
+    """In what the entry that is most of the network differs from it, for the end of a message; else nothing."""
+    near = max((nearest(tensors, network) for _, tensors in mappings(content)), key=lambda n: n.share, default=None)
+    is_meant = near is not None and MOSTLY <= near.share < 1
+    return f"; most of it would fit, but {some(near.differs)}" if near and is_meant else ""
 
 
 def fits_of(content: Mapping[str, Any], network: nn.Module, may_lack: Sequence[str]) -> list[Fit]:
