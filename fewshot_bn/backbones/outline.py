@@ -30,6 +30,12 @@ class _Outline(TorchFunctionMode):
 
 @plain_torch()
 def outline(card: ModelCard) -> nn.Module:
-    """The network of `card` in eval mode, without memory for its weights. Raises `ModelError` as its building does."""
-    with _Outline():
+    """The network of `card` in eval mode, without memory for its weights. Raises `ModelError` as its building does.
+
+    With memory if its code asks for numbers that it has just made, as timm's does.
+    """
+    try:
+        with _Outline():
+            return build_network(card).eval()
+    except (RuntimeError, NotImplementedError):
         return build_network(card).eval()

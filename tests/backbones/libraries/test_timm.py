@@ -316,3 +316,17 @@ def test_without_timm_the_extra_is_named(monkeypatch):
     with pytest.raises(UsageError, match=r"timm:NAME needs timm .*: pip install 'fewshot_bn\[timm\]'"):
         load_backbone("timm:resnet18")
     assert load_backbone("resnet18", weights="random").name == "resnet18"
+
+
+def test_cards_of_timm_are_shown_checked_and_converted(tmp_path, capsys):
+    from fewshot_bn.models import main
+
+    network = timm.create_model("test_efficientnet", num_classes=0)
+    save_file(network.state_dict(), tmp_path / "x.safetensors")
+    facts = ['name = "x"', 'title = "X"', 'network = "timm:test_efficientnet"', 'weights = "x.safetensors"']
+    (tmp_path / "x.toml").write_text("\n".join([*facts, "preprocessing = { resize_px = 32, crop_px = 32 }"]))
+    file, card = str(tmp_path / "x.safetensors"), str(tmp_path / "x.toml")
+    assert main(["show", card]) == 0
+    assert main(["check", file, "--card", card]) == 0
+    assert main(["convert", file, "--card", card, "--output", str(tmp_path / "new.safetensors")]) == 0
+    assert "of timm:test_efficientnet" in capsys.readouterr().out
