@@ -30,7 +30,10 @@ ARGUMENTS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "torchvision:mobilenet_v2": lambda _: [{"width_mult": m} for m in (0.1, 0.25, 0.35, 0.5, 0.75, 1.3, 1.4)],
 }  # of networks of several sizes, by the width of their first convolution
 AVERAGED = ("ema", "state_dict_ema", "model_ema", "teacher")  # what is evaluated where there are two
-FOLLOWING = ("encoder_k", "momentum_encoder", "key_encoder", "target", "target_network", "target_encoder", "student")
+FOLLOWING = (
+    *("encoder_k", "momentum_encoder", "key_encoder", "momentum_backbone", "backbone_momentum"),
+    *("target", "target_network", "target_encoder", "student"),
+)
 MOST_NEAREST = 3
 
 
