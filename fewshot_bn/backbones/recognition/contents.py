@@ -13,8 +13,11 @@ AVERAGED = dict.fromkeys(
     ("ema", "model_ema", "state_dict_ema", "teacher"), "averaged weights, the ones that are mostly evaluated"
 )
 FOLLOWING = dict.fromkeys(
-    ("encoder_k", "key_encoder", "momentum_encoder", "target", "target_encoder", "target_network"),
-    "follows the other encoder",
+    (
+        *("encoder_k", "key_encoder", "momentum_encoder", "momentum_backbone", "backbone_momentum"),
+        *("target", "target_encoder", "target_network"),
+    ),
+    "follows the other one",
 )
 WRAPPINGS = {
     "module": "DataParallel",
@@ -25,6 +28,7 @@ WRAPPINGS = {
     "feature": "features beside a classifier",
     "trunk": "a trunk beside heads",
     "encoder_q": "query encoder of momentum contrast",
+    "embedder": "a network of transformers; docs/cards.md has [keys] for its ResNets",
     "online_network": "the trained one of two",
     "student": "the trained one of two",
     **AVERAGED,

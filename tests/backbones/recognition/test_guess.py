@@ -18,6 +18,7 @@ from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.backbones.networks import CifarResNet
 from fewshot_bn.backbones.outline import outline
 from fewshot_bn.backbones.recognition import guess as guessing
+from fewshot_bn.backbones.recognition.contents import described, entries
 from fewshot_bn.backbones.recognition.guess import draft, guess, heads
 from fewshot_bn.backbones.recognition.known import better_cards, fitting_cards, pinned_by
 from fewshot_bn.preprocessing import IMAGENET_MEAN, Preprocessing
@@ -78,6 +79,7 @@ def test_what_fits_by_order_only_is_marked(layout, network, few):
     [
         ("MoCo", "module.encoder_q.", "module.encoder_k."),
         ("momentum encoder", "encoder.", "momentum_encoder."),
+        ("momentum backbone", "backbone.", "momentum_backbone."),
         ("student and teacher", "teacher", "student"),
         ("averaged", "state_dict_ema", "state_dict"),
     ],
@@ -222,3 +224,9 @@ def test_real_files(file, tmp_path):
     found = load_backbone(str(tmp_path / "x.toml")).module.state_dict()
     loaded = load_backbone(str(CARDS / f"{name}.toml"), weights=str(path)).module.state_dict()
     assert all(torch.equal(found[key], value) for key, value in loaded.items())
+
+
+def test_a_resnet_of_transformers_is_told_where_its_keys_stand():
+    content = {"resnet.embedder.embedder.convolution.weight": torch.zeros(2, 3, 7, 7)}
+    (entry,) = entries(content)
+    assert "  embedder: a network of transformers; docs/cards.md has [keys] for its ResNets" in list(described(entry))

@@ -41,6 +41,9 @@ LAYOUTS = {
     },
     "averaged": lambda s: {"state_dict": moved(s), "state_dict_ema": s},
     "momentum encoder": lambda s: {**with_front(moved(s), "momentum_encoder."), **with_front(s, "encoder.")},
+    "momentum backbone": lambda s: {
+        "state_dict": {**with_front(moved(s), "momentum_backbone."), **with_front(s, "backbone.")}
+    },
     "children of a Sequential": sequential,
     "VISSL": lambda s: {
         "classy_state_dict": {"base_model": {"model": {"trunk": with_front(s, "_feature_blocks."), "heads": {}}}}
