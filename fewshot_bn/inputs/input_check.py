@@ -68,10 +68,9 @@ class InputCheck:
 
     def watching(self, pixels: UInt8[Tensor, "n 3 h w"]) -> contextlib.AbstractContextManager[None]:
         """Within it, a batch goes through the network whose first images have these pixels."""
-        if not self.wanted:
+        if not self.wanted or self._watch.n_images >= self.wanted_images:
             return contextlib.nullcontext()
-        if sum(map(len, self._seen)) < N_IMAGES:
-            self._seen.append(pixels)
+        self._seen.append(pixels)
         return self._watch.on(pixels)
 
     def conclude(self) -> None:
