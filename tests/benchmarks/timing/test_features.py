@@ -16,5 +16,5 @@ def test_what_is_recorded(tmp_path):
     assert row["case"] == "fractal_resnet8@32, 70 images"
     assert 0 < row["ratio, least"] <= row["ratio"] <= row["ratio, most"]
     assert 0 < row["gather, %"] + row["keep, %"] < 100
-    assert set(row["seconds"]) == {"bare network", "features", "without check"}
+    assert set(row["seconds"]) == {"bare network", "batches", "features", "without check"}
     assert "| fractal_resnet8@32, 70 images |" in (folder / "README.md").read_text()
