@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from reference.commands import assert_refused, runner
 from reference.places import SHARED, needs_shared
 
 from fewshot_bn import workers
@@ -36,22 +37,7 @@ def here(image_folder, own_cache, tmp_path, monkeypatch):
 @pytest.fixture
 def run(here, capsys):
     """Runs a verb; gives its exit status and what it printed."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        status = main([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return run
-
-
-def assert_refused(done, message):
-    """One line that says what is wrong, and status 2."""
-    status, out, err = done
-    assert (status, out) == (2, "")
-    assert len(err.splitlines()) == 1, err
-    assert re.search(f"^error: .*{message}", err), err
+    return runner(main, capsys)
 
 
 def pixels(path):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from reference.commands import TINY, results
+from reference.commands import TINY, assert_refused, results, runner
 from reference.places import ROOT
 from reference.servers import Server, serving
 from safetensors import safe_open
@@ -55,21 +55,7 @@ def run(here, capsys, monkeypatch):
     """Runs a verb; gives its exit status and what it printed."""
     monkeypatch.setenv("FEWSHOT_BN_MODELS", str(here / "models"))
 
-    def run(*arguments):
-        capsys.readouterr()
-        status = main([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return run
-
-
-def assert_refused(done, message):
-    """One line that says what is wrong, and status 2."""
-    status, out, err = done
-    assert (status, out) == (2, "")
-    assert len(err.splitlines()) == 1, err
-    assert re.search(f"^error: .*{message}", err), err
+    return runner(main, capsys)
 
 
 def test_help_names_the_verbs_and_shows_commands_that_are_understood(capsys):

@@ -3,6 +3,8 @@
 Norm tuning takes few steps and the readout that is solved fastest; its defaults are run by tests/cli/test_smoke.py.
 """
 
+import re
+
 from fewshot_bn.eval import main
 from fewshot_bn.results.reading import read_result
 
@@ -21,3 +23,23 @@ def results(folder):
 
 def answers(folder):
     return {key: (r.correct, r.converged, r.steps, r.episodes) for key, r in results(folder).items()}
+
+
+def runner(verb, capsys):
+    """A function that runs `verb` on its arguments, and gives its exit status and what it printed."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        status = verb([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return run
+
+
+def assert_refused(done, message):
+    """One line that says what is wrong, and status 2."""
+    status, out, err = done
+    assert (status, out) == (2, "")
+    assert len(err.splitlines()) == 1, err
+    assert re.search(f"^error: .*{message}", err), err
