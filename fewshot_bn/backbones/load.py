@@ -18,9 +18,10 @@ from torch import nn
 from fewshot_bn.backbones.backbone import RANDOM, Backbone, Loaded, freeze_in_place
 from fewshot_bn.backbones.build import build_network, randomise, swap_channels
 from fewshot_bn.backbones.cards.card import read_model_card, shipped_models
+from fewshot_bn.backbones.cards.key_rules import KeyRules
 from fewshot_bn.backbones.cards.weights import check_weights, find_weights
 from fewshot_bn.backbones.checkpoints.forms import Fitted, fitted, forms_of
-from fewshot_bn.backbones.checkpoints.keys import KeyRules, tensors_of
+from fewshot_bn.backbones.checkpoints.keys import tensors_of
 from fewshot_bn.backbones.checkpoints.reading import fill, load_strictly, read_checkpoint
 from fewshot_bn.backbones.concatenation import SIGN, concatenate
 from fewshot_bn.backbones.libraries.sources import SOURCES, Library, all_names, split_name, split_weights

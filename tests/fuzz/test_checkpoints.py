@@ -12,7 +12,8 @@ from fuzz.trial import survive, tiers
 from safetensors.torch import save
 from torch import nn
 
-from fewshot_bn.backbones.checkpoints.keys import KeyRules, tensors_of
+from fewshot_bn.backbones.cards.key_rules import KeyRules
+from fewshot_bn.backbones.checkpoints.keys import tensors_of
 from fewshot_bn.backbones.checkpoints.reading import load_strictly, read_checkpoint
 from fewshot_bn.backbones.recognition.suggestion import suggestion
 

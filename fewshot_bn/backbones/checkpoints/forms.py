@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from fewshot_bn.backbones.cards.card import ModelCard
-from fewshot_bn.backbones.checkpoints.keys import KeyRules, in_order, tensors_of
+from fewshot_bn.backbones.cards.key_rules import KeyRules
+from fewshot_bn.backbones.checkpoints.keys import in_order, tensors_of
 from fewshot_bn.backbones.checkpoints.reading import check_fit
 from fewshot_bn.errors import ModelError
 

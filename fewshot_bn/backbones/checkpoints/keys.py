@@ -10,8 +10,6 @@ from torch import Tensor
 from fewshot_bn.backbones.cards.key_rules import KeyRules
 from fewshot_bn.errors import ModelError, some
 
-__all__ = ["KeyRules", "check_names", "entry_of", "in_order", "renamed", "tensors_of", "with_origins"]
-
 STAR = "([^./]+)"  # what one "*" of a rename stands for
 MOST_DEPTH = 8  # of entries within entries
 

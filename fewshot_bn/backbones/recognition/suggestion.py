@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fewshot_bn.backbones.cards.key_rules import KeyRules
 from fewshot_bn.backbones.cards.text import in_lines
-from fewshot_bn.backbones.checkpoints.keys import KeyRules, entry_of, tensors_of
+from fewshot_bn.backbones.checkpoints.keys import entry_of, tensors_of
 from fewshot_bn.backbones.checkpoints.reading import fits, is_plain
 from fewshot_bn.errors import ModelError, some
 

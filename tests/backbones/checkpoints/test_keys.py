@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from fewshot_bn.backbones.checkpoints.keys import KeyRules, in_order, tensors_of
+from fewshot_bn.backbones.cards.key_rules import KeyRules
+from fewshot_bn.backbones.checkpoints.keys import in_order, tensors_of
 from fewshot_bn.errors import ModelError
 
 

@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision import models
 
-from fewshot_bn.backbones.checkpoints.keys import KeyRules, tensors_of
+from fewshot_bn.backbones.cards.key_rules import KeyRules
+from fewshot_bn.backbones.checkpoints.keys import tensors_of
 from fewshot_bn.backbones.checkpoints.reading import load_strictly, read_checkpoint
 from fewshot_bn.errors import ModelError
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from fewshot_bn.backbones.cards.key_rules import KeyRules
 from fewshot_bn.backbones.checkpoints import torch_files
-from fewshot_bn.backbones.checkpoints.keys import KeyRules, tensors_of
+from fewshot_bn.backbones.checkpoints.keys import tensors_of
 from fewshot_bn.backbones.checkpoints.reading import read_checkpoint
 from fewshot_bn.errors import ModelError
 

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from fewshot_bn.backbones.checkpoints.keys import KeyRules, tensors_of
+from fewshot_bn.backbones.cards.key_rules import KeyRules
+from fewshot_bn.backbones.checkpoints.keys import tensors_of
 from fewshot_bn.backbones.checkpoints.reading import read_checkpoint
 from fewshot_bn.backbones.recognition.suggestion import suggestion
 from fewshot_bn.errors import ModelError

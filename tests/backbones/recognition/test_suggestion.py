@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from fewshot_bn.backbones.checkpoints.keys import KeyRules, tensors_of
+from fewshot_bn.backbones.cards.key_rules import KeyRules
+from fewshot_bn.backbones.checkpoints.keys import tensors_of
 from fewshot_bn.backbones.checkpoints.reading import load_strictly
 from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.backbones.networks import CifarResNet
