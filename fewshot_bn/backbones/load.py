@@ -30,7 +30,7 @@ from fewshot_bn.backbones.own import from_code, from_module
 from fewshot_bn.backbones.recognition.known import better_cards
 from fewshot_bn.backbones.recognition.suggestion import hindrance, suggestion
 from fewshot_bn.errors import ModelError, UsageError, unknown
-from fewshot_bn.files.atomic import hash_of
+from fewshot_bn.files.atomic import sha256_of
 from fewshot_bn.files.own_code import can_be_imported, is_own, names_module
 from fewshot_bn.files.paths import DEFAULT_MODEL
 from fewshot_bn.runtime import move, plain_torch
@@ -144,7 +144,7 @@ def _from_card(path: Path, weights: str | None, root: Path | None, preprocessing
         notices = (*notices, f"{card.name}: its card assumes: {card.assumed}")
     how = [card.padding] * bool(card.padding) + [card.channels] * (card.channels != "RGB")
     architecture = " ".join([f"{card.network} {card.arguments} {card.norm_eps}", *how])
-    used, sha256 = weights or card.weights, hash_of(path, "sha256").hexdigest()
+    used, sha256 = weights or card.weights, sha256_of(path)
     features = card.features if prepared.crop_px == card.preprocessing.crop_px else 0  # some grow with the image
     return Loaded(network, card.name, used, prepared, architecture, sha256, notices, features)
 
