@@ -18,10 +18,10 @@ from torch.nn.utils.parametrize import register_parametrization
 from torchvision.transforms.functional import center_crop
 
 from fewshot_bn import rng
-from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
-from fewshot_bn.adapters.norm_tuning.norm_layers import choose_layers
 from fewshot_bn.adapters.probes.lr import LogisticRegression
 from fewshot_bn.adapters.probes.ridge import Ridge
+from fewshot_bn.adapters.tuning.norm_layers import choose_layers
+from fewshot_bn.adapters.tuning.norms import NormTuning
 from fewshot_bn.backbones.backbone import Backbone
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from fewshot_bn.adapters.contract import Adapter, Fit, Probe, Tuner
-from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
 from fewshot_bn.adapters.probes.cosine import CosineHead
 from fewshot_bn.adapters.probes.knn import NearestNeighbours
 from fewshot_bn.adapters.probes.lda import LinearDiscriminant
@@ -16,6 +15,7 @@ from fewshot_bn.adapters.probes.lr import LogisticRegression
 from fewshot_bn.adapters.probes.proto import Prototypes
 from fewshot_bn.adapters.probes.ridge import Ridge
 from fewshot_bn.adapters.probes.svm import SupportVectorMachine
+from fewshot_bn.adapters.tuning.norms import NormTuning
 from fewshot_bn.errors import UsageError, unknown
 
 __all__ = [

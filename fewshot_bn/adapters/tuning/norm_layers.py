@@ -14,7 +14,7 @@ import copy
 import fnmatch
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -111,7 +111,7 @@ def input_sizes(backbone: Backbone, kind: str) -> dict[str, torch.Size]:
     return sizes
 
 
-def check_batch_statistics(backbone: Backbone, layers: list[str], n_images: int, what: str) -> None:
+def check_batch_statistics(backbone: Backbone, layers: Sequence[str], n_images: int, what: str) -> None:
     """Raise `ModelError` where a batch of `n_images` gives a BatchNorm layer a single value per channel."""
     sizes = input_sizes(backbone, "batch")
     for name in layers:
