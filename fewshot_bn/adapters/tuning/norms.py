@@ -16,8 +16,8 @@ from fewshot_bn.adapters.tuning.affines import Affines, Units, Which
 from fewshot_bn.adapters.tuning.episodic_norm import episodic
 from fewshot_bn.adapters.tuning.heads import Head
 from fewshot_bn.adapters.tuning.network import EpisodicNetwork
-from fewshot_bn.adapters.tuning.norm_layers import check_batch_statistics, choose_layers
-from fewshot_bn.adapters.tuning.settings import OF_TRAINING_BATCHES, TuningSettings, check_rates
+from fewshot_bn.adapters.tuning.norm_layers import choose_layers
+from fewshot_bn.adapters.tuning.settings import TuningSettings, check_rates
 from fewshot_bn.adapters.tuning.training import Group
 from fewshot_bn.adapters.tuning.tuner import Trained, Tuning
 from fewshot_bn.backbones.backbone import Backbone
@@ -61,11 +61,7 @@ class NormTuning(Tuning):
         return choose_layers(backbone, self.norm, self.scope)
 
     def check_names(self, backbone: Backbone, names: Sequence[str], n_support: int, n_query: int) -> None:
-        if self.statistics in OF_TRAINING_BATCHES:
-            size = min(self.batch_size or n_support, n_support)
-            check_batch_statistics(backbone, names, n_support % size or size, "a batch")
-        if self.statistics == "transductive":
-            check_batch_statistics(backbone, names, n_query, "a query set")
+        self.check_batches(backbone, names, n_support, n_query)
 
     def network(self, backbone: Backbone, names: Sequence[str], n_episodes: int) -> EpisodicNetwork:
         layers = dict.fromkeys(names, episodic)

@@ -33,6 +33,7 @@ from fewshot_bn.adapters.tuning.batches import Support
 from fewshot_bn.adapters.tuning.episodic_norm import Statistics
 from fewshot_bn.adapters.tuning.heads import Head, normal_head, probe_head, prototype_head, seen, zero_head
 from fewshot_bn.adapters.tuning.network import EpisodicNetwork, Stem
+from fewshot_bn.adapters.tuning.norm_layers import check_batch_statistics
 from fewshot_bn.adapters.tuning.readout import mean_probabilities, read_out
 from fewshot_bn.adapters.tuning.settings import OF_QUERIES, OF_TRAINING_BATCHES, TuningSettings
 from fewshot_bn.adapters.tuning.training import Group, Training
@@ -109,6 +110,14 @@ class Tuning(TuningSettings):
         with torch.enable_grad():
             trained.apply()
             return network.kept_bytes(x, trained.values)
+
+    def check_batches(self, backbone: Backbone, norms: Sequence[str], n_support: int, n_query: int) -> None:
+        """Raise `ModelError` where one of these BatchNorm layers would take statistics of a single value."""
+        if self.statistics in OF_TRAINING_BATCHES:
+            size = min(self.batch_size or n_support, n_support)
+            check_batch_statistics(backbone, norms, n_support % size or size, "a batch")
+        if self.statistics == "transductive":
+            check_batch_statistics(backbone, norms, n_query, "a query set")
 
     def images_together(self, n_support: int, n_query: int) -> int:
         whole = {
