@@ -131,7 +131,7 @@ def test_a_program_needs_no_guard_and_is_run_once(tmp_path, way):
 ENDLESS = """
 import time
 import numpy as np
-from fewshot_bn.workers import one_ahead, map_rows
+from fewshot_bn.workers import map_rows
 from slow import read
 for rows, _ in map_rows(read, np.arange(32_000), 2):
     print(rows[0], flush=True)
