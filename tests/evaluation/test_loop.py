@@ -70,6 +70,8 @@ def test_an_episode_that_is_not_finite_counts_as_wrong_and_is_reported(source, e
     assert outcome.steps == (3,) * 7
     assert outcome.measures["said"] == (None,) * 7  # JSON has no NaN
     assert outcome.measures["nll"][1] == pytest.approx(np.log(3), rel=1e-5)
+    assert outcome.measures["auc"] == (1, 0.5, 1, 1, 1, 1, 1)
+    assert outcome.measures["f1"] == outcome.measures["mean-per-class"] == (1, 0, 1, 1, 1, 1, 1)
     assert sum(outcome.measures["gaps"][1]) == pytest.approx(4 - 12 / 3, abs=1e-5)
 
 
