@@ -108,6 +108,8 @@ def _outcome(fit: Fit, y_q: Int64[Tensor, "e q"], began: float) -> Outcome:
     right = predicted == y_q
     logits = torch.where(finite[:, None, None], fit.logits, 0)
     measures = measured("episodes", logits, predicted, y_q)
+    if taken := sorted(fit.measures.keys() & {*measures, "predicted"}):
+        raise UsageError(f"the adapter calls a measure {taken[0]!r}, as a metric is called; give it another name")
     correct, converged, steps = (tuple(values.tolist()) for values in (right.sum(1), fit.converged & finite, fit.steps))
     plain = {name: tuple(_rounded(values)) for name, values in {**measures, **fit.measures}.items()}
     plain["predicted"] = tuple(predicted.tolist())
