@@ -11,9 +11,8 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from numpy import ndarray
 from torch import Tensor
-from torch.nn import functional as F
 
-ODDS_RESOLUTION = 2.0**40  # above rounding of float64, so that rows of the same scores in another order are ties
+ODDS_RESOLUTION = 2.0**30  # far above rounding of float64, so that rows of the same scores in another order are ties
 NO_ORDER = 0.5  # the area if there is nothing to order
 
 
@@ -63,8 +62,9 @@ def mean_average_precision(logits: Float[Tensor, "e q way"], y: Int64[Tensor, "e
 
 def log_odds(logits: Float[Tensor, "*n way"]) -> Float[Tensor, "*n way"]:
     """They order images as the probabilities of a class do, also where those are all 1 within rounding."""
-    logits = logits.double()
-    first = F.one_hot(logits.argmax(-1), logits.shape[-1]).bool()
-    without_first = logits.masked_fill(first, -torch.inf).logsumexp(-1, keepdim=True)
-    whole = logits.logsumexp(-1, keepdim=True)
-    return logits - torch.where(first, without_first, whole + torch.log1p(-(logits - whole).exp()))
+    z = logits.double().movedim(-1, 0).contiguous()  # sums over a first axis are quicker
+    top, first = z.max(0, keepdim=True)
+    powers = (z - top).exp()
+    odds = z - top - (powers.sum(0) - powers).log()
+    without_first = z.scatter(0, first, -torch.inf).logsumexp(0, keepdim=True)
+    return odds.scatter(0, first, top - without_first).movedim(0, -1)

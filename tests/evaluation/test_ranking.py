@@ -81,4 +81,11 @@ def test_odds_are_those_of_the_softmax(fresh_seed):
     logits, _ = problem(fresh_seed, 4)
     p = logits.softmax(-1)
     assert torch.allclose(log_odds(logits), (p / (1 - p)).log(), atol=1e-9)
-    assert torch.equal(log_odds(logits)[2], log_odds(logits[2]))
+    assert torch.allclose(log_odds(logits)[2], log_odds(logits[2]), atol=1e-12)
+
+
+def test_odds_of_certain_classes_are_exact():
+    scores = torch.tensor([[5000.0, 0.0, -1.0], [0.0, 0.0, -9000.0], [-3.0, 800.0, 800.0]]).double()
+    rest = np.log1p(np.exp(-1))
+    expected = [[5000 - rest, -5000, -5001], [0, 0, -9000 - np.log(2)], [-803 - np.log(2), 0, 0]]
+    assert log_odds(scores).numpy() == pytest.approx(np.array(expected), rel=1e-14, abs=1e-15)
