@@ -24,7 +24,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from fewshot_bn.adapters.contract import Fit, check_finite, check_positive, count_ways
+from fewshot_bn.adapters.contract import Fit, check_at_least, check_finite, check_positive, count_ways
 from fewshot_bn.adapters.probes.neighbours import NEIGHBOURS, graph
 from fewshot_bn.adapters.probes.scaling import JOINT_SCALINGS, JointScaling
 from fewshot_bn.adapters.probes.span import scaled_parts
@@ -32,6 +32,8 @@ from fewshot_bn.errors import UsageError
 from fewshot_bn.settings import setting
 
 LARGEST_EXPONENT = 50.0
+LARGEST_ALPHA = 0.999999  # the closer to 1, the closer is the system to a singular one
+LEAST_WIDTH = 1e-30  # its square is still a number
 LEAST_SHARE = 1e-12  # is added to shares, which may be 0
 SQUARES = 6  # matrices of the size of the graph that are alive together
 
@@ -48,9 +50,10 @@ class LabelPropagation:
     width: float = setting(0.3, "of the Gaussian of distances, relative to the edges of the graph", source="study")
 
     def __post_init__(self) -> None:
-        check_positive(neighbours=self.neighbours, alpha=self.alpha, width=self.width)
-        if not self.alpha < 1:
-            raise UsageError(f"alpha is {self.alpha}; it must be above 0 and below 1")
+        check_positive(neighbours=self.neighbours)
+        check_at_least(LEAST_WIDTH, width=self.width)
+        if not 0 < self.alpha <= LARGEST_ALPHA:
+            raise UsageError(f"alpha is {self.alpha}; it must be above 0 and at most {LARGEST_ALPHA}")
 
     def __call__(self, z_s: Float[Tensor, "e n d"], y_s: Int64[Tensor, "e n"], z_q: Float[Tensor, "e q d"]) -> Fit:
         check_finite(z_s, "support")

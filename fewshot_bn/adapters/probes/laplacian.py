@@ -21,10 +21,18 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from fewshot_bn.adapters.contract import Fit, check_finite, check_not_negative, check_positive, count_ways
+from fewshot_bn.adapters.contract import (
+    Fit,
+    check_at_least,
+    check_finite,
+    check_not_negative,
+    check_positive,
+    count_ways,
+)
 from fewshot_bn.adapters.probes.neighbours import NEIGHBOURS, graph
 from fewshot_bn.adapters.probes.proto import class_means, squared_distances
 from fewshot_bn.adapters.probes.scaling import JOINT_SCALINGS, JointScaling
+from fewshot_bn.adapters.probes.soft_kmeans import LEAST_TEMPERATURE
 from fewshot_bn.adapters.probes.span import scaled_parts
 from fewshot_bn.settings import setting
 
@@ -45,7 +53,8 @@ class LaplacianAssignment:
     max_steps: int = setting(100, "most steps")
 
     def __post_init__(self) -> None:
-        check_positive(temperature=self.temperature, neighbours=self.neighbours, max_steps=self.max_steps)
+        check_at_least(LEAST_TEMPERATURE, temperature=self.temperature)
+        check_positive(neighbours=self.neighbours, max_steps=self.max_steps)
         check_not_negative(strength=self.strength, tolerance=self.tolerance)
 
     def __call__(self, z_s: Float[Tensor, "e n d"], y_s: Int64[Tensor, "e n"], z_q: Float[Tensor, "e q d"]) -> Fit:

@@ -29,5 +29,5 @@ def graph(
     if n_images == 1:
         return torch.zeros_like(distances, dtype=torch.bool), distances, rounding
     others = distances.masked_fill(itself, torch.inf)
-    last = others.kthvalue(min(k, n_images - 1), dim=2, keepdim=True).values
+    last = others.topk(min(k, n_images - 1), largest=False).values[..., -1:]
     return others <= last + rounding, distances, rounding

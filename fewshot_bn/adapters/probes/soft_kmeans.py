@@ -19,11 +19,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from fewshot_bn.adapters.contract import Fit, check_finite, check_not_negative, check_positive, count_ways
+from fewshot_bn.adapters.contract import Fit, check_at_least, check_finite, check_not_negative, count_ways
 from fewshot_bn.adapters.probes.proto import squared_distances
 from fewshot_bn.adapters.probes.scaling import JOINT_SCALINGS, JointScaling
 from fewshot_bn.adapters.probes.span import scaled_parts
 from fewshot_bn.settings import setting
+
+LEAST_TEMPERATURE = 1e-30  # so that no squared distance of float32 features is too large when divided by it
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class SoftKMeans:
     steps: int = setting(1, "refinements of the class means", source="Ren et al. 2018")
 
     def __post_init__(self) -> None:
-        check_positive(temperature=self.temperature)
+        check_at_least(LEAST_TEMPERATURE, temperature=self.temperature)
         check_not_negative(steps=self.steps)
 
     def __call__(self, z_s: Float[Tensor, "e n d"], y_s: Int64[Tensor, "e n"], z_q: Float[Tensor, "e q d"]) -> Fit:

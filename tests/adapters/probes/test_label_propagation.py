@@ -85,9 +85,9 @@ def test_labels_follow_a_chain_of_queries_past_the_nearer_class():
     ("settings", "message"),
     [
         ({"neighbours": 0}, "neighbours is 0; it must be a finite number above 0"),
-        ({"alpha": 1.0}, "alpha is 1.0; it must be above 0 and below 1"),
-        ({"alpha": 0.0}, "alpha is 0.0; it must be a finite number above 0"),
-        ({"width": -1.0}, "width is -1.0; it must be a finite number above 0"),
+        ({"alpha": 1.0}, "alpha is 1.0; it must be above 0 and at most 0.999999"),
+        ({"alpha": 0.0}, "alpha is 0.0; it must be above 0 and at most 0.999999"),
+        ({"width": 0.0}, "width is 0.0; it must be a finite number of at least 1e-30"),
     ],
 )
 def test_settings_out_of_range(settings, message):

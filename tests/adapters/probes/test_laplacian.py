@@ -105,7 +105,7 @@ def test_with_a_single_query_it_is_the_nearest_class_mean():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"temperature": 0.0}, "temperature is 0.0; it must be a finite number above 0"),
+        ({"temperature": 0.0}, "temperature is 0.0; it must be a finite number of at least 1e-30"),
         ({"neighbours": 0}, "neighbours is 0; it must be a finite number above 0"),
         ({"strength": -1.0}, "strength is -1.0; it must be a finite number of 0 or more"),
         ({"tolerance": -1.0}, "tolerance is -1.0; it must be a finite number of 0 or more"),

@@ -58,7 +58,7 @@ def test_a_step_moves_the_means_towards_their_queries():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"temperature": 0.0}, "temperature is 0.0; it must be a finite number above 0"),
+        ({"temperature": float("nan")}, "temperature is nan; it must be a finite number of at least 1e-30"),
         ({"steps": -1}, "steps is -1; it must be a finite number of 0 or more"),
     ],
 )

@@ -68,11 +68,22 @@ def test_few_queries(name, scaling, n_query):
     assert fit.logits.isfinite().all()
 
 
-@every_mode
-def test_large_features_stay_finite(name):
+@pytest.mark.parametrize("scaling", ["raw", "centred_all_l2"])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("soft-kmeans", {"temperature": 1e-30}),
+        ("soft-kmeans", {"temperature": 1e38}),
+        ("label-propagation", {"width": 1e-30}),
+        ("label-propagation", {"width": 1e38, "alpha": 0.999999}),
+        ("laplacian", {"temperature": 1e-30, "strength": 1e38}),
+    ],
+)
+def test_settings_and_features_at_their_limits_give_finite_scores(name, settings, scaling):
     z_s, y_s, z_q = problem([3] * 4, 8, 3)
-    fit = make_adapter(name)(1e18 * z_s, y_s, 1e18 * z_q)
-    assert fit.logits.isfinite().all()
+    for size in (1e37, 1e-30):
+        fit = make_adapter(name, scaling=scaling, **settings)((size * z_s).float(), y_s, (size * z_q).float())
+        assert fit.logits.isfinite().all()
 
 
 @every_mode
