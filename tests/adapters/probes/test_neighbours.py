@@ -38,6 +38,13 @@ def test_those_as_near_as_the_last_are_joined_as_well():
     ]
 
 
+def test_distances_that_differ_by_rounding_are_equal():
+    directions = torch.randn(30, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    around = 100 + torch.nn.functional.normalize(directions, dim=1) / 3
+    z = torch.cat([torch.full((1, 7), 100.0), around])[None]
+    assert graph(z, 4)[0][0, 0].tolist() == [False] + [True] * 30
+
+
 def test_images_that_are_all_alike_are_all_joined():
     z = torch.full((1, 5, 3), 0.1, dtype=torch.float64)
     assert torch.equal(graph(z, 2)[0][0], ~torch.eye(5, dtype=torch.bool))
