@@ -72,7 +72,7 @@ def tables(runs: Sequence[Run]) -> Iterator[str]:
 
 
 def summary(mine: Sequence[Run], proto: Sequence[Run], lr: Sequence[Run]) -> list[str]:
-    """Mean paired differences over the cells, each cell counting the same, and milliseconds of an episode."""
+    """Means over the cells of paired differences, and the median of the milliseconds of an episode."""
 
     def differences(others: Sequence[Run]) -> list[list[float]]:
         return [np.subtract(a.accuracies, b.accuracies).tolist() for a, b in zip(mine, others, strict=True)]
@@ -82,7 +82,7 @@ def summary(mine: Sequence[Run], proto: Sequence[Run], lr: Sequence[Run]) -> lis
     return [
         *(f"{100 * mean.mean:+.2f} ± {100 * mean.half_width:.2f}" for mean in means),
         f"{100 * min(difference.mean for difference in to_lr):+.2f}",
-        f"{1000 * np.mean([run.seconds for run in mine]):.2g}",
+        f"{1000 * np.median([run.seconds for run in mine]):.2g}",
     ]
 
 

@@ -13,7 +13,7 @@ published.
 Shapes: z_s [e n d], y_s [e n], z_q [e q d]; logits [e q way] are logarithms of the shares of the classes in F.
 Raises: `UsageError` for settings out of range; `DataError` for features or labels that no probe takes.
 Sources: Zhou et al. 2004, "Learning with local and global consistency"; the graph of Liu et al. 2019,
-arXiv:1805.10002, eq. 2-4, except that σ is not learned.
+arXiv:1805.10002, section 3.2, except that σ is not learned.
 """
 
 from dataclasses import dataclass

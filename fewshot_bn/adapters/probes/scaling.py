@@ -32,7 +32,7 @@ def scale(z_s: Float[Tensor, "e n d"], z_q: Float[Tensor, "e q d"], scaling: Sca
     standard deviation, feature by feature, leaving a feature that never changes at zero; `centred_l2` takes off the
     mean of the support set and divides by the length of what is left (Wang et al. 2019, arXiv:1911.04623, "CL2N"), as
     do `centred_all_l2` with the mean of all images of the episode and `centred_each_l2` with one mean for the support
-    set and one for the queries (Liu et al. 2020, arXiv:1911.10713, section 3.3, there without the lengths).
+    set and one for the queries (Liu et al. 2020, arXiv:1911.10713, there without the lengths).
     """
     z_s, z_q = z_s.double(), z_q.double()
     if scaling == "raw":
