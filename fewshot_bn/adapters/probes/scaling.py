@@ -18,9 +18,9 @@ SCALINGS = (  # for whoever has a setting of this kind
 )
 JointScaling = Literal["raw", "l2", "centred_l2", "centred_all_l2", "centred_each_l2"]
 JOINT_SCALINGS = (
-    "features as the mode sees them: raw, as they are; l2, of unit length; or of unit length less a mean, which is for "
-    "centred_l2 that of the support images, for centred_all_l2 that of support and query images, and for "
-    "centred_each_l2 that of the support images for these and that of the queries for the queries"
+    "features as the mode sees them: raw, as they are; l2, of unit length; or less a mean and then of unit length: "
+    "centred_l2, that of the support images; centred_all_l2, that of support and query images; or centred_each_l2, "
+    "support images less theirs and queries less theirs"
 )
 Scaled = tuple[Float[Tensor, "e n d"], Float[Tensor, "e q d"]]
 
