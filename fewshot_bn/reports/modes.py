@@ -51,7 +51,8 @@ def help_text() -> str:
             Entry((setting, default), [text]) for setting, default, text, _ in _many_shot_settings()
         ],
     }
-    return "\n\n".join(f"{title}\n{_in_columns(entries)}" for title, entries in sections.items()) + "\n"
+    parts = (f"{textwrap.fill(title, WIDTH)}\n{_in_columns(entries)}" for title, entries in sections.items())
+    return "\n\n".join(parts) + "\n"
 
 
 def mode_list() -> str:
