@@ -38,7 +38,8 @@ def line(result: "Result") -> str:
     """What is said as soon as one result is complete."""
     from fewshot_bn.reports.text import percent
 
-    return f"{result.mode} {result.shape['n_support']}-shot: {percent(result.accuracy)}"
+    shots = f" {result.shape['n_support']}-shot" if result.shape else ""
+    return f"{result.mode}{shots}: {percent(result.accuracy)}"
 
 
 def table(results: "Sequence[Result]", config: FewShotConfig) -> str:

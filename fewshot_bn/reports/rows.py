@@ -1,6 +1,6 @@
 """From results to the values of a table, for whoever writes it down: text, Markdown, a page."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fewshot_bn.evaluation.metrics import metrics_of
@@ -12,11 +12,12 @@ from fewshot_bn.results.statistics import Estimate
 class Row:
     """A result in a table. `difference` is to the result of the baseline on the same episodes; None without one.
 
-    `metrics` are pooled over all episodes, by name; None where a result is too old to tell.
+    `metrics` are pooled over all episodes, by name; None where a result is too old to tell. `n_support` is None if each
+    episode has its own, and `episodes` says in words how episodes or classes vary, "" if they do not.
     """
 
     mode: str
-    n_support: int
+    n_support: int | None
     accuracy: Estimate
     is_baseline: bool
     difference: Estimate | None
@@ -25,6 +26,7 @@ class Row:
     transductive: bool
     n_episodes: int
     n_not_converged: int
+    episodes: str = ""
 
 
 def rows_of(results: Sequence[Result], baseline: str | None) -> list[Row]:
@@ -37,7 +39,7 @@ def _row(result: Result, baseline: Result | None) -> Row:
     compared = baseline is not None and baseline is not result
     return Row(
         mode=result.mode,
-        n_support=result.shape["n_support"],
+        n_support=result.shape.get("n_support"),
         accuracy=result.accuracy,
         is_baseline=baseline is result,
         difference=result.difference_to(baseline) if baseline and compared else None,
@@ -46,7 +48,28 @@ def _row(result: Result, baseline: Result | None) -> Row:
         transductive=result.key["adapter"]["transductive"],
         n_episodes=len(result),
         n_not_converged=result.converged.count(False),
+        episodes=_variety(result) if result.varies else "",
     )
+
+
+def _variety(result: Result) -> str:
+    """How the classes or episodes of a result vary in their numbers of images."""
+    drawn, counts = result.key["episodes"], {role: result.by_class(role) for role in ("support", "query")}
+    per_class = {role: range_of(n for episode in counts[role] for n in episode) for role in counts}
+    per_episode = {role: range_of(sum(episode) for episode in counts[role]) for role in counts}
+    support = f"{per_class['support']} support images a class ({per_episode['support']} an episode)"
+    queries = f"{per_class['query']} queries a class ({per_episode['query']} an episode)"
+    ways = f"{range_of(map(len, counts['query']))} classes"
+    how = [drawn["kind"]] if drawn["kind"] != "random" else []
+    how += [f"{drawn['support_balance']} support"] if "support_balance" in drawn else []
+    how += [f"queries of Dirichlet({drawn['query_alpha']:g})"] if "query_alpha" in drawn else []
+    return f"episodes ({', '.join(how)}): {ways}, {support}, {queries}; each episode counts the same"
+
+
+def range_of(numbers: Iterable[int]) -> str:
+    """E.g. `1 to 9`."""
+    found = set(numbers)
+    return str(*found) if len(found) == 1 else f"{min(found)} to {max(found)}"
 
 
 def _shape(result: Result) -> tuple[tuple[str, int], ...]:

@@ -13,15 +13,17 @@ from fewshot_bn.results.statistics import Estimate
 def few_shot_table(results: Sequence[Result], baseline: str | None) -> str:
     """One line per result; the difference is to the baseline's result of the same shape, over the same episodes.
 
-    Columns of which nothing is known are left out.
+    Columns of which nothing is known are left out. Below, how episodes vary that are not all of one shape.
     """
     titles = [metric.title for metric in metrics_of("episodes").values()]
     difference = f"difference to {baseline or 'baseline'} ± CI"
     header = ["mode", "shots", "accuracy ± 95 % CI", difference, *titles, "s/episode", ""]
-    cells = [_cells(row) for row in rows_of(results, baseline)]
+    rows = rows_of(results, baseline)
+    cells = [_cells(row) for row in rows]
     kept = [place for place, column in enumerate(zip(*cells, strict=True)) if any(column)]
     first, *lines = columns([[row[place] for place in kept] for row in [header, *cells]]).splitlines()
-    return "\n".join([first, "-" * max(map(len, [first, *lines])), *lines])
+    notes = dict.fromkeys(row.episodes for row in rows if row.episodes)
+    return "\n".join([first, "-" * max(map(len, [first, *lines])), *lines, *notes])
 
 
 def many_shot_table(results: Sequence[ManyShotResult]) -> str:
@@ -45,7 +47,7 @@ def _cells(row: Row) -> list[str]:
     ]
     return [
         row.mode,
-        str(row.n_support),
+        "varied" if row.n_support is None else str(row.n_support),
         percent(row.accuracy),
         percent(row.difference, signed=True) if row.difference else difference,
         *("" if value is None else METRICS[name].show(value) for name, value in row.metrics.items()),

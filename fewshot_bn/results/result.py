@@ -3,14 +3,18 @@
 A result's `key` is what decides its answer (key.py); reading.py and files.py read and write results.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
+from fewshot_bn.episodes.episode import NO_ROW, Episodes
 from fewshot_bn.evaluation.loop import Outcome
 from fewshot_bn.evaluation.metrics import METRICS, metrics_of
 from fewshot_bn.results.key import Key
 from fewshot_bn.results.statistics import Estimate, estimate, paired_difference
+
+BY_CLASS = {"support": "n_support_by_class", "query": "n_query_by_class"}  # measures of episodes that vary
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,24 +82,53 @@ class Result:
 
     @property
     def shape(self) -> dict[str, int]:
-        """`n_way`, `n_support` and `n_query` of its episodes."""
+        """`n_way`, `n_support` and `n_query` of its episodes, on average if classes share the images unequally.
+
+        Empty if each episode has a shape of its own.
+        """
         return dict(self.key["shape"])
+
+    @property
+    def varies(self) -> bool:
+        """Whether classes or episodes differ in their numbers of images, which `by_class` then tells."""
+        return not self.shape or bool({"support_balance", "query_alpha"} & self.key.get("episodes", {}).keys())
+
+    def by_class(self, role: Literal["support", "query"]) -> list[list[int]]:
+        """How many images of this role each class of each episode has."""
+        if self.varies:
+            return [list(counts) for counts in self.measures.get(BY_CLASS[role], ())]
+        return [[self.shape[f"n_{role}"]] * self.shape["n_way"]] * len(self)
 
     @property
     def accuracies(self) -> list[float]:
         """Fraction of correct queries of each episode."""
-        n_queries = self.n_queries
-        return [n / n_queries for n in self.correct]
+        return [correct / n for correct, n in zip(self.correct, self.query_counts, strict=True)]
 
     @property
-    def n_queries(self) -> int:
-        """Queries of an episode."""
-        return self.shape["n_way"] * self.shape["n_query"]
+    def query_counts(self) -> list[int]:
+        """Queries of each episode."""
+        if not self.varies:
+            return [self.shape["n_way"] * self.shape["n_query"]] * len(self)
+        return [sum(counts) for counts in self.by_class("query")]
+
+    @property
+    def n_queries(self) -> int | float:
+        """Queries of an episode; if episodes differ, the harmonic mean: as many in each would say as much.
+
+        That is what `estimate` and `paired_difference` need to know.
+        """
+        if self.shape:
+            return self.shape["n_way"] * self.shape["n_query"]
+        counts = self.query_counts
+        return counts[0] if len(set(counts)) == 1 else len(counts) / math.fsum(1 / n for n in counts)
 
     def pooled(self, metric: str) -> float | None:
-        """The number that `METRICS` makes of all episodes; None where some are too old to have been measured."""
+        """The number that `METRICS` makes of all episodes, of which each counts the same.
+
+        None where some are too old to have been measured.
+        """
         values = self.measures.get(METRICS[metric].kept, ())
-        return METRICS[metric].pool(values, self.n_queries) if values and None not in values else None
+        return METRICS[metric].pool(values, self.query_counts) if values and None not in values else None
 
     @property
     def accuracy(self) -> Estimate:
@@ -127,6 +160,16 @@ class Result:
     @property
     def seconds_per_episode(self) -> float:
         return sum(run.seconds for run in self.runs) / max(1, sum(run.stop - run.start for run in self.runs))
+
+
+def with_sizes(outcome: Outcome, episodes: Episodes) -> Outcome:
+    """The outcome of these episodes, with their numbers of images by class: needed in results of those that vary."""
+    real = episodes.classes != NO_ROW
+    kept = {
+        BY_CLASS[role]: tuple(row[there].tolist() for row, there in zip(counts, real, strict=True))
+        for role, counts in (("support", episodes.n_support), ("query", episodes.n_query))
+    }
+    return replace(outcome, measures={**outcome.measures, **kept})
 
 
 def _drawn(key: Key) -> dict[str, Any]:

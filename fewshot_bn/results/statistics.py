@@ -53,11 +53,12 @@ class Estimate:
         return self.mean + (self.sides[1] if self.sides else self.half_width)
 
 
-def estimate(values: Sequence[float], n_queries: int | None = None) -> Estimate:
+def estimate(values: Sequence[float], n_queries: int | float | None = None) -> Estimate:
     """Mean of independent values and its interval, with the sample standard deviation (ddof 1).
 
-    With `n_queries`, the values are the accuracies of episodes of so many queries each, as fractions. Without, they are
-    any numbers and the interval is Student's; values that are all the same say nothing of their spread.
+    With `n_queries`, the values are the accuracies of episodes of so many queries each, as fractions; where they differ
+    in that, of their harmonic mean. Without, they are any numbers and the interval is Student's; values that are all
+    the same say nothing of their spread.
 
     Raises `ValueError` if there are no values, or accuracies that are not from 0 to 1.
     """
@@ -85,7 +86,9 @@ def student(values: Sequence[float]) -> Estimate:
     return Estimate(mean, float(t.ppf(0.975, n - 1)) * (deviation / math.sqrt(n)), n)
 
 
-def paired_difference(values: Sequence[float], baseline: Sequence[float], n_queries: int | None = None) -> Estimate:
+def paired_difference(
+    values: Sequence[float], baseline: Sequence[float], n_queries: int | float | None = None
+) -> Estimate:
     """Mean of `values` minus `baseline`, episode by episode; both must speak of the same episodes.
 
     With `n_queries`, both are accuracies of episodes of so many queries each: the interval ends at -1 and 1, and is
