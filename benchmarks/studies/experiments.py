@@ -13,7 +13,7 @@ from typing import Any
 import fewshot_bn
 from benchmarks.studies.record import Run, record
 from fewshot_bn.adapters import ADAPTERS, Adapter
-from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
+from fewshot_bn.adapters.tuning.norms import NormTuning
 from fewshot_bn.cli.settings import with_texts
 from fewshot_bn.config import FewShotConfig
 from fewshot_bn.datasets import card_of

@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.references import plain_tuning, sklearn_lr
 from fewshot_bn.adapters import make_adapter
-from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
+from fewshot_bn.adapters.tuning.norms import NormTuning
 from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.config import FewShotConfig
 from fewshot_bn.datasets import open_dataset

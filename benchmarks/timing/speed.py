@@ -32,8 +32,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.references import plain_tuning
 from benchmarks.timing.record import Record, begin
 from fewshot_bn import host_memory, preprocessing
-from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
-from fewshot_bn.adapters.norm_tuning.norm_layers import input_sizes, shared_copy
+from fewshot_bn.adapters.tuning.norm_layers import input_sizes, shared_copy
+from fewshot_bn.adapters.tuning.norms import NormTuning
 from fewshot_bn.backbones.backbone import Backbone, with_preprocessing
 from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.cli.options import run_verb

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from fewshot_bn.adapters.contract import Adapter, Fit, Probe, Tuner
-from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
 from fewshot_bn.adapters.probes.cosine import CosineHead
 from fewshot_bn.adapters.probes.knn import NearestNeighbours
 from fewshot_bn.adapters.probes.lda import LinearDiscriminant
@@ -16,6 +15,8 @@ from fewshot_bn.adapters.probes.lr import LogisticRegression
 from fewshot_bn.adapters.probes.proto import Prototypes
 from fewshot_bn.adapters.probes.ridge import Ridge
 from fewshot_bn.adapters.probes.svm import SupportVectorMachine
+from fewshot_bn.adapters.tuning.norms import NormTuning
+from fewshot_bn.adapters.tuning.weights import FineTuning
 from fewshot_bn.errors import UsageError, unknown
 
 __all__ = [
@@ -99,6 +100,37 @@ MODES: dict[str, Mode] = {
             statistics="batch", head="normal", steps=0, epochs=100, batch_size=4, schedule="constant", momentum=0.0
         ),
         "all BatchNorm layers, tuned with the length and batches of CD-FSL's fine-tuning (Guo et al. 2020)",
+    ),
+    "ft": Mode(FineTuning(), "all weights and a linear head, fine-tuned together by full-support steps of SGD"),
+    "ft-last": Mode(FineTuning(scope="last"), "the same with the weights of the last stage alone"),
+    "ft-cdfsl": Mode(
+        FineTuning(
+            statistics="batch",
+            head="normal",
+            steps=0,
+            epochs=100,
+            batch_size=4,
+            schedule="constant",
+            lr_body=0.01,
+            momentum=0.0,
+            momentum_head=0.9,
+            dampening_head=0.9,
+            weight_decay_head=0.001,
+        ),
+        "all weights, as fine-tuned in CD-FSL (Guo et al. 2020)",
+    ),
+    "lp-ft": Mode(
+        FineTuning(head="lr", lr_body=1e-4, lr_head=1e-4),
+        "logistic regression first, then all weights from its solution on, at a small rate (Kumar et al. 2022)",
+    ),
+    "daft": Mode(
+        FineTuning(statistics="converted", lr_body=1e-4, lr_head=1.0),
+        "all weights after BatchNorm is converted to the support set, the head far faster than the body (DAFT)",
+    ),
+    "bias": Mode(FineTuning(scope="bias", lr_body=0.01), "every bias and shift, and a linear head"),
+    "bitfit": Mode(
+        FineTuning(scope="bias", optimiser="adamw", schedule="constant", lr_body=1e-3, lr_head=1e-3),
+        "every bias and shift by Adam at a constant rate (Ben Zaken et al. 2022)",
     ),
     "gn": Mode(replace(_RECIPE, norm="group"), "the recipe of bn on the GroupNorm layers of networks that have those"),
     "ln": Mode(

@@ -1,4 +1,4 @@
-"""The forward pass of a network as a graph of calls, so that it can be cut at a norm layer.
+"""The forward pass of a network as a graph of calls, so that it can be cut at a layer.
 
 Norm layers stay single calls, and so does every module that holds none.
 """
@@ -48,12 +48,10 @@ def trace(network: nn.Module) -> fx.Graph | None:
         return None
 
 
-def cut(network: nn.Module, graph: fx.Graph, layers: set[str]) -> tuple[nn.Module, nn.Module] | None:
-    """`network` as two: what comes before the first of `layers`, and the rest as a function of its values."""
+def cut(network: nn.Module, graph: fx.Graph, differs: Callable[[fx.Node], bool]) -> tuple[nn.Module, nn.Module] | None:
+    """`network` as two: what comes before the first call that `differs`, and the rest as a function of its values."""
     nodes = list(graph.nodes)
-    first = next(
-        (place for place, node in enumerate(nodes) if node.op == "call_module" and node.target in layers), None
-    )
+    first = next((place for place, node in enumerate(nodes) if differs(node)), None)
     if first is None:
         return None
     rest = set(nodes[first:])

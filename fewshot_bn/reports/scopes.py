@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from fewshot_bn.adapters.norm_tuning.norm_layers import PATTERNS, affine_layers, choose_layers
+from fewshot_bn.adapters.tuning.norm_layers import PATTERNS, affine_layers, choose_layers
 from fewshot_bn.backbones.backbone import Backbone
 from fewshot_bn.backbones.norms import NORMS
 from fewshot_bn.errors import ModelError, UsageError

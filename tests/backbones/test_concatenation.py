@@ -8,7 +8,7 @@ from reference.networks import SmallNet, small_backbone
 from torch import nn
 
 from fewshot_bn.adapters import make_adapter
-from fewshot_bn.adapters.norm_tuning.norm_layers import choose_layers
+from fewshot_bn.adapters.tuning.norm_layers import choose_layers
 from fewshot_bn.backbones.backbone import freeze_in_place
 from fewshot_bn.backbones.concatenation import check_one_geometry, concatenate, with_contract
 from fewshot_bn.backbones.load import load_backbone, member_names

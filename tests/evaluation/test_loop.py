@@ -8,7 +8,7 @@ from reference.networks import small_backbone
 from reference.problems import adapter_with
 
 from fewshot_bn.adapters import Fit, make_adapter
-from fewshot_bn.adapters.norm_tuning.episodic_network import EpisodicNetwork
+from fewshot_bn.adapters.tuning.network import EpisodicNetwork
 from fewshot_bn.datasets import open_dataset
 from fewshot_bn.episodes import EpisodeShape, sample
 from fewshot_bn.episodes.episode import stacked

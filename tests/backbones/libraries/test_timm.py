@@ -15,10 +15,11 @@ from timm.layers import BatchNormAct2d
 from torch import nn
 
 from benchmarks.references import plain_tuning
-from fewshot_bn.adapters.norm_tuning import episodic_norm, norm_layers
-from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
-from fewshot_bn.adapters.norm_tuning.episodic_network import EpisodicNetwork
-from fewshot_bn.adapters.norm_tuning.norm_layers import choose_layers
+from fewshot_bn.adapters.tuning import episodic_norm, norm_layers
+from fewshot_bn.adapters.tuning.episodic_norm import episodic
+from fewshot_bn.adapters.tuning.network import EpisodicNetwork
+from fewshot_bn.adapters.tuning.norm_layers import choose_layers
+from fewshot_bn.adapters.tuning.norms import NormTuning
 from fewshot_bn.backbones.fused_norms import BatchNormThenAct
 from fewshot_bn.backbones.libraries import timm as ours
 from fewshot_bn.backbones.load import load_backbone
@@ -110,7 +111,7 @@ def test_fused_norms_on_whole_batches_are_those_of_slices(statistics, monkeypatc
 def test_fused_norms_stay_in_float32():
     backbone = load_backbone("timm:test_efficientnet", weights="random")
     names = choose_layers(backbone, "batch", "all")
-    network = EpisodicNetwork(backbone, names, 1, low_precision=True)
+    network = EpisodicNetwork(backbone, dict.fromkeys(names, episodic), 1, low_precision=True)
     x = images(32)[None]
     network.try_cut(x)
     z = network.features(network.stem(x))

@@ -9,8 +9,9 @@ from torch import fx, nn
 
 from benchmarks.references import plain_tuning
 from fewshot_bn.adapters import ADAPTERS
-from fewshot_bn.adapters.norm_tuning.episodic_network import EpisodicNetwork
-from fewshot_bn.adapters.norm_tuning.norm_layers import choose_layers
+from fewshot_bn.adapters.tuning.episodic_norm import episodic
+from fewshot_bn.adapters.tuning.network import EpisodicNetwork
+from fewshot_bn.adapters.tuning.norm_layers import choose_layers
 from fewshot_bn.backbones.backbone import freeze_in_place
 from fewshot_bn.backbones.build import count_norms
 from fewshot_bn.backbones.graph import trace
@@ -112,7 +113,7 @@ def test_norm_tuning_cuts_it_and_equals_the_plain_loop(name):
     generator = torch.Generator().manual_seed(2)
     x_s, x_q = (torch.randn(2, n, 3, side, side, generator=generator, dtype=torch.float64) for n in (4, 3))
     y_s = torch.tensor([[0, 0, 1, 1]] * 2)
-    network = EpisodicNetwork(backbone, choose_layers(backbone, kind, "all"), 2)
+    network = EpisodicNetwork(backbone, dict.fromkeys(choose_layers(backbone, kind, "all"), episodic), 2)
     network.try_cut(x_s)
     assert network._parts is not None
     settings = replace(ADAPTERS["bn-plain"], norm=kind, steps=2)

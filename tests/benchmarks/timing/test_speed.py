@@ -8,7 +8,7 @@ from reference.networks import small_backbone
 from torch import nn
 
 from benchmarks.timing import speed
-from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
+from fewshot_bn.adapters.tuning.norms import NormTuning
 from fewshot_bn.backbones.backbone import freeze_in_place
 from fewshot_bn.evaluation import memory
 from fewshot_bn.preprocessing import Preprocessing

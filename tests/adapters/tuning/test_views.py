@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fewshot_bn.adapters.norm_tuning.views import FIXED_VIEWS, fixed_view
+from fewshot_bn.adapters.tuning.views import FIXED_VIEWS, fixed_view
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (15, 24), (1, 1), (2, 3)])

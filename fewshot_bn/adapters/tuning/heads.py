@@ -35,12 +35,12 @@ def seen(z: Float[Tensor, "e b d"], scaling: Literal["raw", "l2"]) -> Float[Tens
     return F.normalize(z, dim=-1) if scaling == "l2" else z
 
 
-def zero_head(like: Float[Tensor, "e _"], n_way: int, dim: int) -> Head:
+def zero_head(like: Float[Tensor, "e *size"], n_way: int, dim: int) -> Head:
     """All zero, one per row of `like` and of its kind."""
     return _head(like.new_zeros(len(like), n_way, dim), like.new_zeros(len(like), n_way))
 
 
-def normal_head(like: Float[Tensor, "e _"], n_way: int, dim: int, *, std: float, seeds: Sequence[int]) -> Head:
+def normal_head(like: Float[Tensor, "e *size"], n_way: int, dim: int, *, std: float, seeds: Sequence[int]) -> Head:
     """Weights N(0, std²), from the seed of each episode; bias zero."""
     drawn = [torch.randn(n_way, dim, generator=rng.torch_generator(seed, "head")) for seed in seeds]
     return _head(std * torch.stack(drawn).to(like), like.new_zeros(len(like), n_way))

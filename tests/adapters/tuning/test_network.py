@@ -6,8 +6,10 @@ from reference.networks import small_backbone
 from torch import nn
 from torch.nn import functional as F
 
-from fewshot_bn.adapters.norm_tuning.episodic_network import EpisodicNetwork
-from fewshot_bn.adapters.norm_tuning.norm_layers import affine_layers
+from fewshot_bn.adapters.tuning.affines import Affines
+from fewshot_bn.adapters.tuning.episodic_norm import episodic
+from fewshot_bn.adapters.tuning.network import EpisodicNetwork
+from fewshot_bn.adapters.tuning.norm_layers import affine_layers
 from fewshot_bn.backbones.backbone import freeze_in_place
 from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.preprocessing import Preprocessing
@@ -19,7 +21,14 @@ def images(n_episodes=2, n=3, side=8, dtype=torch.float32):
 
 def engine(backbone, scope=None, **options):
     names = scope or list(affine_layers(backbone.module, "batch"))
-    return EpisodicNetwork(backbone, names, 2, **options)
+    return EpisodicNetwork(backbone, dict.fromkeys(names, episodic), 2, **options)
+
+
+def kept_bytes(network, x):
+    affines = Affines(network, "both", "absolute")
+    with torch.enable_grad():
+        affines.apply()
+        return network.kept_bytes(x, affines.values)
 
 
 def test_it_starts_as_the_network_itself_and_shares_its_tensors(backbone):
@@ -36,11 +45,12 @@ def test_gradients_are_right(statistics):
     network, x = engine(backbone), images(dtype=torch.float64)
     network.try_cut(x)
 
-    def output(gamma, beta):
-        network.gamma, network.beta = gamma, beta
+    def output(*affines):
+        for layer, gamma, beta in zip(network.norms, affines[::2], affines[1::2], strict=True):
+            layer.gamma, layer.beta = gamma, beta
         return network.features(network.stem(x), statistics)
 
-    affines = network.gamma.clone().requires_grad_(), network.beta.clone().requires_grad_()
+    affines = [value.clone().requires_grad_() for layer in network.norms for value in (layer.gamma, layer.beta)]
     assert torch.autograd.gradcheck(output, affines)
 
 
@@ -51,8 +61,8 @@ def test_conversion_leaves_eval_mode_unchanged_and_takes_the_statistics_of_the_i
     network.convert(network.stem(x))
     assert torch.allclose(network.features(network.stem(x)), before, rtol=1e-10)
     z = backbone.module.conv1(x[1])
-    assert torch.allclose(network.layers[0].running_mean[1], z.mean((0, 2, 3)))
-    assert torch.allclose(network.layers[0].running_var[1], z.var((0, 2, 3), unbiased=False))
+    assert torch.allclose(network.norms[0].running_mean[1], z.mean((0, 2, 3)))
+    assert torch.allclose(network.norms[0].running_var[1], z.var((0, 2, 3), unbiased=False))
     assert torch.allclose(network.features(network.stem(x), "batch"), before, rtol=1e-3)  # ε in other places
 
 
@@ -110,9 +120,9 @@ class NotARowPerImage(Untraceable):
 def test_a_network_that_cannot_be_cut_stays_whole(kind):
     backbone = freeze_in_place(kind(), "odd", "", Preprocessing(8, 8), architecture="odd")
     assert (backbone.graph is None) == (kind is Untraceable)
-    network, x = EpisodicNetwork(backbone, ["norm"], 2), images()
+    network, x = EpisodicNetwork(backbone, {"norm": episodic}, 2), images()
     expected = backbone.module(x.flatten(0, 1))
-    assert network.kept_bytes(x) > 0
+    assert kept_bytes(network, x) > 0
     network.try_cut(x[:, :1])
     for _ in range(2):
         assert torch.allclose(network.features(network.stem(x)).flatten(0, 1), expected, atol=1e-6)
@@ -120,16 +130,17 @@ def test_a_network_that_cannot_be_cut_stays_whole(kind):
 
 def test_kept_bytes_count_what_the_backward_pass_needs():
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten())
-    network = EpisodicNetwork(freeze_in_place(module, "one", "", Preprocessing(8, 8), architecture="one"), ["1"], 1)
+    backbone = freeze_in_place(module, "one", "", Preprocessing(8, 8), architecture="one")
+    network = EpisodicNetwork(backbone, {"1": episodic}, 1)
     x = images(1, 5)
     map_bytes = 4 * 6 * 6 * 4
-    assert map_bytes <= network.kept_bytes(x) < 1.2 * map_bytes
+    assert map_bytes <= kept_bytes(network, x) < 1.2 * map_bytes
 
 
 def test_low_precision_keeps_norm_layers_and_features_in_float32(backbone):
     network, x = engine(backbone, low_precision=True), images()
     z = network.features(network.stem(x))
-    assert z.dtype == network.gamma.dtype == torch.float32
+    assert z.dtype == network.norms[0].gamma.dtype == torch.float32
     assert network._network.conv1.weight.dtype == torch.bfloat16
     assert backbone.module.conv1.weight.dtype == torch.float32
     assert torch.allclose(z.flatten(0, 1), backbone.module(x.flatten(0, 1)), rtol=0.05, atol=0.05)

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fewshot_bn.adapters.norm_tuning import episodic_norm
-from fewshot_bn.adapters.norm_tuning.episodic_norm import EpisodicBatchNorm
+from fewshot_bn.adapters.tuning import episodic_norm
+from fewshot_bn.adapters.tuning.episodic_norm import EpisodicBatchNorm
 
 N_EPISODES, CHANNELS = 3, 5
 LAYERS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}

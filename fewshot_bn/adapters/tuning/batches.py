@@ -13,8 +13,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from fewshot_bn import rng
-from fewshot_bn.adapters.norm_tuning.episodic_network import EpisodicNetwork, Stem
-from fewshot_bn.adapters.norm_tuning.views import augment
+from fewshot_bn.adapters.tuning.network import EpisodicNetwork, Stem
+from fewshot_bn.adapters.tuning.views import augment
 from fewshot_bn.preprocessing import Preprocessing
 from fewshot_bn.runtime import in_layout
 

@@ -3,7 +3,7 @@
 import pytest
 
 from fewshot_bn.adapters import ADAPTERS
-from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
+from fewshot_bn.adapters.tuning.norms import NormTuning
 from fewshot_bn.errors import UsageError
 
 

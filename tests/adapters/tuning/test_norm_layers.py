@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fewshot_bn.adapters.norm_tuning.norm_layers import choose_layers, input_sizes
+from fewshot_bn.adapters.tuning.norm_layers import choose_layers, input_sizes
 from fewshot_bn.backbones.backbone import freeze_in_place
 from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.errors import ModelError, UsageError

@@ -10,23 +10,44 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from fewshot_bn.adapters.norm_tuning.batches import Batch, Support
-from fewshot_bn.adapters.norm_tuning.episodic_network import Stem
-from fewshot_bn.adapters.norm_tuning.settings import TuningSettings
+from fewshot_bn.adapters.tuning.batches import Batch, Support
+from fewshot_bn.adapters.tuning.network import Stem
+from fewshot_bn.adapters.tuning.settings import OF_TRAINING_BATCHES, TuningSettings
+
+OPTIMISERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "adadelta": torch.optim.Adadelta,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Parameters [e ...] that are trained with one learning rate."""
+    """Parameters [e ...] that are trained with one learning rate, and perhaps an inertia of their own.
+
+    Those of a single episode may do without the first axis.
+    """
 
     values: Sequence[Tensor]
     lr: float
+    inertia: "Inertia | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inertia:
+    """What an optimiser does with a gradient before it takes a step."""
+
+    momentum: float
+    dampening: float
+    weight_decay: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +80,8 @@ class Training:
             schedule.step()
             steps += going
             if stop_loss:
-                _put_back(changing, kept, where=~going)
+                if len(going) > 1:  # else the episode is still going
+                    _put_back(changing, kept, where=~going)
                 pass_loss += losses * batch.share
                 if batch.ends_pass:
                     going &= ~(pass_loss <= stop_loss)
@@ -69,13 +91,13 @@ class Training:
         return steps
 
     def _zeros(self, n_episodes: int) -> Float[Tensor, "e"]:
-        return self.groups[0].values[0].new_zeros(n_episodes)
+        return self.groups[-1].values[0].new_zeros(n_episodes)
 
     def _backward(self, batch: Batch) -> Float[Tensor, "e"]:
         """Add the gradients of the mean loss of each episode; those losses."""
-        frozen = self.settings.statistics == "frozen"  # else a batch has to go through the network in one piece
+        in_one_piece = self.settings.statistics in OF_TRAINING_BATCHES
         total = self._zeros(len(batch.y))
-        for part in batch.parts(self.images_at_once) if frozen else [batch]:
+        for part in [batch] if in_one_piece else batch.parts(self.images_at_once):
             losses = F.cross_entropy(
                 self.forward(part.stem).flatten(0, 1),
                 part.y.flatten(),
@@ -89,22 +111,23 @@ class Training:
 
     def _optimiser(self, n_steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
         settings = self.settings
-        groups = [{"params": list(group.values), "lr": group.lr} for group in self.groups]
-        optimiser: torch.optim.Optimizer
-        if settings.optimiser == "adam":
-            optimiser = torch.optim.Adam(groups, betas=(settings.momentum, 0.999), weight_decay=settings.weight_decay)
-        else:
-            optimiser = torch.optim.SGD(
-                groups,
-                momentum=settings.momentum,
-                dampening=settings.dampening,
-                weight_decay=settings.weight_decay,
-            )
+        common = Inertia(settings.momentum, settings.dampening, settings.weight_decay)
+        groups = [_options(settings.optimiser, group, group.inertia or common) for group in self.groups]
+        optimiser = OPTIMISERS[settings.optimiser](groups)
 
         def factor(step: int) -> float:
             return (1 + math.cos(math.pi * step / max(1, n_steps))) / 2 if settings.schedule == "cosine" else 1.0
 
         return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+
+
+def _options(optimiser: str, group: Group, inertia: Inertia) -> dict[str, Any]:
+    """The group as torch's optimisers take it."""
+    own = {
+        "sgd": {"momentum": inertia.momentum, "dampening": inertia.dampening},
+        "adadelta": {"rho": inertia.momentum},
+    }.get(optimiser, {"betas": (inertia.momentum, 0.999)})
+    return {"params": list(group.values), "lr": group.lr, "weight_decay": inertia.weight_decay, **own}
 
 
 def _put_back(tensors: Sequence[Tensor], kept: Sequence[Tensor], *, where: Bool[Tensor, "e"]) -> None:

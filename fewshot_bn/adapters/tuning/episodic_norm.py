@@ -20,32 +20,27 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from fewshot_bn.adapters.tuning.layers import EpisodicLayer
 from fewshot_bn.backbones.fused_norms import after_norm
-from fewshot_bn.errors import ModelError
 
 Statistics = Literal["running", "batch", "batch, tracked"]
 AT_ONCE = {"cuda"}  # kinds of devices on which BatchNorm takes the episodes of a batch at once, not one by one
 
 
-class EpisodicNorm(nn.Module):
-    """What all kinds share: the scale `gamma` and shift `beta` of each episode, set from outside before each pass."""
+class EpisodicNorm(EpisodicLayer):
+    """What all kinds share: the scale `gamma` and shift `beta` of each episode."""
+
+    title = "norm"
 
     def __init__(self, frozen: nn.Module, n_episodes: int) -> None:
-        super().__init__()
-        self.n_episodes = n_episodes
-        self.n_images = 0  # of the batch, set before each pass
+        super().__init__(n_episodes)
         state = frozen.state_dict()
-        self.gamma: Tensor = state["weight"].expand(n_episodes, *state["weight"].shape)
         shift = state["bias"] if "bias" in state else state["weight"].new_empty(0)  # RMSNorm has none
-        self.beta: Tensor = shift.expand(n_episodes, *shift.shape)
+        self.gamma, self.beta = (value.expand(n_episodes, *value.shape).clone() for value in (state["weight"], shift))
 
-    def check(self, x: Tensor) -> None:
-        """Raise `ModelError` where the first axis of the input is not the images of the batch."""
-        if len(x) != self.n_images:
-            raise ModelError(
-                f"a norm layer of {self.gamma[0].numel()} channels gets {len(x)} rows for {self.n_images} images; only "
-                "where the first axis is the images can it be tuned episode by episode: leave it out with scope"
-            )
+    @property
+    def size(self) -> str:
+        return f"{self.gamma[0].numel()} channels"
 
 
 class EpisodicAffine(EpisodicNorm):
@@ -98,6 +93,12 @@ class EpisodicBatchNorm(EpisodicNorm):
         return 1 / self.n_batches if self.momentum is None else self.momentum
 
     @torch.no_grad()
+    def take(self, mean: Float[Tensor, "e c"], var: Float[Tensor, "e c"]) -> None:
+        """Take other running statistics; scale and shift stay."""
+        self.running_mean.copy_(mean)
+        self.running_var.copy_(var)
+
+    @torch.no_grad()
     def convert(self, mean: Float[Tensor, "e c"], var: Float[Tensor, "e c"]) -> None:
         """Take other running statistics, and change scale and shift so that eval mode gives the same as before.
 
@@ -107,8 +108,7 @@ class EpisodicBatchNorm(EpisodicNorm):
         per_std = self.gamma * torch.rsqrt(self.running_var + self.eps)
         self.beta.add_((mean - self.running_mean) * per_std)
         self.gamma.copy_(per_std * torch.sqrt(var + self.eps))
-        self.running_mean.copy_(mean)
-        self.running_var.copy_(var)
+        self.take(mean, var)
 
 
 class _BatchNormOneByOne(torch.autograd.Function):

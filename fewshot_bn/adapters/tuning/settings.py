@@ -1,42 +1,37 @@
-"""What can be set about the fine-tuning of norm layers, and which settings make no sense together."""
+"""What can be set about every tuner, whatever it trains, and which settings make no sense together."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from fewshot_bn.adapters.contract import check_not_negative, check_positive
-from fewshot_bn.adapters.norm_tuning.affines import Units, Which
-from fewshot_bn.adapters.norm_tuning.views import FIXED_VIEWS, RANDOM_VIEWS, parse_views
-from fewshot_bn.backbones.norms import NORMS
-from fewshot_bn.errors import UsageError, unknown
+from fewshot_bn.adapters.tuning.views import FIXED_VIEWS, RANDOM_VIEWS, parse_views
+from fewshot_bn.errors import UsageError
 from fewshot_bn.settings import setting
 
 MOST_STEPS = 10**9
 LARGEST_RATE = 1e20  # beyond it, the corrections of Adam would not be numbers
 
+StatisticsPolicy = Literal["frozen", "batch", "converted", "support", "support+query", "transductive"]
+OF_TRAINING_BATCHES = ("batch", "converted", "transductive")
+OF_QUERIES = ("support+query", "transductive")
+
 
 @dataclass(frozen=True, slots=True)
 class TuningSettings:
-    """Which layers, under which statistics, from which head, with which optimiser, for how long, and what classifies.
+    """Under which statistics, from which head, with which optimiser, for how long, and what classifies.
 
     Of the `alternatives`, one given as text (`make_adapter`) sets the other to 0.
     """
 
     alternatives: ClassVar[tuple[str, ...]] = ("steps", "epochs")
 
-    norm: str = setting("batch", "kind of norm layers: batch, group, layer or rms", choices=NORMS.keys)
-    scope: str = setting(
-        "all",
-        "which norm layers: all; bn23, the stem and bn2 and bn3 of every block; last, the last stage; or patterns of "
-        "names with commas between them, such as layer4.*,bn1",
-        source="Yazdanpanah et al. 2022 (bn23)",
-    )
-    affines: Which = setting("both", "what is trained of a norm layer: scale, shift or both", source="study")
-    statistics: Literal["frozen", "batch", "converted", "transductive"] = setting(
+    statistics: StatisticsPolicy = setting(
         "frozen",
         "of BatchNorm: frozen, the pretrained running ones; batch, those of each training batch, and the running ones "
-        "follow; converted, first those of the support set with the function of the network unchanged, then batch; or "
-        "transductive, batch with queries normalised by their own",
-        source="DAFT (converted)",
+        "follow; converted, first those of the support set with the function of the network unchanged, then batch; "
+        "support, those of the support set in place of the pretrained ones; support+query, those of all images of the "
+        "episode likewise; or transductive, batch with queries normalised by their own",
+        source="DAFT (converted), Li et al. 2017 (support, support+query)",
     )
     scaling: Literal["raw", "l2"] = setting(
         "raw", "features as the head sees them: raw, as they are; or l2, of unit length", source="study"
@@ -52,16 +47,13 @@ class TuningSettings:
     steps: int = setting(50, "gradient steps; naming them sets epochs to 0, and without either nothing is tuned")
     epochs: int = setting(0, "passes over the support set; naming them sets steps to 0", source="study")
     batch_size: int = setting(0, "images of a step, drawn anew in every pass; 0: the whole support set", source="study")
-    optimiser: Literal["sgd", "adam"] = setting("sgd", "sgd, or adam with a β2 of 0.999", source="study")
-    units: Units = setting(
-        "absolute",
-        "of what is trained: absolute, or relative to the pretrained scales and divided by the root of the number of "
-        "trained values, so that one rate suits small and large networks",
+    optimiser: Literal["sgd", "adam", "adamw", "adadelta"] = setting(
+        "sgd",
+        "sgd; adam, with a β2 of 0.999; adamw, the same with weight decay apart from the gradient; or adadelta",
         source="study",
     )
-    lr_norm: float = setting(0.01, "learning rate of the norm layers, in these units", source="study")
     lr_head: float = setting(0.01, "learning rate of the head; 0 keeps it fixed", source="study")
-    momentum: float = setting(0.9, "of sgd, or the β1 of adam", source="Yazdanpanah et al. 2022")
+    momentum: float = setting(0.9, "of sgd, the β1 of adam, or the ρ of adadelta", source="Yazdanpanah et al. 2022")
     dampening: float = setting(0.0, "share of the gradient that the momentum of sgd leaves out")
     weight_decay: float = setting(0.0, "pull towards 0; in relative units, towards the pretrained values")
     schedule: Literal["cosine", "constant"] = setting(
@@ -98,22 +90,14 @@ class TuningSettings:
     )
 
     def __post_init__(self) -> None:
-        if self.norm not in NORMS:
-            raise unknown("value of norm", self.norm, NORMS)
         check_positive(head_std=self.head_std, C=self.C)
-        check_not_negative(
-            steps=self.steps, epochs=self.epochs, batch_size=self.batch_size, lr_norm=self.lr_norm, lr_head=self.lr_head
-        )
+        check_not_negative(steps=self.steps, epochs=self.epochs, batch_size=self.batch_size)
         check_not_negative(weight_decay=self.weight_decay, stop_loss=self.stop_loss)
-        for name in ("momentum", "dampening", "label_smoothing"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
+        check_rates(lr_head=self.lr_head)
+        check_shares(momentum=self.momentum, dampening=self.dampening, label_smoothing=self.label_smoothing)
         for name in ("steps", "epochs", "batch_size"):
             if getattr(self, name) > MOST_STEPS:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at most {MOST_STEPS:,}")
-        for name in ("lr_norm", "lr_head"):
-            if getattr(self, name) > LARGEST_RATE:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be at most {LARGEST_RATE:g}")
         self._check_together()
 
     def _check_together(self) -> None:
@@ -130,12 +114,27 @@ class TuningSettings:
             raise UsageError(
                 "average_frozen needs a readout other than head: the pretrained network has no head of its own"
             )
-        if self.dampening and (self.optimiser == "adam" or not self.momentum):
-            raise UsageError("dampening needs optimiser=sgd with a momentum above 0")
-        norm = NORMS[self.norm]
-        if self.affines == "shift" and not norm.has_shift:
-            raise UsageError(f"affines=shift: {norm.title} layers have no shift; take affines=scale")
-        if self.statistics != "frozen" and not norm.keeps_statistics:
-            raise UsageError(f"statistics={self.statistics} is a policy of BatchNorm; norm={self.norm} keeps none")
+        check_dampening(self.optimiser, self.momentum, self.dampening)
         parse_views(self.augment, RANDOM_VIEWS)
         parse_views(self.test_augment, FIXED_VIEWS)
+
+
+def check_rates(**values: float) -> None:
+    """Raise `UsageError` for the first that can be no learning rate."""
+    check_not_negative(**values)
+    for name, value in values.items():
+        if value > LARGEST_RATE:
+            raise UsageError(f"{name} is {value}; it must be at most {LARGEST_RATE:g}")
+
+
+def check_shares(**values: float) -> None:
+    """Raise `UsageError` for the first that is not at least 0 and below 1."""
+    for name, value in values.items():
+        if not 0 <= value < 1:
+            raise UsageError(f"{name} is {value}; it must be at least 0 and below 1")
+
+
+def check_dampening(optimiser: str, momentum: float, dampening: float) -> None:
+    """Raise `UsageError` where there is no momentum to dampen."""
+    if dampening and (optimiser != "sgd" or not momentum):
+        raise UsageError("dampening needs optimiser=sgd with a momentum above 0")

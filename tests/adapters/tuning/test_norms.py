@@ -12,10 +12,10 @@ from torchvision.models import VisionTransformer
 
 from benchmarks.references import plain_tuning
 from fewshot_bn.adapters import ADAPTERS
-from fewshot_bn.adapters.norm_tuning.adapter import NormTuning
-from fewshot_bn.adapters.norm_tuning.episodic_network import EpisodicNetwork
-from fewshot_bn.adapters.norm_tuning.readout import READOUTS
 from fewshot_bn.adapters.probes.lr import LogisticRegression
+from fewshot_bn.adapters.tuning.network import EpisodicNetwork
+from fewshot_bn.adapters.tuning.norms import NormTuning
+from fewshot_bn.adapters.tuning.readout import READOUTS
 from fewshot_bn.backbones.backbone import freeze_in_place
 from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.errors import ModelError

@@ -14,7 +14,7 @@ import copy
 import fnmatch
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -62,17 +62,7 @@ def choose_layers(backbone: Backbone, kind: str, scope: str) -> list[str]:
         what = f"{norm.title} layer with {'scale and shift' if norm.has_shift else 'a scale'}"
         raise ModelError(f"{backbone.name}: no {what}, which this mode tunes; {has}")
     if norm.keeps_statistics:
-        unfit = [name for name, layer in layers.items() if layer.running_mean is None]
-        if unfit:
-            raise ModelError(
-                f"{backbone.name}: the BatchNorm layer {unfit[0]} keeps no running statistics, so it has no eval mode"
-            )
-        own = [name for name, layer in layers.items() if type(layer).forward not in KNOWN_FORWARDS]
-        if own:
-            raise ModelError(
-                f"{backbone.name}: the BatchNorm layer {own[0]} is a {type(layers[own[0]]).__name__} with code of its "
-                "own, which cannot be run episode by episode; build the network with nn.BatchNorm2d"
-            )
+        check_batch_norms(backbone, layers)
     if scope == "last":
         return _last_stage(layers, input_sizes(backbone, kind))
     patterns = PATTERNS.get(scope) or tuple(part.strip() for part in scope.split(","))
@@ -88,6 +78,20 @@ def choose_layers(backbone: Backbone, kind: str, scope: str) -> list[str]:
             f"{backbone.name}: scope bn23 needs blocks with layers named bn2, as in a ResNet; found {some([*layers])}"
         )
     return chosen
+
+
+def check_batch_norms(backbone: Backbone, layers: Mapping[str, nn.Module]) -> None:
+    """Raise `ModelError` where one of these BatchNorm layers cannot be run episode by episode."""
+    for name, layer in layers.items():
+        if layer.running_mean is None:
+            raise ModelError(
+                f"{backbone.name}: the BatchNorm layer {name} keeps no running statistics, so it has no eval mode"
+            )
+        if type(layer).forward not in KNOWN_FORWARDS:
+            raise ModelError(
+                f"{backbone.name}: the BatchNorm layer {name} is a {type(layer).__name__} with code of its own, which "
+                "cannot be run episode by episode; build the network with nn.BatchNorm2d"
+            )
 
 
 def input_sizes(backbone: Backbone, kind: str) -> dict[str, torch.Size]:
@@ -111,7 +115,7 @@ def input_sizes(backbone: Backbone, kind: str) -> dict[str, torch.Size]:
     return sizes
 
 
-def check_batch_statistics(backbone: Backbone, layers: list[str], n_images: int, what: str) -> None:
+def check_batch_statistics(backbone: Backbone, layers: Sequence[str], n_images: int, what: str) -> None:
     """Raise `ModelError` where a batch of `n_images` gives a BatchNorm layer a single value per channel."""
     sizes = input_sizes(backbone, "batch")
     for name in layers:
