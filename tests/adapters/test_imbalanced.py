@@ -8,18 +8,20 @@ from fewshot_bn.adapters import ADAPTERS, make_adapter
 from fewshot_bn.adapters.checks import Problem, answers_in_shape, is_inductive_unless_it_says_so, treats_episodes_alone
 
 Y_S = torch.tensor([[0] * 10 + [1, 2], [0] * 4 + [1] * 4 + [2] * 4, [0, 0, 1] + [2] * 9, [0] + [1] * 6 + [2] * 5])
-SHORTER = {"bn": {"epochs": 2}, "gn": {"epochs": 2}, "ln": {"epochs": 2}}
-SHORTER |= {name: {"epochs": 5} for name in ("bn23", "bn-all", "bn-cdfsl")}
+SLOW = {name for name, adapter in ADAPTERS.items() if adapter.takes == "images"} - {"bn"}
+every_adapter = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.full] * (name in SLOW)) for name in ADAPTERS]
+)
 
 
-@pytest.mark.parametrize("name", ADAPTERS)
+@every_adapter
 def test_episodes_of_unequal_balance_share_a_batch(name):
     """Those that the balance of another episode would change are told from a batch of one."""
     *backbone, x_s, _, x_q = adapter_problem(name, n_episodes=4, n_support=4, n_query=3)
     means = torch.stack([x_s.unflatten(1, (3, 4)).mean(2)[e, Y_S[e]] for e in range(4)])
     noise = torch.randn(x_s.shape, generator=torch.Generator().manual_seed(5))
     problem = Problem(means + 0.5 * noise, Y_S, x_q, *backbone)
-    adapter = make_adapter(name, **SHORTER.get(name, {}))
+    adapter = make_adapter(name, **({"epochs": 2} if backbone else {}))
     for check in (answers_in_shape, treats_episodes_alone, is_inductive_unless_it_says_so):
         check(adapter, problem)
 
