@@ -126,9 +126,23 @@ class FewShotConfig(SourceConfig):
     )
     episodes: str = setting(
         "random",
-        "random; disjoint (no image in two episodes: few exist, and the run says how many); or a list written by "
-        "python -m fewshot_bn.data episodes; default: %(default)s",
+        "random; disjoint (no image in two episodes: few exist, and the run says how many); meta-dataset (way and "
+        "shot vary by that benchmark's rule); or a list that python -m fewshot_bn.data episodes wrote; default: "
+        "%(default)s",
         metavar="KIND|FILE",
+    )
+    support_balance: str = setting(
+        "balanced",
+        "how classes share the support images: balanced; or, with the same total and at least 1 each, linear (1, 3, 5, "
+        "7, 9 at 5-way 5-shot, in random order) or random; default: %(default)s",
+        metavar="KIND",
+    )
+    query_alpha: float | None = setting(
+        None,
+        "shares of the classes in the queries, whose total stays, are drawn from a Dirichlet distribution with this "
+        "parameter, such as 2; default: equal shares",
+        metavar="ALPHA",
+        parse=float,
     )
     by_group: bool = setting(
         default=False, text="no lesion or patient on both sides of an episode, and none twice where possible"
@@ -188,7 +202,13 @@ def _taken(field: "dataclasses.Field[Any]", value: Any) -> Any:
         return _named(field, value)
     if isinstance(field.default, bool):
         return _of_kind(field, value, bool, "True or False")
-    is_path = facts.get("parse") is Path
+    is_number = facts.get("parse") is float
+    return float(_of_kind(field, value, int | float, "a number")) if is_number else _text(field, value)
+
+
+def _text(field: "dataclasses.Field[Any]", value: Any) -> str | Path:
+    """A text, or a path."""
+    is_path = field.metadata.get("parse") is Path
     text = os.fspath(_of_kind(field, value, str | Path, "a path" if is_path else "a text"))
     return Path(os.path.expanduser(text)) if is_path else text  # noqa: PTH111 - without a home it stays as it is
 

@@ -10,13 +10,14 @@ For torch there are generators, and the state of its global one; numbers alone n
 """
 
 import contextlib
+import math
 import threading
 import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int64, UInt64
+from jaxtyping import Float64, Int64, UInt64
 from numpy import ndarray
 
 from fewshot_bn.errors import UsageError
@@ -49,6 +50,31 @@ def permutation(n: int, seed: int, *path: str | int) -> Int64[ndarray, "n"]:
     keys = (words(n, seed, *path) & ~low) | np.arange(n, dtype=np.uint64)
     keys.sort()  # no ties, so every sorting algorithm gives this order
     return (keys & low).astype(np.int64)
+
+
+def uniforms(n: int, seed: int, *path: str | int) -> Float64[ndarray, "n"]:
+    """`n` numbers between 0 and 1, never 0 or 1 themselves, from the words of the stream (seed, path)."""
+    return ((words(n, seed, *path) >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+
+
+def log_gammas(alpha: float, n: int, seed: int, *path: str | int) -> list[float]:
+    """The logarithms of `n` numbers of the distribution Gamma(alpha, 1); for a small alpha these would round to 0.
+
+    The first logarithms are the same for every n.
+
+    Source: Marsaglia and Tsang 2000, "A simple method for generating gamma variables", sections 2 and 6.
+    """
+    d = (alpha if alpha >= 1 else alpha + 1) - 1 / 3
+    found: dict[int, float] = {}
+    trial = 0
+    while len(found) < n:
+        for i, (u1, u2, u3, u4) in enumerate(uniforms(4 * n, seed, *path, trial).reshape(n, 4).tolist()):
+            normal = math.sqrt(-2 * math.log(u1)) * math.cos(2 * math.pi * u2)  # Box and Muller
+            v = (1 + normal / math.sqrt(9 * d)) ** 3
+            if i not in found and v > 0 and math.log(u3) < normal**2 / 2 + d * (1 - v + math.log(v)):
+                found[i] = math.log(d * v) + (math.log(u4) / alpha if alpha < 1 else 0)
+        trial += 1
+    return [found[i] for i in range(n)]
 
 
 def torch_generator(seed: int, *path: str | int) -> "torch.Generator":

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import gamma, kstest
 
 from fewshot_bn import rng
 from fewshot_bn.errors import UsageError
@@ -50,3 +51,26 @@ def test_torch_state_is_a_pure_function_and_leaves_the_global_state_alone():
             draws.append(torch.rand(3))
     assert torch.equal(*draws)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_uniform_numbers_are_uniform_and_never_the_ends(monkeypatch):
+    found = rng.uniforms(20_000, 0, "uniform")
+    assert kstest(found, "uniform").pvalue > 1e-3
+    for word, end in ((0, 0.0), (2**64 - 1, 1.0)):
+        monkeypatch.setattr(rng, "words", lambda n, *_, word=word: np.full(n, word, np.uint64))
+        value = float(rng.uniforms(1, 0)[0])
+        assert value != end
+        assert value == pytest.approx(end)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.7, 1.0, 2.0, 50.0])
+def test_gamma_numbers_have_their_distribution(alpha):
+    found = np.exp(rng.log_gammas(alpha, 4000, 0, "gamma"))
+    assert kstest(found, gamma(alpha).cdf).pvalue > 1e-3
+
+
+def test_logarithms_of_gamma_numbers_stay_finite_and_the_first_are_the_same():
+    tiny = rng.log_gammas(1e-6, 50, 3, "gamma")
+    assert np.isfinite(tiny).all()
+    assert min(tiny) < np.log(np.finfo(float).tiny)  # the numbers themselves would be 0
+    assert rng.log_gammas(1e-6, 7, 3, "gamma") == tiny[:7]

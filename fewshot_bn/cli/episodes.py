@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fewshot_bn.cli.datasets import WRONG, carded, open_named
 from fewshot_bn.datasets import Dataset, DatasetCard
 from fewshot_bn.episodes import Episodes, EpisodeShape, Plan, frozen_list, make_plan, read_list, write_list
+from fewshot_bn.episodes.imbalanced import Sharing
 from fewshot_bn.episodes.lists import EpisodeList
-from fewshot_bn.episodes.plan import N_EPISODES
+from fewshot_bn.episodes.plan import KINDS, N_EPISODES, plan_of, sharing_parts
 from fewshot_bn.errors import DataError, FewshotError, ResultError, UsageError
 from fewshot_bn.files.atomic import replace_file
 
@@ -28,8 +29,11 @@ def episodes(arguments: Namespace) -> int:
         if arguments.frozen or arguments.ranks or arguments.output:
             raise UsageError("--verify writes no list; leave --frozen, --ranks and --output out")
         return _verify(read_list(arguments.verify), open_named(arguments))
-    shape, plan = _shape(arguments), _plan(arguments)
+    plan = _plan(arguments)
+    shape = _shape(arguments, plan)
     drawn: dict[str, Any] = {"seed": plan.seed, "kind": plan.kind, "by_group": plan.by_group}
+    if plan.shared and shape:
+        drawn |= {**plan.shared, "shape": asdict(shape)}
     if arguments.ranks:
         card = carded(arguments.dataset)
         found, classes, ids = _by_counts(card, plan, shape, arguments.n_episodes), card.classes, None
@@ -42,7 +46,8 @@ def episodes(arguments: Namespace) -> int:
     path = arguments.output or _default(drawn["dataset"], *_parts(shape, plan))
     write_list(path, found, classes, ids=ids, drawn=drawn)
     print(f"{len(found)} episodes are in {path}")
-    options = {f"--{name.replace('_', '-')}": n for name, n in asdict(shape).items()}
+    numbers = asdict(own) if (own := read_list(path).shape) else {}
+    options = {f"--{name.replace('_', '-')}": n for name, n in numbers.items()}
     root = {"--data-root": arguments.data_root} if arguments.data_root else {}
     options = {"--dataset": arguments.dataset, **root, **options, "--episodes": path}
     words = (str(word) for option in options.items() for word in option)
@@ -50,13 +55,13 @@ def episodes(arguments: Namespace) -> int:
     return 0
 
 
-def _parts(shape: EpisodeShape, plan: Plan) -> list[str]:
+def _parts(shape: EpisodeShape | None, plan: Plan) -> list[str]:
     """The parts of a file name that say which episodes it holds."""
-    parts = [f"{shape.n_way}way", f"{shape.n_support}shot", f"{shape.n_query}query"]
+    parts = [f"{shape.n_way}way", f"{shape.n_support}shot", f"{shape.n_query}query"] if shape else []
     if plan.listed:
         return [*parts, "listed"]
     kind = "by-group" if plan.by_group else plan.kind
-    return [*parts, *([] if kind == "random" else [kind]), f"seed{plan.seed}"]
+    return [*parts, *sharing_parts(plan.shared), *([] if kind == "random" else [kind]), f"seed{plan.seed}"]
 
 
 def _default(*parts: str, suffix: str = ".jsonl") -> Path:
@@ -64,19 +69,22 @@ def _default(*parts: str, suffix: str = ".jsonl") -> Path:
     return Path("_".join(re.sub(r"[^\w.-]+", "-", part) for part in parts) + suffix)
 
 
-def _shape(arguments: Namespace) -> EpisodeShape:
-    return EpisodeShape(arguments.n_way, arguments.n_support, arguments.n_query)
+def _shape(arguments: Namespace, plan: Plan) -> EpisodeShape | None:
+    return plan.shapes(arguments.n_way, [arguments.n_support], arguments.n_query)[0]
 
 
 def _plan(arguments: Namespace) -> Plan:
+    balance, alpha = arguments.support_balance, arguments.query_alpha
     if arguments.verb == "episodes" and arguments.frozen:
         if arguments.episodes != "random" or arguments.by_group or arguments.ranks:
             raise UsageError("--frozen is a list of its own; it goes with none of --episodes, --by-group and --ranks")
-        return Plan(kind="list", listed=frozen_list(arguments.dataset))
-    return make_plan(arguments.episodes, seed=arguments.seed, by_group=arguments.by_group)
+        return Plan(kind="list", listed=frozen_list(arguments.dataset), sharing=Sharing(balance, alpha))
+    return make_plan(
+        arguments.episodes, seed=arguments.seed, by_group=arguments.by_group, support_balance=balance, query_alpha=alpha
+    )
 
 
-def _by_counts(card: DatasetCard, plan: Plan, shape: EpisodeShape, n_episodes: int | None) -> Episodes:
+def _by_counts(card: DatasetCard, plan: Plan, shape: EpisodeShape | None, n_episodes: int | None) -> Episodes:
     """Episodes of a dataset that need not be there: its card says how many images each class has."""
     if not card.classes or plan.by_group or plan.kind == "list":
         why = "--ranks draws random or disjoint episodes" if card.classes else "its card has no images per class"
@@ -94,7 +102,9 @@ def _verify(listed: EpisodeList, dataset: Dataset) -> int:
     if wrong:
         return WRONG
     shape, n = listed.shape, len(listed.listed)
-    what = f"{shape.n_way}-way episodes of {shape.n_support} support and {shape.n_query} query images per class"
+    what = "episodes that vary in their numbers of images"
+    if shape:
+        what = f"{shape.n_way}-way episodes of {shape.n_support} support and {shape.n_query} query images per class"
     print(f"{listed.path}: {n} {what} of {dataset.name}: nothing is wrong")
     return 0
 
@@ -103,13 +113,13 @@ def _wrong(listed: EpisodeList, dataset: Dataset) -> Iterator[str]:
     """What is wrong with the images of a list, then with what its header says, where it has one."""
     wrong = [*listed.problems(), *(f"not in the data: {image}" for image in listed.absent(dataset))]
     yield from wrong
-    header, shape = listed.header, asdict(listed.shape)
+    header, shape = listed.header, asdict(listed.shape) if listed.shape else {}
     if wrong or not header:
         return
     said = {name: header.get(name) for name in shape}
     if said != shape:
         yield f"its header says {said}, its episodes are {shape}"
-    elif header.get("kind") in ("random", "disjoint"):
+    elif header.get("kind") in KINDS:
         yield from _unlike_header(listed, dataset)
 
 
@@ -123,8 +133,10 @@ def _unlike_header(listed: EpisodeList, dataset: Dataset) -> Iterator[str]:
         yield f"its header has no whole number as seed, or no true or false as by_group: {seed!r}, {by_group!r}"
         return
     try:
-        anew = Plan(seed, listed.header["kind"], by_group).first(dataset, listed.shape, len(listed.listed))
-    except FewshotError as problem:
+        plan, asked = plan_of(listed.header, seed), listed.header.get("shape")
+        shape = EpisodeShape(**asked) if asked else None if plan.has_own_shapes else listed.shape
+        anew = plan.first(dataset, shape, len(listed.listed))
+    except (FewshotError, TypeError) as problem:
         yield f"it cannot be as its header says: {problem}"
         return
     own = listed.episodes(dataset)
@@ -162,7 +174,8 @@ def _title(dataset: Dataset, number: int, shown: Shown) -> str:
 
 
 def _drawn(arguments: Namespace, dataset: Dataset) -> Shown:
-    return Shown(_plan(arguments).first(dataset, _shape(arguments), arguments.n_episodes or N_EPISODES))
+    plan = _plan(arguments)
+    return Shown(plan.first(dataset, _shape(arguments, plan), arguments.n_episodes or N_EPISODES))
 
 
 def _of_result(arguments: Namespace, dataset: Dataset) -> Shown:
@@ -189,10 +202,10 @@ def _episodes_of(result: "Result", arguments: Namespace, dataset: Dataset) -> Ep
         raise ResultError(f"{path}: is of {name}, not of the files of {dataset.name} that are there; name its dataset")
     kind = key.get("episodes", {"kind": "random", "by_group": False})
     if kind["kind"] != "list":
-        plan = Plan(key["seed"], kind["kind"], kind["by_group"])
+        plan = plan_of(kind, key["seed"])
     elif plan.listed is None or plan.listed.fingerprint != kind["fingerprint"]:
         raise ResultError(f"{path}: its episodes are those of a list; name that list with --episodes")
-    found = plan.first(dataset, EpisodeShape(**key["shape"]), len(result))
+    found = plan.first(dataset, EpisodeShape(**key["shape"]) if key["shape"] else None, len(result))
     if found.fingerprint != result.episodes:
         raise ResultError(f"{path}: damaged: its episodes are not those of its seed and dataset")
     return found

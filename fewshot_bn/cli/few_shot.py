@@ -38,7 +38,8 @@ def line(result: "Result", config: FewShotConfig) -> str:
     """What is said as soon as one result is complete."""
     from fewshot_bn.reports.text import headlines
 
-    return f"{result.mode} {result.shape['n_support']}-shot: {headlines(result, config.metrics)}"
+    shots = f" {result.shape['n_support']}-shot" if result.shape else ""
+    return f"{result.mode}{shots}: {headlines(result, config.metrics)}"
 
 
 def table(results: "Sequence[Result]", config: FewShotConfig) -> str:

@@ -15,7 +15,17 @@ from typing import Any, NoReturn
 from fewshot_bn.config import Config
 from fewshot_bn.errors import FewshotError, UsageError, is_out_of_memory
 
-EPISODES = ("n_way", "n_support", "n_query", "n_episodes", "episodes", "by_group", "seed")
+EPISODES = (
+    "n_way",
+    "n_support",
+    "n_query",
+    "n_episodes",
+    "episodes",
+    "support_balance",
+    "query_alpha",
+    "by_group",
+    "seed",
+)
 MOST = 10**20  # what has a smaller limit says so itself
 KEPT = "what is kept is not computed again"
 SHOWN_CHARACTERS = 300  # of a word of a message, such as a path

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from fewshot_bn.episodes.episode import Episodes
+from fewshot_bn.episodes.episode import NO_ROW, Episodes
 from fewshot_bn.episodes.lists import ROLES, EpisodeList, Image, ListedEpisode
 from fewshot_bn.errors import DataError, UsageError
 from fewshot_bn.files import paths
@@ -79,11 +79,14 @@ def write_list(
     if path.suffix.lower() == ".csv":
         if ids is None:
             raise UsageError(f"{path}: a table names files; ranks go into JSON lines (.jsonl)")
+        if "varies" in _shape(episodes):
+            raise UsageError(
+                f"{path}: in a table, episodes that differ in their numbers of images could not be told from a table "
+                "that was cut short; name a file .jsonl"
+            )
         text = _as_csv(listed)
     else:
-        shape = {"n_way": episodes.classes.shape[1], "n_support": episodes.support.shape[2]}
-        shape["n_query"] = episodes.query.shape[2]
-        header = {"format": FORMAT, **drawn, "images": "rank" if ids is None else "id", **shape}
+        header = {"format": FORMAT, **drawn, "images": "rank" if ids is None else "id", **_shape(episodes)}
         header |= {"n_episodes": len(episodes), "classes": dict(classes)}
         text = "".join(_line(line) for line in [header, *map(_as_json, listed)])
     content = text.encode("utf-8", "surrogateescape")
@@ -94,6 +97,14 @@ def write_list(
         replace_file(path, content)
     except OSError as problem:
         raise DataError(f"{path}: this list cannot be written: {problem.strerror}") from problem
+
+
+def _shape(episodes: Episodes) -> dict[str, Any]:
+    """What the header says of their numbers of images."""
+    if not episodes.is_uniform:
+        return {"varies": True}
+    shape = {"n_way": episodes.classes.shape[1], "n_support": episodes.support.shape[2]}
+    return {**shape, "n_query": episodes.query.shape[2]}
 
 
 def _text(content: bytes) -> str:
@@ -113,7 +124,7 @@ def _namer(class_sizes: Sequence[int], ids: Sequence[str] | None) -> Callable[[i
 
 def _listed(episode: Episodes, class_names: Sequence[str], image: Callable[[int], Image]) -> ListedEpisode:
     def named(rows: Int64[ndarray, "1 way n"]) -> tuple[tuple[Image, ...], ...]:
-        return tuple(tuple(image(row) for row in of_class) for of_class in rows[0].tolist())
+        return tuple(tuple(image(row) for row in of_class if row != NO_ROW) for of_class in rows[0].tolist())
 
     classes = tuple(class_names[k] for k in episode.classes[0])
     return ListedEpisode(classes, named(episode.support), named(episode.query))

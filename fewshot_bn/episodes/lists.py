@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fewshot_bn.datasets.dataset import Dataset
-from fewshot_bn.episodes.episode import Episodes, EpisodeShape
+from fewshot_bn.episodes.episode import Episodes, EpisodeShape, stacked
 from fewshot_bn.errors import DataError, UsageError, some
 
 Role = Literal["support", "query"]
@@ -31,8 +31,13 @@ class ListedEpisode:
 
     def images(self, role: Role, n: int | None = None) -> Iterator[tuple[str, Image]]:
         """Class and image of the first `n` images of every class, or of all."""
-        for class_name, images in zip(self.classes, getattr(self, role), strict=True):
-            yield from ((class_name, image) for image in images[:n])
+        for of_class in self.by_class(role, n):
+            yield from of_class
+
+    def by_class(self, role: Role, n: int | None = None) -> list[list[tuple[str, Image]]]:
+        """As `images`, one list for each class."""
+        of_classes = zip(self.classes, getattr(self, role), strict=True)
+        return [[(class_name, image) for image in images[:n]] for class_name, images in of_classes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +54,15 @@ class EpisodeList:
     class_sizes: Mapping[str, int] = field(default_factory=dict)
 
     @property
-    def shape(self) -> EpisodeShape:
+    def shape(self) -> EpisodeShape | None:
+        """That of all episodes; None where the header says that they vary."""
         first = self.listed[0]
+        if self.header.get("varies") is True:
+            return None
         return EpisodeShape(len(first.classes), len(first.support[0]), len(first.query[0]))
 
     def episodes(self, dataset: Dataset, shape: EpisodeShape | None = None, n_episodes: int | None = None) -> Episodes:
-        """The rows of the first episodes, by default of all, with as many images as `shape` says.
+        """The rows of the first episodes, by default of all, with as many images as `shape` says, by default all.
 
         Raises `DataError` where the dataset is not the one that the list was made for, and `UsageError` for a shape
         that the list does not hold.
@@ -66,14 +74,14 @@ class EpisodeList:
         if absent:
             raise DataError(f"{self.path}: {some(absent)}: not in the data{_like(dataset)}")
         place = {name: k for k, name in enumerate(dataset.class_names)}
-        rows: dict[Role, list[int]] = {role: [] for role in ROLES}
-        classes = []
-        for episode in self.listed[:n]:
-            for role, size in zip(ROLES, (shape.n_support, shape.n_query), strict=True):
-                rows[role] += [row_of[image] for image in episode.images(role, size)]
-            classes.append([place[name] for name in episode.classes])
-        support, query = (np.array(rows[role], np.int64).reshape(n, shape.n_way, -1) for role in ROLES)
-        return Episodes(np.array(classes, np.int64), support, query)
+        listed = self.listed[:n]
+        classes = [[place[name] for name in episode.classes] for episode in listed]
+        sizes = (shape.n_support, shape.n_query) if shape else (None, None)
+        support, query = (
+            [[[row_of[image] for image in of_class] for of_class in episode.by_class(role, size)] for episode in listed]
+            for role, size in zip(ROLES, sizes, strict=True)
+        )
+        return stacked(classes, support, query)
 
     def absent(self, dataset: Dataset) -> list[str]:
         """The images that are not in the dataset, or not of the class that the list says."""
@@ -84,7 +92,7 @@ class EpisodeList:
         return sorted(f"{image} ({class_name})" for class_name, image in images - row_of.keys())
 
     def problems(self) -> Iterator[str]:
-        """Episodes that hold an image or a class twice, or are not of the shape of the first."""
+        """Episodes that hold an image or a class twice, or are not of the shape of the first if that is to be so."""
         shape = self.shape
         for number, episode in enumerate(self.listed):
             images = [image for role in ROLES for image in episode.images(role)]
@@ -93,15 +101,24 @@ class EpisodeList:
                 yield f"episode {number}: an image occurs twice"
             if len(set(episode.classes)) != len(episode.classes):
                 yield f"episode {number}: a class occurs twice"
-            if len(episode.classes) != shape.n_way or sizes != {(shape.n_support, shape.n_query)}:
+            if shape is None:
+                if len(episode.classes) < 2 or not any(episode.query) or not all(episode.support):
+                    yield f"episode {number}: it lacks a second class, a query, or the support images of a class"
+            elif len(episode.classes) != shape.n_way or sizes != {(shape.n_support, shape.n_query)}:
                 yield f"episode {number}: its classes or images are not as many as those of the first episode"
 
-    def _check(self, shape: EpisodeShape, n_episodes: int) -> None:
+    def _check(self, shape: EpisodeShape | None, n_episodes: int) -> None:
         problem = next(self.problems(), None)
         if problem:
             raise DataError(f"{self.path}: {problem}")
         own = self.shape
-        if shape.n_way != own.n_way or shape.n_support > own.n_support or shape.n_query > own.n_query:
+        if own is None and shape is not None:
+            raise UsageError(f"{self.path}: holds episodes that have shapes of their own; it has none of {shape}")
+        if (
+            own
+            and shape
+            and (shape.n_way != own.n_way or shape.n_support > own.n_support or shape.n_query > own.n_query)
+        ):
             raise UsageError(
                 f"{self.path}: holds {own.n_way}-way episodes of up to {own.n_support} support and {own.n_query} query "
                 f"images, not {shape.n_way}-way {shape.n_support}-shot {shape.n_query}-query ones"

@@ -54,17 +54,30 @@ def check_fit(
     class_sizes: Sequence[int], shape: EpisodeShape, *, seed: int, n_episodes: int, class_names: Sequence[str]
 ) -> None:
     """Raise what `sample` raises."""
+    check_list(len(class_sizes), shape.n_way, seed=seed, n_episodes=n_episodes)
+    needed = shape.n_support + shape.n_query
+    check_sizes(
+        class_sizes,
+        needed,
+        f"an episode needs {needed} ({shape.n_support} support + {shape.n_query} query); lower --n-support or "
+        "--n-query",
+        class_names=class_names,
+    )
+
+
+def check_list(n_classes: int, n_way: int, *, seed: int, n_episodes: int) -> None:
+    """Raise `UsageError` where there can be no such list, whatever the sizes of the classes."""
     rng.check_seed(seed)
     if not 1 <= n_episodes <= MAX_EPISODES:
         raise UsageError(f"n_episodes is {n_episodes}; it must be between 1 and {MAX_EPISODES:,}")
-    if shape.n_way > len(class_sizes):
-        raise UsageError(f"n_way is {shape.n_way}, but there are only {len(class_sizes)} classes; lower --n-way")
-    needed = shape.n_support + shape.n_query
+    if n_way > n_classes:
+        raise UsageError(f"n_way is {n_way}, but there are only {n_classes} classes; lower --n-way")
+
+
+def check_sizes(class_sizes: Sequence[int], needed: int, why: str, *, class_names: Sequence[str]) -> None:
+    """Raise `DataError` where a class has fewer images than `needed`; `why` says what for, and what to do."""
     too_small = [k for k, size in enumerate(class_sizes) if size < needed]
     if too_small:
         smallest = min(too_small, key=lambda k: class_sizes[k])
         others = f" (and {len(too_small) - 1} more classes are too small)" if len(too_small) > 1 else ""
-        raise DataError(
-            f"class {class_names[smallest]!r} has {class_sizes[smallest]} images{others}, an episode needs {needed} "
-            f"({shape.n_support} support + {shape.n_query} query); lower --n-support or --n-query"
-        )
+        raise DataError(f"class {class_names[smallest]!r} has {class_sizes[smallest]} images{others}, {why}")

@@ -1,7 +1,8 @@
 """Run an adapter over episodes, chunk by chunk. No printing and no files: a generator of what happened.
 
-A chunk is the batch of episodes that the adapter sees at once. Its size changes the speed, not the answer (beyond
-rounding); neither does the executor, which says where chunks are worked on.
+A chunk is the batch of episodes that the adapter sees at once: consecutive ones of the same numbers of classes, support
+images and queries. Its size changes the speed, not the answer (beyond rounding); neither does the executor, which says
+where chunks are worked on.
 """
 
 import math
@@ -10,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from numpy import ndarray
@@ -73,9 +73,9 @@ def evaluate(
     if not len(episodes):
         return
     dataset = source.images.dataset
-    dataset.check_rows(np.concatenate([episodes.support.ravel(), episodes.query.ravel()]))
+    dataset.check_rows(episodes.rows)
     episodes.check(dataset.labels)
-    n_support, n_query = episodes.support[0].size, episodes.query[0].size
+    n_support, n_query = episodes.sizes[:, 1:].max(0).tolist()
     portion = choose_portion(adapter, source.backbone, source.device, n_support=n_support, n_query=n_query)
     portion = replace(portion, episodes=chunk or portion.episodes)
     if adapter.takes == "features":
@@ -93,12 +93,12 @@ def _evaluate(adapter: Adapter, source: Source, episodes: Episodes, portion: Por
     start = 0
     while start < len(episodes):
         began = time.perf_counter()
-        part = episodes[start : start + portion.episodes]
+        part = episodes[start : start + portion.episodes].alike
         fit = _fit_in_memory(adapter, source, part, portion.images)
         if fit is None:
             portion = halved(Portion(len(part), portion.images), source.device)
             continue
-        yield _outcome(fit, _labels(part.query).to(source.device), began)
+        yield _outcome(fit, torch.from_numpy(part.flat("query")[1]).to(source.device), began)
         start += len(part)
 
 
@@ -135,17 +135,12 @@ def _fit_in_memory(adapter: Adapter, source: Source, episodes: Episodes, images:
 
 
 def _fit(adapter: Adapter, source: Source, episodes: Episodes, images: int) -> Fit:
-    y_s = _labels(episodes.support).to(source.device)
-    support, query = episodes.support.reshape(len(episodes), -1), episodes.query.reshape(len(episodes), -1)
+    (support, labels), (query, _) = episodes.flat("support"), episodes.flat("query")
+    y_s = torch.from_numpy(labels).to(source.device)
     if adapter.takes == "features":
         return adapter(source.features.gather(support), y_s, source.features.gather(query))
     x_s, x_q = _pixels(source, support), _pixels(source, query)
     return adapter(source.backbone, x_s, y_s, x_q, seeds=episodes.seeds, images_at_once=images)
-
-
-def _labels(rows: Int64[ndarray, "e way n"]) -> Int64[Tensor, "e wayn"]:
-    n_episodes, n_way, n = rows.shape
-    return torch.arange(n_way).repeat_interleave(n).expand(n_episodes, -1).contiguous()
 
 
 def _pixels(source: Source, rows: Int64[ndarray, "e n"]) -> Float[Tensor, "e n 3 h w"]:

@@ -9,7 +9,8 @@ accuracy, mean per class and F1 are 0, its AUC is 0.5, and its likelihood that o
 
 The calibration error gathers queries in 15 bins of equal width by the probability of the predicted class; |Σ correct -
 Σ probability| of each bin, over all queries of all episodes, is summed and divided by their number. So per episode and
-bin one number is kept, the gap: correct predictions less the sum of their probabilities.
+bin one number is kept, the gap: correct predictions less the sum of their probabilities. Where episodes differ in their
+number of queries, a query of a small one counts for more, so that each episode counts the same.
 
 Shapes: logits [e q way], predicted [e q], y [e q]. Units: natural logarithms; fractions.
 Source: Guo et al. 2017, "On calibration of modern neural networks", arXiv:1706.04599, eq. 3 and 6.
@@ -38,7 +39,7 @@ Labels = Int64[Tensor, "e q"]
 Right = Float64[ndarray, "_"]
 
 
-def mean_of(values: Sequence[float], n_queries: int) -> float:
+def mean_of(values: Sequence[float], n_queries: int | Sequence[int]) -> float:
     """Each episode counts the same."""
     del n_queries
     return sum(values) / len(values)
@@ -49,8 +50,8 @@ class Metric:
     """A number that answers are judged by.
 
     `measure` gives a value per episode, or several, of what it judges: scores [e q way], or predicted classes [e q].
-    They are kept in the result as `kept`, and `pool` makes one number of those of all episodes, each of so many
-    queries; `show` writes it into a table, under `title`.
+    They are kept in the result as `kept`, and `pool` makes one number of those of all episodes, of so many queries
+    each; `show` writes it into a table, under `title`.
 
     `of` says where it is measured: in episodes, or on the test images of a split; nowhere if results hold it anyway.
     On a split the interval is that of the mean over `strata` of what was right, by label; a metric without them has
@@ -63,7 +64,7 @@ class Metric:
     kept: str
     measure: Callable[[Any, Labels], Float[Tensor, "e *values"]]
     judges: Literal["scores", "predictions"] = "scores"
-    pool: Callable[[Sequence[Any], int], float] = mean_of
+    pool: Callable[[Sequence[Any], int | Sequence[int]], float] = mean_of
     show: Callable[[float], str] = "{:.3f}".format
     strata: Callable[[Right, Int64[ndarray, "q"]], list[Right]] | None = None
     draws: Literal["queries", "pairs"] | None = None
@@ -84,9 +85,11 @@ def calibration_gaps(logits: Float[Tensor, "e q way"], y: Int64[Tensor, "e q"]) 
     return gap.new_zeros(len(gap), N_BINS).scatter_add_(1, place, gap)
 
 
-def expected_calibration_error(gaps: Sequence[Sequence[float]], n_queries: int) -> float:
-    """Of all episodes together, each of `n_queries` queries."""
-    return float(np.abs(np.sum(gaps, axis=0)).sum()) / (len(gaps) * n_queries)
+def expected_calibration_error(gaps: Sequence[Sequence[float]], n_queries: int | Sequence[int]) -> float:
+    """Of all episodes together, of `n_queries` queries each, or of as many as it says of each."""
+    n = np.broadcast_to(n_queries, len(gaps))
+    weighed = np.array(gaps) * (n.mean() / n)[:, None]
+    return float(np.abs(weighed.sum(0)).sum()) / int(n.sum())
 
 
 def accuracy(predicted: Int64[Tensor, "e q"], y: Int64[Tensor, "e q"]) -> Float[Tensor, "e"]:

@@ -1,6 +1,6 @@
 """The few-shot regime: every adapter at every number of shots, over the same episodes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from fewshot_bn.backbones.concatenation import check_one_geometry
 from fewshot_bn.config import FewShotConfig
 from fewshot_bn.datasets import Dataset
 from fewshot_bn.episodes import Episodes, EpisodeShape, Plan, make_plan, n_disjoint
+from fewshot_bn.episodes.plan import sharing_parts
 from fewshot_bn.errors import FewshotError, ResultError, UsageError, some
 from fewshot_bn.evaluation.loop import evaluate, serial
 from fewshot_bn.evaluation.metrics import comparable, comparable_metric
@@ -20,6 +21,7 @@ from fewshot_bn.evaluation.parallel import OnDevices
 from fewshot_bn.events import Note
 from fewshot_bn.experiment.events import Adapting, Done, Event, Started
 from fewshot_bn.inputs.source import Source, check_input, compute_features, decode_images, notes_on_looks
+from fewshot_bn.results.by_class import with_sizes
 from fewshot_bn.results.files import ResultFile, open_result
 from fewshot_bn.results.key import Key, few_shot_key, file_name
 from fewshot_bn.results.reading import read_result
@@ -36,36 +38,56 @@ class FewShot:
         self._adapters = _adapters(config)
         self._shard = parse_shard(config.shard) if config.shard is not None else None
         _check_metrics(config)
-        self._plan = make_plan(config.episodes, seed=config.seed, by_group=config.by_group)
+        self._plan = make_plan(
+            config.episodes,
+            seed=config.seed,
+            by_group=config.by_group,
+            support_balance=config.support_balance,
+            query_alpha=config.query_alpha,
+        )
+        self._shapes = self._plan.shapes(config.n_way, config.n_support, config.n_query)
 
     def check_devices(self, devices: Sequence[torch.device]) -> None:
         """It runs on any number."""
 
     def open(self, source: Source, devices: Sequence[torch.device]) -> tuple[Started, list["Job"]]:
         """What is about to be done. Raises `FewshotError` where an adapter or the episodes do not suit the data."""
-        for name, adapter in self._adapters.items():
-            if adapter.takes == "images":
-                _check(name, adapter, source.backbone, self._config)
+        shapes = [shape for shape in self._shapes if shape]
+        self._check(source.backbone, [(s.n_way * s.n_support, s.n_way * s.n_query) for s in shapes])
         jobs = list(self._jobs(source, devices))
+        if not shapes:
+            self._check(source.backbone, sorted({(s, q) for _, s, q in jobs[0].episodes.sizes.tolist()}))
         for job in jobs:
             job.check()
         sizes = sorted({len(job.episodes) for job in jobs}, reverse=True)
-        return Started(f"{source.subject}; {_plan(self._config, sizes)}; {device_names(devices)}"), jobs
+        return Started(f"{source.subject}; {self._in_words(sizes)}; {device_names(devices)}"), jobs
+
+    def _check(self, backbone: Backbone, sizes: Sequence[tuple[int, int]]) -> None:
+        for name, adapter in self._adapters.items():
+            if adapter.takes == "images":
+                _check(name, adapter, backbone, sizes)
 
     def notices(self, source: Source) -> Iterator[str]:
         """How many disjoint episodes exist, where those are asked for."""
-        if self._plan.kind == "disjoint":
-            for shape in self._shapes():
+        for shape in self._shapes:
+            if shape and self._plan.kind == "disjoint":
                 n = n_disjoint(source.images.dataset.class_sizes, shape)
                 yield f"{n} episodes exist that share no image, at {shape.n_way}-way {shape.n_support}-shot"
 
-    def _shapes(self) -> list[EpisodeShape]:
+    def _in_words(self, n_episodes: Sequence[int]) -> str:
+        """Which episodes."""
         config = self._config
-        return [EpisodeShape(config.n_way, k, config.n_query) for k in dict.fromkeys(config.n_support)]
+        shape = f"{config.n_way}-way, {config.n_query} queries, " if any(self._shapes) else ""
+        kind = "" if config.episodes == "random" else f"{config.episodes} "
+        shared = "".join(f", {part}" for part in sharing_parts(self._plan.shared))
+        grouped = ", by group" if config.by_group else ""
+        part = f", shard {config.shard}" if config.shard else ""
+        numbers = " / ".join(map(str, n_episodes))
+        return f"{shape}{numbers} {kind}episodes{shared}{grouped}, seed {config.seed}{part}"
 
     def _jobs(self, source: Source, devices: Sequence[torch.device]) -> Iterator["Job"]:
         dataset, shard = source.images.dataset, self._shard
-        for shape in self._shapes():
+        for shape in self._shapes:
             whole = self._plan.draw(dataset, shape, self._config.n_episodes)
             episodes = whole[shard.part] if shard else whole
             if not len(episodes):
@@ -74,18 +96,8 @@ class FewShot:
                 key = few_shot_key(dataset, source.backbone, (mode, adapter), shape=shape, plan=self._plan)
                 key = of_shard(key, shard) if shard else key
                 listed = Listed(self._plan, shape, episodes, shard)
-                yield Job(f"{mode} {shape.n_support}-shot", adapter, key, listed, source, devices, self._config)
-
-
-def _plan(config: FewShotConfig, n_episodes: Sequence[int]) -> str:
-    """Which episodes, in words."""
-    kind = "" if config.episodes == "random" else f"{config.episodes} "
-    grouped = ", by group" if config.by_group else ""
-    part = f", shard {config.shard}" if config.shard else ""
-    return (
-        f"{config.n_way}-way, {config.n_query} queries, {' / '.join(map(str, n_episodes))} {kind}episodes{grouped}, "
-        f"seed {config.seed}{part}"
-    )
+                title = f"{mode} {shape.n_support}-shot" if shape else f"{mode} {self._plan.kind}"
+                yield Job(title, adapter, key, listed, source, devices, self._config)
 
 
 def _adapters(config: FewShotConfig) -> dict[str, Adapter]:
@@ -107,12 +119,12 @@ def _check_metrics(config: FewShotConfig) -> None:
         comparable_metric(name)
 
 
-def _check(mode: str, adapter: Tuner, backbone: Backbone, config: FewShotConfig) -> None:
-    """What an adapter can say before the first episode, for every number of shots."""
-    for n_support in config.n_support:
+def _check(mode: str, adapter: Tuner, backbone: Backbone, sizes: Iterable[tuple[int, int]]) -> None:
+    """What an adapter can say before the first episode, for all numbers of support images and queries."""
+    for n_support, n_query in sizes:
         try:
             check_one_geometry(backbone)
-            adapter.check(backbone, config.n_way * n_support, config.n_way * config.n_query)
+            adapter.check(backbone, n_support, n_query)
         except FewshotError as problem:
             raise type(problem)(f"--mode {mode}: {problem}") from problem
 
@@ -122,7 +134,7 @@ class Listed:
     """The episodes of a job, and how to draw those that come before and after them in the endless list."""
 
     plan: Plan
-    shape: EpisodeShape
+    shape: EpisodeShape | None
     episodes: Episodes
     shard: Shard | None
 
@@ -207,8 +219,10 @@ class Job:
         seconds, executor = 0.0, serial if len(self.devices) == 1 else OnDevices(self.devices)
         for outcome in evaluate(self.adapter, self.source, todo, chunk=self.config.chunk, executor=executor):
             seconds += outcome.seconds
-            stop = len(file.result) + len(outcome.correct)
-            file.add(outcome, Run(done, stop, seconds, device_names(self.devices), versions()))
+            start = len(file.result)
+            stop = start + len(outcome.correct)
+            whole = with_sizes(outcome, self.episodes[start:stop]) if self.listed.plan.varies else outcome
+            file.add(whole, Run(done, stop, seconds, device_names(self.devices), versions()))
             yield self._progress(file)
         yield from notes_on_looks(self.source.images)
 

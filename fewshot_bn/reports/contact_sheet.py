@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from fewshot_bn.datasets import Dataset
 from fewshot_bn.episodes import Episodes
+from fewshot_bn.episodes.episode import NO_ROW
 from fewshot_bn.errors import DataError, UsageError
 from fewshot_bn.preprocessing import Preprocessing, image_of
 from fewshot_bn.raster import reason_of, unreadable
@@ -46,8 +47,11 @@ def draw_sheet(dataset: Dataset, episodes: Episodes, title: str, predicted: Sequ
     """
     from PIL import Image, ImageDraw
 
-    support, query = episodes.support[0], episodes.query[0]
-    legend = _legend(predicted, query.shape[1])
+    support, query = (
+        [rows[rows != NO_ROW].tolist() for rows in side[0]] for side in (episodes.support, episodes.query)
+    )
+    taken_for = iter(predicted or ())
+    legend = _legend(predicted, [way for way, rows in enumerate(query) for _ in rows])
     layout = _layout(episodes, title, legend)
     sheet = Image.new("RGB", layout.size, PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -59,12 +63,12 @@ def draw_sheet(dataset: Dataset, episodes: Episodes, title: str, predicted: Sequ
         top = layout.top(way)
         draw.line([(MARGIN_PX, top - GAP_PX // 2), (layout.size[0] - MARGIN_PX, top - GAP_PX // 2)], LINE)
         _write(draw, (MARGIN_PX, top), name, NAME_PX - GAP_PX, lines=5)
-        for row, place in zip(support[way].tolist(), _places((SUPPORT_PX, top), layout.n_left), strict=False):
+        for row, place in zip(support[way], _places((SUPPORT_PX, top), layout.n_left), strict=False):
             sheet.paste(_thumbnail(dataset, row), place)
-        for i, place in zip(range(query.shape[1]), _places((layout.right_px, top), layout.n_right), strict=False):
-            sheet.paste(_thumbnail(dataset, int(query[way, i])), place)
+        for row, place in zip(query[way], _places((layout.right_px, top), layout.n_right), strict=False):
+            sheet.paste(_thumbnail(dataset, row), place)
             if predicted is not None:
-                found = predicted[way * query.shape[1] + i]
+                found = next(taken_for)
                 _mark(draw, place, None if found == way else names[found] if found >= 0 else "nothing")
     return sheet
 
@@ -90,10 +94,10 @@ def _layout(episodes: Episodes, title: str, legend: str) -> Layout:
     return Layout(n_left, n_right, right_px, band_px, size)
 
 
-def _legend(predicted: Sequence[int] | None, n_query: int) -> str:
+def _legend(predicted: Sequence[int] | None, ways: Sequence[int]) -> str:
     if predicted is None:
         return "query"
-    n_right = sum(found == i // n_query for i, found in enumerate(predicted))
+    n_right = sum(found == way for found, way in zip(predicted, ways, strict=True))
     return f"query: {n_right} of {len(predicted)} right; below a wrong one, what it was taken for"
 
 

@@ -14,17 +14,20 @@ def few_shot_table(results: Sequence[Result], baseline: str | None, metrics: Seq
     """One line per result: the mean of each of `metrics` over the episodes, which weigh equally, and the difference.
 
     That is to the baseline's result of the same shape, over the same episodes. Columns of which nothing is known are
-    left out. Raises `UsageError` for an unknown metric, and `ResultError` where a result lacks one.
+    left out. Below, how episodes vary that are not all of one shape. Raises `UsageError` for an unknown metric, and
+    `ResultError` where a result lacks one.
     """
     metrics = tuple(dict.fromkeys(metrics))
     difference = f"difference to {baseline or 'baseline'} ± CI"
     compared = [title for name in metrics for title in (f"{METRICS[name].title} ± 95 % CI", difference)]
     titles = [METRICS[name].title for name in always(metrics)]
     header = ["mode", "shots", *compared, *titles, "s/episode", ""]
-    cells = [_cells(row) for row in rows_of(results, baseline, metrics)]
+    rows = rows_of(results, baseline, metrics)
+    cells = [_cells(row) for row in rows]
     kept = [place for place, column in enumerate(zip(*cells, strict=True)) if any(column)]
     first, *lines = columns([[row[place] for place in kept] for row in [header, *cells]]).splitlines()
-    return "\n".join([first, "-" * max(map(len, [first, *lines])), *lines])
+    notes = dict.fromkeys(row.episodes for row in rows if row.episodes)
+    return "\n".join([first, "-" * max(map(len, [first, *lines])), *lines, *notes])
 
 
 def many_shot_table(results: Sequence[ManyShotResult]) -> str:
@@ -67,7 +70,7 @@ def _cells(row: Row) -> list[str]:
     ]
     return [
         row.mode,
-        str(row.n_support),
+        "varied" if row.n_support is None else str(row.n_support),
         *(
             cell
             for name, value in row.estimates.items()

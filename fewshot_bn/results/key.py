@@ -11,6 +11,7 @@ from fewshot_bn.backbones.backbone import Backbone
 from fewshot_bn.datasets.dataset import Dataset
 from fewshot_bn.datasets.splits import Split
 from fewshot_bn.episodes import EpisodeShape, Plan
+from fewshot_bn.episodes.plan import sharing_parts
 from fewshot_bn.evaluation.linear import LinearEvaluation
 from fewshot_bn.files.atomic import digest, plain_name
 
@@ -18,16 +19,19 @@ Key = dict[str, Any]
 
 
 def few_shot_key(
-    dataset: Dataset, backbone: Backbone, adapter: tuple[str, Adapter], *, shape: EpisodeShape, plan: Plan
+    dataset: Dataset, backbone: Backbone, adapter: tuple[str, Adapter], *, shape: EpisodeShape | None, plan: Plan
 ) -> Key:
-    """Dataset, backbone, adapter with its settings, shape and plan; two runs of one key give one answer."""
+    """Dataset, backbone, adapter with its settings, shape and plan; two runs of one key give one answer.
+
+    The shape is empty if each episode has one of its own.
+    """
     name, settings = adapter
     return _plain(
         {
             **_subject(dataset, backbone),
             "adapter": {"name": name, "settings": settings_of(settings), "transductive": settings.transductive}
             | origin_of(settings),
-            "shape": asdict(shape),
+            "shape": asdict(shape) if shape else {},
             "seed": plan.seed,
             **plan.key,
         }
@@ -85,10 +89,11 @@ def _plain(key: dict[str, Any]) -> Key:
 
 def file_name(key: Key) -> str:
     """A name that reads well and differs between keys; shards of one result have names alike."""
-    shape = key.get("shape")
-    kind = ["many-shot"]
-    if shape is not None:
-        kind = [f"{shape['n_way']}way", f"{shape['n_support']}shot", f"{shape['n_query']}query"]
+    shape, drawn = key.get("shape"), key.get("episodes", {})
+    kind = ["many-shot"] if shape is None else [drawn.get("kind", "")]
+    if shape:
+        numbers = [f"{shape['n_way']}way", f"{shape['n_support']}shot", f"{shape['n_query']}query"]
+        kind = [*numbers, *sharing_parts(drawn)]
     parts = [
         key["dataset"]["name"],
         key["backbone"]["name"],

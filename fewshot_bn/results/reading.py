@@ -5,6 +5,7 @@ of what came out of them, such as steps and likelihoods, but not how long it too
 but for their times. Files of before there was a checksum have none.
 """
 
+import itertools
 import json
 import math
 import re
@@ -92,7 +93,8 @@ def _short(value: object) -> str:
 def _check_key(key: Key) -> None:
     """Raise `ValueError`, or whatever comes of it, where a part that others rely on is of another kind."""
     names = [key[part]["name"] for part in ("dataset", "backbone", "adapter")]
-    sizes = [key["shape"][part] for part in ("n_way", "n_support", "n_query")]
+    own_shapes = not key["shape"] and key["episodes"]["kind"] in ("meta-dataset", "list")
+    sizes = [] if own_shapes else [key["shape"][part] for part in ("n_way", "n_support", "n_query")]
     if not all(type(name) is str for name in names):
         raise ValueError("dataset, backbone and adapter have no names")
     if not all(type(size) is int and 1 <= size < 2**31 for size in sizes) or len(key["shape"]) != len(sizes):
@@ -107,11 +109,15 @@ def contradiction(result: Result) -> str:
 
 
 def _contradictions(result: Result) -> Iterator[str]:
-    n, n_queries = len(result), result.n_queries
+    n = len(result)
     if any(len(values) != n for values in (result.converged, result.steps, *result.measures.values())):
         yield f"not every list is of {n} values"
-    if not all(type(count) is int and 0 <= count <= n_queries for count in result.correct):
-        yield f"correct is not from 0 to {n_queries} everywhere"
+    if _wrong_sizes(result):
+        yield "not every episode says how many images its classes have"
+        return
+    n_queries = result.query_counts
+    if not all(type(k) is int and 0 <= k <= most for k, most in zip(result.correct, n_queries, strict=True)):
+        yield f"correct is not from 0 to {max(n_queries)} everywhere"
     if not all(type(value) is bool for value in result.converged):
         yield "converged is not true or false everywhere"
     if not all(type(count) is int and 0 <= count < 2**63 for count in result.steps):
@@ -128,17 +134,31 @@ def _contradictions(result: Result) -> Iterator[str]:
     yield from wrong_runs(result)
 
 
+def _wrong_sizes(result: Result) -> bool:
+    """Whether an episode that may vary does not say how many images each of its classes has."""
+    sides = [result.by_class(role) for role in ("support", "query")] if result.varies else []
+    return any(len(side) != len(result) for side in sides) or not all(
+        len(support) == len(query) > 1
+        and all(type(k) is int and k >= 0 for k in (*support, *query))
+        and all(support)
+        and any(query)
+        for support, query in zip(*sides, strict=True)
+    )
+
+
 def _wrong_counts(result: Result) -> Iterator[str]:
     """Episodes of which more or less was predicted as it is than is counted as correct."""
-    n_way, n_query = result.shape["n_way"], result.shape["n_query"]
-    kept = zip(result.correct, result.measures.get("predicted", ()), strict=False)
-    for number, (correct, predicted) in enumerate(kept):
+    by_class = result.by_class("query") if result.varies else itertools.repeat(None)
+    kept = zip(result.correct, result.measures.get("predicted", ()), result.query_counts, by_class, strict=False)
+    for number, (correct, predicted, n_queries, counts) in enumerate(kept):
         if predicted is None:
             continue
-        if len(predicted) != result.n_queries or not all(type(k) is int and -1 <= k < n_way for k in predicted):
+        n_way = len(counts) if counts else result.shape["n_way"]
+        if len(predicted) != n_queries or not all(type(k) is int and -1 <= k < n_way for k in predicted):
             yield f"episode {number}: what is predicted is not a place from 0 to {n_way - 1} for each of its queries"
             continue
-        right = sum(k == place // n_query for place, k in enumerate(predicted))  # one class after another
+        places = np.repeat(np.arange(n_way), counts or result.shape["n_query"])  # one class after another
+        right = int((places == predicted).sum())
         if right != correct:
             yield f"episode {number}: correct is {correct}, but {right} are predicted right"
 

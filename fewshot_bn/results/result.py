@@ -3,15 +3,17 @@
 A result's `key` is what decides its answer (key.py); reading.py and files.py read and write results.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from fewshot_bn.errors import ResultError
 from fewshot_bn.evaluation.loop import Outcome
 from fewshot_bn.evaluation.metrics import CORRECT, METRICS, Metric, comparable_metric, metrics_of
+from fewshot_bn.results.by_class import BY_CLASS
 from fewshot_bn.results.key import Key
 from fewshot_bn.results.statistics import Estimate, draws_of_pairs, estimate, paired_difference
 
@@ -81,24 +83,53 @@ class Result:
 
     @property
     def shape(self) -> dict[str, int]:
-        """`n_way`, `n_support` and `n_query` of its episodes."""
+        """`n_way`, `n_support` and `n_query` of its episodes, on average if classes share the images unequally.
+
+        Empty if each episode has a shape of its own.
+        """
         return dict(self.key["shape"])
+
+    @property
+    def varies(self) -> bool:
+        """Whether classes or episodes differ in their numbers of images, which `by_class` then tells."""
+        return not self.shape or bool({"support_balance", "query_alpha"} & self.key.get("episodes", {}).keys())
+
+    def by_class(self, role: Literal["support", "query"]) -> list[list[int]]:
+        """How many images of this role each class of each episode has."""
+        if self.varies:
+            return [list(counts) for counts in self.measures.get(BY_CLASS[role], ())]
+        return [[self.shape[f"n_{role}"]] * self.shape["n_way"]] * len(self)
 
     @property
     def accuracies(self) -> list[float]:
         """Fraction of correct queries of each episode."""
-        n_queries = self.n_queries
-        return [n / n_queries for n in self.correct]
+        return [correct / n for correct, n in zip(self.correct, self.query_counts, strict=True)]
 
     @property
-    def n_queries(self) -> int:
-        """Queries of an episode."""
-        return self.shape["n_way"] * self.shape["n_query"]
+    def query_counts(self) -> list[int]:
+        """Queries of each episode."""
+        if not self.varies:
+            return [self.shape["n_way"] * self.shape["n_query"]] * len(self)
+        return [sum(counts) for counts in self.by_class("query")]
+
+    @property
+    def n_queries(self) -> int | float:
+        """Queries of an episode; if episodes differ, the harmonic mean: as many in each would say as much.
+
+        That is what `estimate` and `paired_difference` need to know.
+        """
+        if self.shape:
+            return self.shape["n_way"] * self.shape["n_query"]
+        counts = self.query_counts
+        return counts[0] if len(set(counts)) == 1 else len(counts) / math.fsum(1 / n for n in counts)
 
     def pooled(self, metric: str) -> float | None:
-        """The number that `METRICS` makes of all episodes; None where some are too old to have been measured."""
+        """The number that `METRICS` makes of all episodes, of which each counts the same.
+
+        None where some are too old to have been measured.
+        """
         values = self.measures.get(METRICS[metric].kept, ())
-        return METRICS[metric].pool(values, self.n_queries) if values and None not in values else None
+        return METRICS[metric].pool(values, self.query_counts) if values and None not in values else None
 
     @property
     def accuracy(self) -> Estimate:
@@ -127,22 +158,22 @@ class Result:
         if metric.judges == "scores" or None not in values:
             return list(values)
         predicted = self.measures.get("predicted", missing)
-        judged = iter(self._judged(metric, [p for v, p in zip(values, predicted, strict=True) if v is None and p]))
+        judged = iter(self._judged(metric, [e for e, v in enumerate(values) if v is None and predicted[e]]))
         return [next(judged) if v is None and p else v for v, p in zip(values, predicted, strict=True)]
 
-    def _judged(self, metric: Metric, predicted: list[list[int]]) -> list[float]:
-        """Values of episodes of before there was the metric, when all classes had as many queries."""
-        if not predicted:
-            return []
-        y = torch.arange(self.n_queries) // self.shape["n_query"]
-        values: list[float] = metric.measure(torch.tensor(predicted), y.expand(len(predicted), -1)).tolist()
+    def _judged(self, metric: Metric, numbers: list[int]) -> list[float]:
+        """Values of episodes of before there was the metric, by their predictions."""
+        counts, values = self.by_class("query"), []
+        for e in numbers:
+            y = torch.arange(len(counts[e])).repeat_interleave(torch.tensor(counts[e]))
+            values.append(float(metric.measure(torch.tensor([self.measures["predicted"][e]]), y[None])))
         return values
 
     def estimate(self, metric: str) -> Estimate:
         """The mean of a metric over the episodes, each counting the same. Raises as `values` does."""
         return estimate(self.values(metric), self._n_draws(metric))
 
-    def _n_draws(self, metric: str) -> int | None:
+    def _n_draws(self, metric: str) -> int | float | None:
         """Of so many an episode's value is the share that came out right; None if it is no share."""
         draws = METRICS[metric].draws
         return draws_of_pairs(len(self), self.n_queries) if draws == "pairs" else self.n_queries if draws else None

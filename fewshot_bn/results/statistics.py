@@ -56,12 +56,12 @@ class Estimate:
         return self.mean + (self.sides[1] if self.sides else self.half_width)
 
 
-def estimate(values: Sequence[float], n_queries: int | None = None) -> Estimate:
+def estimate(values: Sequence[float], n_queries: int | float | None = None) -> Estimate:
     """Mean of independent values and its interval, with the sample standard deviation (ddof 1).
 
     With `n_queries`, the values are the accuracies of episodes of so many queries each, as fractions, or shares of so
-    many draws. Without, they are any numbers and the interval is Student's; values that are all the same say nothing of
-    their spread.
+    many draws; where episodes differ in that, of their harmonic mean. Without, they are any numbers and the interval is
+    Student's; values that are all the same say nothing of their spread.
 
     Raises `ValueError` if there are no values, or accuracies that are not from 0 to 1.
     """
@@ -89,7 +89,9 @@ def student(values: Sequence[float]) -> Estimate:
     return Estimate(mean, float(t.ppf(0.975, n - 1)) * (deviation / math.sqrt(n)), n)
 
 
-def paired_difference(values: Sequence[float], baseline: Sequence[float], n_queries: int | None = None) -> Estimate:
+def paired_difference(
+    values: Sequence[float], baseline: Sequence[float], n_queries: int | float | None = None
+) -> Estimate:
     """Mean of `values` minus `baseline`, episode by episode; both must speak of the same episodes.
 
     With `n_queries`, both are accuracies of episodes of so many queries each: the interval ends at -1 and 1, and is
@@ -109,7 +111,7 @@ def paired_difference(values: Sequence[float], baseline: Sequence[float], n_quer
     return Estimate(found.mean, half_width, found.n, None if sides == (half_width, half_width) else sides)
 
 
-def draws_of_pairs(n_episodes: int, n_queries: int) -> int:
+def draws_of_pairs(n_episodes: int, n_queries: int | float) -> int | float:
     """Of how many draws the area under the ROC curve of an episode is the share, for its interval.
 
     It varies at least as much as if every pair of queries had been drawn by itself (Hanley and McNeil 1982, eq. 1). Few

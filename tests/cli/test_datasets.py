@@ -94,7 +94,10 @@ def test_help_names_the_verbs_and_shows_commands_that_are_understood(capsys):
         (["episodes", "shapes", *TINY, "--n-episodes", "9999999"], "n_episodes is 9999999; it must be between 1 and"),
         (["episodes", "shapes", *TINY, "--seed", "9" * 20], "seed is 9+; it must be between 0 and"),
         (["episodes", "shapes", *TINY, "--by-group"], "--by-group needs a column of groups"),
-        (["episodes", "shapes", *TINY, "--episodes", "disjont"], "'disjont' is neither random nor disjoint nor a file"),
+        (
+            ["episodes", "shapes", *TINY, "--episodes", "disjont"],
+            "'disjont' is neither random nor disjoint nor meta-dataset nor a file",
+        ),
         (
             ["episodes", "shapes", *TINY, "--episodes", "disjoint"],
             "1 disjoint episodes exist at 3-way .*lower --n-epis",

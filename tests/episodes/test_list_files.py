@@ -129,7 +129,9 @@ def test_a_table_by_another_name_and_lists_of_other_tools_are_told(tmp_path, dat
 
 
 def test_plans_that_make_no_sense(tmp_path):
-    with pytest.raises(UsageError, match="--episodes 'rnadom' is neither random nor disjoint nor a file"):
+    with pytest.raises(
+        UsageError, match="--episodes 'rnadom' is neither random nor disjoint nor meta-dataset nor a file"
+    ):
         make_plan("rnadom", seed=0, by_group=False)
     (tmp_path / "a.csv").write_text("nothing")
     with pytest.raises(DataError, match="not a list of episodes, or a damaged one: the columns episode, way"):

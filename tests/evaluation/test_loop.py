@@ -11,6 +11,7 @@ from fewshot_bn.adapters import Fit, make_adapter
 from fewshot_bn.adapters.tuning.network import EpisodicNetwork
 from fewshot_bn.datasets import open_dataset
 from fewshot_bn.episodes import EpisodeShape, sample
+from fewshot_bn.episodes.episode import stacked
 from fewshot_bn.errors import DataError, DeviceError, UsageError
 from fewshot_bn.evaluation.loop import evaluate
 from fewshot_bn.inputs.features import Features
@@ -40,6 +41,30 @@ def test_correct_counts_equal_a_loop_over_episodes(source, episodes, mode):
             fit = adapter(source.backbone, x_s, y_s, x_q)
         assert int((fit.logits[0].argmax(-1) == y_q).sum()) == found[e]
     assert found.mean() > 12 / 3  # the colours can be told apart
+
+
+@pytest.mark.parametrize("mode", ["proto", "lr", "bn"])
+def test_episodes_that_differ_in_size_equal_a_loop_over_them(source, mode):
+    adapter = make_adapter(mode, **QUICK.get(mode, {}))
+    classes = [[2, 0, 1], [0, 1, 2], [1, 2], [0, 2, 1]]
+    support = [[[21, 22, 23], [0], [12]], [[0], [12, 13], [21, 22]], [[12], [22]], [[0, 1], [25], [15]]]
+    query = [[[27], [], [16, 17]], [[5], [16], [26]], [[14], [25, 26]], [[6, 7, 8], [22, 23], []]]
+    episodes = stacked(classes, support, query)
+    outcomes = list(evaluate(adapter, source, episodes, chunk=3))
+    assert [len(outcome.correct) for outcome in outcomes] == [2, 1, 1]  # those of one size together
+    predicted = [row for outcome in outcomes for row in outcome.measures["predicted"]]
+    for e in range(4):
+        rows_s, rows_q = (np.array([row for own in side[e] for row in own]) for side in (support, query))
+        y_s, y_q = (torch.tensor([[way for way, own in enumerate(side[e]) for _ in own]]) for side in (support, query))
+        x_s, x_q = (
+            normalise(source.images.gather(rows), source.images.preprocessing, CPU)[None] for rows in (rows_s, rows_q)
+        )
+        if adapter.takes == "features":
+            fit = adapter(source.backbone.features(x_s[0])[None], y_s, source.backbone.features(x_q[0])[None])
+        else:
+            fit = adapter(source.backbone, x_s, y_s, x_q, seeds=episodes[e : e + 1].seeds)
+        assert fit.logits[0].argmax(-1).tolist() == predicted[e]
+        assert [c for outcome in outcomes for c in outcome.correct][e] == int((fit.logits.argmax(-1) == y_q).sum())
 
 
 @pytest.mark.parametrize("mode", ["proto", "lr", "bn"])

@@ -107,6 +107,17 @@ def test_the_calibration_error_is_that_of_a_loop_over_bins(fresh_seed):
     assert expected_calibration_error(gaps.tolist(), 40) == pytest.approx(expected)
 
 
+def test_where_episodes_differ_in_their_queries_each_counts_the_same_for_the_calibration_error(fresh_seed):
+    """Against small episodes whose queries are repeated until all episodes have the same number."""
+    logits, y = predictions(fresh_seed)
+    counts = [40, 8, 20]
+    parts = [(logits[e : e + 1, :n], y[e : e + 1, :n]) for e, n in enumerate(counts)]
+    gaps = [calibration_gaps(*part)[0].tolist() for part in parts]
+    repeated = [calibration_gaps(x.repeat(1, 40 // x.shape[1], 1), t.repeat(1, 40 // t.shape[1])) for x, t in parts]
+    expected = expected_calibration_error(torch.cat(repeated).tolist(), 40)
+    assert expected_calibration_error(gaps, counts) == pytest.approx(expected)
+
+
 def test_certain_and_right_is_calibrated_and_certain_and_wrong_is_not():
     y = torch.tensor([[0, 1]])
     logits = 1e3 * torch.nn.functional.one_hot(y).double()

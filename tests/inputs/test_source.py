@@ -123,7 +123,7 @@ def test_by_group_is_another_result(here):
     [
         (["--by-group"], "shapes: its files do not say which images are of one group"),
         (["--episodes", "disjoint", "--by-group"], "--by-group draws random episodes"),
-        (["--episodes", "djsoint"], "--episodes 'djsoint' is neither random nor disjoint nor a file"),
+        (["--episodes", "djsoint"], "--episodes 'djsoint' is neither random nor disjoint nor meta-dataset nor a file"),
     ],
 )
 def test_wrong_episodes_are_one_line(here, capsys, arguments, message):

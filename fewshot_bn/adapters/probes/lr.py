@@ -9,7 +9,8 @@ The optimal W lies in the span of the centred support features (its gradient C Â
 There are no validation images in few-shot work, so C is either given or chosen within the support set: the images of
 each class are dealt to folds, and for every C of a grid each fold is scored by a fit to the others. All folds of all
 episodes are solved together, along the whole grid. The C with the least mean loss of the left-out images wins; it is
-that of a fit to fewer images, and taken as it is. A class of one image cannot be split, so with 1 shot C is as given.
+that of a fit to fewer images, and taken as it is. The only image of a class is never left out, for without it the class
+could not be fitted; so with 1 shot C is as given.
 The grid is relative to the mean squared length of the centred features: the unit of the features does not matter. What
 `scaling` learns from the support set (a mean, a standard deviation), it learns from all folds, without labels.
 
@@ -87,13 +88,15 @@ class LogisticRegression:
     def _choose(self, problem: Regressions, y_s: Int64[Tensor, "e n"]) -> Float[Tensor, "e"]:
         """The C of each episode."""
         fixed = torch.full_like(problem.longest[:, 0], self.C)
-        smallest = int(problem.y.sum(2).min())
-        if self.select == "fixed" or smallest < 2:
+        sizes = problem.y.sum(2)
+        largest = int(sizes.max())
+        if self.select == "fixed" or largest < 2:
             return fixed
         if self.select == "loo":
             left_out = torch.eye(y_s.shape[1], dtype=torch.bool, device=y_s.device).expand(len(y_s), -1, -1)
         else:
-            left_out = deal(problem.x[:, :-1].square().sum(1), y_s, min(self.folds, smallest))
+            left_out = deal(problem.x[:, :-1].square().sum(1), y_s, min(self.folds, largest))
+        left_out = left_out & (sizes.gather(1, y_s) > 1)[:, None]
         squares = problem.squares[:, :-1].sum(1)
         unit = torch.where(squares > 0, y_s.shape[1] / squares, 1)
         problem = problem.weighted(~left_out * unit[:, None, None])
@@ -101,7 +104,8 @@ class LogisticRegression:
         for scaled, solution in path(problem, GRID.tolist(), tolerance=1e-2, max_steps=self.max_steps):
             losses.append(scaled.per_image(scaled.scores(solution.theta)).mul(left_out).sum((1, 2)))
         chosen = GRID.to(unit)[torch.stack(losses).argmin(0)] * unit
-        return torch.where(squares > 0, chosen, fixed)  # among images that are all alike there is nothing to choose by
+        # among images that are all alike, or the only ones of their classes, there is nothing to choose by
+        return torch.where((squares > 0) & left_out.any(2).any(1), chosen, fixed)
 
 
 def deal(lengths: Float[Tensor, "e n"], y_s: Int64[Tensor, "e n"], n_folds: int) -> Bool[Tensor, "e f n"]:

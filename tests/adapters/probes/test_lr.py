@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from reference.problems import adapter_with
+from reference.problems import adapter_with, feature_problem
 
 from benchmarks.references import sklearn_lr
 from fewshot_bn.adapters import make_adapter
@@ -140,12 +140,53 @@ def test_every_image_is_left_out_once_and_every_fold_keeps_every_class(fresh_see
 
 
 @pytest.mark.parametrize("select", ["kfold", "loo"])
-def test_with_one_image_of_a_class_C_is_as_given(select):
-    z_s, _, z_q = problem(3, 2, 10)
-    y_s = torch.tensor([[0, 0, 0, 1, 1, 2]] * 3)
+def test_with_one_image_of_each_class_C_is_as_given(select):
+    z_s, y_s, z_q = problem(3, 1, 10)
     fit = LogisticRegression(C=0.3, select=select)(z_s, y_s, z_q)
     assert fit.measures["C"].tolist() == [0.3] * 3
     assert torch.equal(fit.logits, LogisticRegression(C=0.3, select="fixed")(z_s, y_s, z_q).logits)
+
+
+@pytest.mark.filterwarnings("ignore:(?i).*line search")
+@pytest.mark.parametrize(
+    ("sizes", "select"),
+    [
+        ([4, 1, 2], "kfold"),
+        ([4, 1, 2], "loo"),
+        pytest.param([6, 2, 1, 1], "kfold", marks=pytest.mark.full),
+    ],
+)
+def test_the_only_image_of_a_class_is_never_left_out(sizes, select, fresh_seed):
+    """Against fits of scikit-learn to folds that are dealt image by image, in a loop."""
+    z_s, y_s, z_q = feature_problem(sizes, 8, fresh_seed, n_episodes=1)
+    fit = LogisticRegression(select=select, folds=3, scaling="raw")(z_s, y_s, z_q)
+    centred = z_s[0] - z_s[0].mean(0)
+    lengths, labels = centred.square().sum(1).tolist(), y_s[0].tolist()
+    dealt, n_dealt = [None] * len(labels), 0
+    for k, size in enumerate(sizes):
+        own = sorted((i for i, label in enumerate(labels) if label == k), key=lambda i: lengths[i])
+        for place, i in enumerate(own if size > 1 else []):
+            dealt[i] = place % 3 if select == "kfold" else n_dealt
+            n_dealt += 1
+    folds = sorted({own for own in dealt if own is not None})
+    left_out = [torch.tensor([fold == own for own in dealt]) for fold in folds]
+    grid = GRID.numpy() / float(centred.square().sum() / len(labels))
+    losses = [left_out_loss(z_s[0], y_s[0], left_out, C) for C in grid]
+    found = float(fit.measures["C"][0])
+    assert losses[int(np.abs(grid - found).argmin())] == pytest.approx(min(losses), rel=2e-3)
+
+
+@pytest.mark.parametrize("select", ["kfold", "loo"])
+def test_what_is_chosen_does_not_depend_on_the_balance_of_other_episodes(select, fresh_seed):
+    z_s, _, z_q = feature_problem([9], 12, fresh_seed, n_episodes=4)
+    y_s = torch.tensor([[0, 0, 0, 1, 1, 1, 2, 2, 2], [0, 1, 2, 2, 2, 2, 2, 2, 2], [0, 1, 1, 1, 1, 2, 2, 2, 2]])
+    y_s = torch.stack([*y_s, torch.tensor([2, 2, 1, 0, 0, 0, 0, 0, 1])])
+    probe = LogisticRegression(select=select, folds=5)
+    together = probe(z_s, y_s, z_q)
+    for e in range(4):
+        alone = probe(z_s[e : e + 1], y_s[e : e + 1], z_q[e : e + 1])
+        assert torch.allclose(alone.measures["C"][0], together.measures["C"][e])
+        assert torch.allclose(alone.logits[0], together.logits[e], atol=1e-3)
 
 
 @pytest.mark.parametrize("scaling", ["raw", "l2", "standard", "centred_l2"])
