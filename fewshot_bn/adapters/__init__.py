@@ -18,6 +18,7 @@ from fewshot_bn.adapters.probes.svm import SupportVectorMachine
 from fewshot_bn.adapters.tuning.norms import NormTuning
 from fewshot_bn.adapters.tuning.weights import FineTuning
 from fewshot_bn.errors import UsageError, unknown
+from fewshot_bn.settings import told
 
 __all__ = [
     "ADAPTERS",
@@ -200,5 +201,5 @@ def _checked(name: str, default: Settings, settings: Mapping[str, Any]) -> dict[
 
 
 def settings_of(adapter: Adapter) -> dict[str, Any]:
-    """Every setting of the adapter with its value, defaults included."""
-    return dataclasses.asdict(adapter)
+    """Every setting of the adapter with its value, defaults included; one that was added later only where it is set."""
+    return told(adapter)
