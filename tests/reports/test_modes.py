@@ -132,7 +132,7 @@ def test_tables_hold_defaults_and_sources():
     assert rows_of(modes.mode_table(["ridge"]))[-1] == ["`ridge`", TITLES["ridge"], "`alpha=0` `scaling=l2`"]
     assert rows_of(modes.mode_table(["gn"]))[-1][-1] == "as `bn` with `norm=group`"
     settings = {row[0]: row[1:] for row in rows_of(modes.tuning_settings_table())}
-    assert list(settings)[2:] == [f"`{key}`" for key in settings_of(ADAPTERS["bn"])]
+    assert list(settings)[2:] == [f"`{key}`" for key in modes.defaults(ADAPTERS["bn"])]
     assert settings["`epochs`"][:2] == ["`10`", "`0`"]
     assert settings["`statistics`"][-1] == "DAFT (converted)"
     many_shot = {row[0]: row[1:] for row in rows_of(modes.many_shot_table())}
