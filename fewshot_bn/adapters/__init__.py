@@ -103,9 +103,7 @@ MODES: dict[str, Mode] = {
         ),
         "all BatchNorm layers, tuned with the length and batches of CD-FSL's fine-tuning (Guo et al. 2020)",
     ),
-    "adabn": Mode(
-        _ADABN, "nothing tuned, but BatchNorm normalises with statistics of the support set; then lr (Li et al. 2017)"
-    ),
+    "adabn": Mode(_ADABN, "lr, but BatchNorm normalises with statistics of the support set (AdaBN; Li et al. 2017)"),
     "adabn-query": Mode(
         replace(_ADABN, statistics="support+query"),
         "transductive: the same, with statistics of support set and queries together",

@@ -199,6 +199,9 @@ def test_memory_is_that_of_the_largest_member(tuner):
     assert tuner.bytes_per_image(both) == max(alone)
     assert joint.bytes_per_image(both) > max(alone)
     assert tuner.images_together(10, 20) == 10
+    if isinstance(tuner, FineTuning):
+        assert tuner.bytes_held(both) == max(joint.bytes_held(member) for member in both.members)
+        assert joint.bytes_held(both) == 2 * tuner.bytes_held(both)
 
 
 @pytest.mark.parametrize(
