@@ -53,13 +53,37 @@ def plain_episode(
     settings: Tuning,
     seed: int,
 ) -> Float[Tensor, "q way"]:
+    x_s, x_q = x_s.contiguous(), x_q.contiguous()
+    network, head = plain_tuned(backbone, x_s, y_s, x_q, settings=settings, seed=seed)
+    with torch.no_grad():
+        views = [lambda x: x, *(PLAIN_VIEWS[name] for name in settings.test_augment.split(",") if name != "none")]
+        networks = [network, *([backbone.module] if settings.average_frozen else [])]
+        scores = [
+            score
+            for module, view in itertools.product(networks, views)
+            for score in plain_scores(module, head, view(x_s), y_s, view(x_q), settings=settings)
+        ]
+        return scores[0] if len(scores) == 1 else torch.stack([score.softmax(-1) for score in scores]).mean(0).log()
+
+
+def plain_tuned(
+    backbone: Backbone,
+    x_s: Float[Tensor, "n 3 h w"],
+    y_s: Int64[Tensor, "n"],
+    x_q: Float[Tensor, "q 3 h w"],
+    *,
+    settings: Tuning,
+    seed: int,
+) -> tuple[nn.Module, nn.Linear]:
+    """The tuned network and its head."""
     network = copy.deepcopy(backbone.module).to(memory_format=torch.contiguous_format).requires_grad_().eval()
     norms = plain_norms(network, backbone, settings)
-    x_s, x_q = x_s.contiguous(), x_q.contiguous()
+    if settings.statistics in ("support", "support+query"):
+        take_statistics(network, norms, torch.cat([x_s, x_q]) if settings.statistics == "support+query" else x_s)
     head = plain_head(network, x_s, y_s, backbone.dim, settings=settings, seed=seed)
     if settings.statistics == "converted":
         convert(network, norms, x_s)
-    if settings.statistics != "frozen":
+    if settings.statistics in ("batch", "converted", "transductive"):
         for norm in norms:
             norm.train()
     if isinstance(settings, NormTuning):
@@ -73,15 +97,7 @@ def plain_episode(
     train_plainly(network, head, (x_s, y_s), optimiser, settings=settings, seed=seed)
     if settings.statistics != "transductive":
         network.eval()
-    with torch.no_grad():
-        views = [lambda x: x, *(PLAIN_VIEWS[name] for name in settings.test_augment.split(",") if name != "none")]
-        networks = [network, *([backbone.module] if settings.average_frozen else [])]
-        scores = [
-            score
-            for module, view in itertools.product(networks, views)
-            for score in plain_scores(module, head, view(x_s), y_s, view(x_q), settings=settings)
-        ]
-        return scores[0] if len(scores) == 1 else torch.stack([score.softmax(-1) for score in scores]).mean(0).log()
+    return network, head
 
 
 def plain_norms(network: nn.Module, backbone: Backbone, settings: Tuning) -> list[nn.Module]:
@@ -237,6 +253,19 @@ def convert(network: nn.Module, norms: list[nn.Module], x: Tensor) -> None:
         norm.weight.copy_(scale * torch.sqrt(var + norm.eps))
         norm.running_mean.copy_(mean)
         norm.running_var.copy_(var)
+
+
+@torch.no_grad()
+def take_statistics(network: nn.Module, norms: list[nn.Module], x: Tensor) -> None:
+    """Each layer's statistics become those of its input on `x`, as it is where the layers before have theirs."""
+    for norm in norms:
+        inputs = []
+        handle = norm.register_forward_pre_hook(lambda _, args, inputs=inputs: inputs.append(args[0]))
+        network(x)
+        handle.remove()
+        values = inputs[0].transpose(0, 1).flatten(1)
+        norm.running_mean.copy_(values.mean(1))
+        norm.running_var.copy_(values.var(1, unbiased=False))
 
 
 def sklearn_lr(

@@ -11,12 +11,33 @@ Value = TypeVar("Value")
 
 
 def setting(
-    default: Value, text: str, *, source: str = "", choices: Callable[[], Collection[str]] | None = None, **more: Any
+    default: Value,
+    text: str,
+    *,
+    source: str = "",
+    choices: Callable[[], Collection[str]] | None = None,
+    later: bool = False,
+    **more: Any,
 ) -> Value:
     """A field of a frozen dataclass: its default, what it means, and where it comes from ("CD-FSL", "DAFT").
 
-    `choices` gives the values that a text field may have, where its type does not say; `more` is for whoever makes
-    something else of the field, such as an option of the command line.
+    `choices` gives the values that a text field may have, where its type does not say; `later` marks a field that was
+    added when results without it existed (`told`); `more` is for whoever makes something else of the field, such as an
+    option of the command line.
     """
-    metadata = {"text": text, "source": source, "choices": choices, **more}
+    metadata = {"text": text, "source": source, "choices": choices, "later": later, **more}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def told(settings: Any) -> dict[str, Any]:
+    """The fields of a dataclass with their values, as results are told apart by them.
+
+    A field that was added later is left out while it has its default, which is what there was before: so results keep
+    their names, and none is computed again.
+    """
+    unchanged = {
+        field.name
+        for field in dataclasses.fields(settings)
+        if field.metadata.get("later") and getattr(settings, field.name) == field.default
+    }
+    return {name: value for name, value in dataclasses.asdict(settings).items() if name not in unchanged}

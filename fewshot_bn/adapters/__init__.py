@@ -21,6 +21,7 @@ from fewshot_bn.adapters.probes.svm import SupportVectorMachine
 from fewshot_bn.adapters.tuning.norms import NormTuning
 from fewshot_bn.adapters.tuning.weights import FineTuning
 from fewshot_bn.errors import UsageError, unknown
+from fewshot_bn.settings import told
 
 __all__ = [
     "ADAPTERS",
@@ -53,6 +54,7 @@ _RECIPE = NormTuning(  # docs/recipe.md says how it was found
     test_augment="flip,centre",
 )
 _PUBLISHED = NormTuning(statistics="batch", head="normal", steps=0, epochs=70, batch_size=16, weight_decay=1e-6)
+_ADABN = NormTuning(statistics="support", steps=0, readout="lr")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,11 @@ MODES: dict[str, Mode] = {
             statistics="batch", head="normal", steps=0, epochs=100, batch_size=4, schedule="constant", momentum=0.0
         ),
         "all BatchNorm layers, tuned with the length and batches of CD-FSL's fine-tuning (Guo et al. 2020)",
+    ),
+    "adabn": Mode(_ADABN, "lr, but BatchNorm normalises with statistics of the support set (AdaBN; Li et al. 2017)"),
+    "adabn-query": Mode(
+        replace(_ADABN, statistics="support+query"),
+        "transductive: the same, with statistics of support set and queries together",
     ),
     "ft": Mode(FineTuning(), "all weights and a linear head, fine-tuned together by full-support steps of SGD"),
     "ft-last": Mode(FineTuning(scope="last"), "the same with the weights of the last stage alone"),
@@ -215,5 +222,5 @@ def _checked(name: str, default: Settings, settings: Mapping[str, Any]) -> dict[
 
 
 def settings_of(adapter: Adapter) -> dict[str, Any]:
-    """Every setting of the adapter with its value, defaults included."""
-    return dataclasses.asdict(adapter)
+    """Every setting of the adapter with its value, defaults included; one that was added later only where it is set."""
+    return told(adapter)

@@ -38,11 +38,16 @@ class SideBySide(nn.ModuleList):
         self._normalises = bool(contracts)
 
     def forward(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
-        return torch.cat([network(self._seen_by(place, x)) for place, network in enumerate(self)], 1)
+        return torch.cat([network(self._own(place, x)) for place, network in enumerate(self)], 1)
 
-    def _seen_by(self, place: int, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    def _own(self, place: int, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+        """Some networks overwrite their input, which is the next one's too."""
+        return self.seen_by(place, x) if self._normalises else x.clone()
+
+    def seen_by(self, place: int, x: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 3 h w"]:
+        """The images as the network at `place` takes them."""
         if not self._normalises:
-            return x.clone()  # some networks overwrite their input, which is the next one's too
+            return x
         mean, std = (self.get_buffer(f"{name}_{place}") for name in ("mean", "std"))
         return (x - mean) / std
 

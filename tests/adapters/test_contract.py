@@ -52,7 +52,16 @@ def test_it_passes_the_checks_that_a_users_own_adapter_has_to_pass(name, adapter
 def test_settings_are_a_frozen_dataclass_with_defaults(name):
     adapter = make_adapter(name)
     assert adapter.__dataclass_params__.frozen
-    assert set(settings_of(adapter)) == {field.name for field in dataclasses.fields(adapter)}
+    fields = {field.name: field for field in dataclasses.fields(adapter)}
+    assert all(field.default is not dataclasses.MISSING for field in fields.values())
+    later = {name for name, field in fields.items() if field.metadata["later"]}
+    assert set(settings_of(adapter)) == fields.keys() - later  # at their defaults, they are not told
+
+
+@pytest.mark.parametrize("mode", ["bn", "ft"])
+def test_a_setting_that_was_added_later_is_told_where_it_is_set(mode):
+    assert settings_of(make_adapter(mode, members="joint")) == settings_of(make_adapter(mode))
+    assert settings_of(make_adapter(mode, members="two-stage"))["members"] == "two-stage"
 
 
 def test_the_fit_has_its_shape_and_beats_chance(name):

@@ -241,3 +241,12 @@ def test_real_eurosat_images_with_real_weights(tmp_path, capsys, card, file):
     dataset = found["lr", 5].key["dataset"]
     assert (dataset["n_images"], dataset["n_images_on_card"]) == (1000, 27000)
     assert main([*arguments, "--weights", weights, "--strict"]) == 2
+
+
+def test_statistics_of_queries_are_marked_as_transductive(here, capsys):
+    assert run("--mode", "adabn", "adabn-query") == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
+    found = results(here / "results")
+    for mode, transductive in (("lr", False), ("adabn", False), ("adabn-query", True)):
+        assert found[mode, 2].key["adapter"]["transductive"] is transductive
+        assert lines[mode].endswith("transductive") is transductive

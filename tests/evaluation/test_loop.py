@@ -9,11 +9,14 @@ from reference.problems import adapter_with
 
 from fewshot_bn.adapters import Fit, make_adapter
 from fewshot_bn.adapters.tuning.network import EpisodicNetwork
+from fewshot_bn.backbones.backbone import with_preprocessing
+from fewshot_bn.backbones.concatenation import concatenate
 from fewshot_bn.datasets import open_dataset
 from fewshot_bn.episodes import EpisodeShape, sample
 from fewshot_bn.episodes.episode import stacked
 from fewshot_bn.errors import DataError, DeviceError, UsageError
 from fewshot_bn.evaluation.loop import evaluate
+from fewshot_bn.evaluation.memory import choose_portion
 from fewshot_bn.inputs.features import Features
 from fewshot_bn.inputs.images import Images, normalise
 from fewshot_bn.inputs.source import Source
@@ -162,6 +165,43 @@ def test_where_a_single_episode_is_too_large_its_images_are_halved(source, episo
         f"out of memory with {what} at once; going on with half"
         for what in ("7 episodes", "3 episodes", "6 images", "3 images")
     ]
+
+
+def with_room_for(n_images, monkeypatch):
+    """The network runs out of memory with more images at once, of all episodes together."""
+    features = EpisodicNetwork.features
+
+    def limited(self, stem, statistics="running"):
+        if stem[0].shape[:2].numel() > n_images:
+            raise torch.OutOfMemoryError
+        return features(self, stem, statistics)
+
+    monkeypatch.setattr(EpisodicNetwork, "features", limited)
+
+
+@pytest.mark.parametrize(("mode", "n_images"), [("adabn", 6), ("adabn-query", 18)])
+def test_statistics_of_an_episode_need_all_its_images_at_once(source, episodes, caplog, monkeypatch, mode, n_images):
+    adapter = make_adapter(mode, readout="ridge")
+    expected = [n for outcome in evaluate(adapter, source, episodes) for n in outcome.correct]
+    with_room_for(n_images, monkeypatch)
+    assert [n for outcome in evaluate(adapter, source, episodes) for n in outcome.correct] == expected
+    assert "with 3 episodes at once" in caplog.text
+    assert "images at once" not in caplog.text
+    with_room_for(n_images - 1, monkeypatch)
+    with pytest.raises(DeviceError, match="cpu: out of memory with a single episode; take smaller images"):
+        list(evaluate(adapter, source, episodes))
+
+
+def test_members_that_are_tuned_by_themselves_need_the_room_of_one(source, episodes):
+    """The portion is that of the largest member, so as many episodes at once as it alone would have."""
+    adapter = make_adapter("bn", members="two-stage", readout="ridge", epochs=1, batch_size=0)
+    large, small = source.backbone, small_backbone(3)
+    both = concatenate([large, with_preprocessing(small, large.preprocessing)])
+    alone = adapter.bytes_per_image(both)
+    joint = replace(adapter, members="joint")
+    assert alone == max(joint.bytes_per_image(member) for member in both.members)
+    portions = [choose_portion(one, both, CPU, n_support=6000, n_query=60) for one in (adapter, joint)]
+    assert portions[0].episodes > portions[1].episodes
 
 
 def test_a_single_episode_that_does_not_fit_is_an_error(source, episodes):

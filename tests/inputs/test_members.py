@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from reference.commands import results, run
+from reference.commands import TINY, results, run
 
 from fewshot_bn.backbones.backbone import Backbone
 from fewshot_bn.backbones.load import load_backbone
@@ -11,6 +11,7 @@ from fewshot_bn.config import FewShotConfig
 from fewshot_bn.eval import main
 from fewshot_bn.experiment.source import open_source
 from fewshot_bn.inputs.input_check import InputCheck
+from fewshot_bn.results.reading import read_result
 
 TWO = "card.toml+fractal_resnet8"
 
@@ -92,3 +93,17 @@ def test_tuning_them_needs_images_of_one_geometry(here, own_cache, capsys):
 
 def test_many_shot_takes_them_too(here, own_cache):
     assert main(["--dataset", "shapes", "--model", TWO, "--regime", "many-shot", "--mode", "lr"]) == 0
+
+
+def test_members_are_tuned_by_themselves_in_a_run(here, own_cache):
+    asked = ["--model", TWO, "--mode", "bn", "--preset", "cdfsl", "--image-size", "16"]
+    assert run(*asked) == 0
+    quick = ["bn.steps=3", "bn.readout=ridge"]
+    assert main(["--dataset", "shapes", *TINY, *asked, "--set", *quick, "bn.members=two-stage"]) == 0
+    told = [read_result(path).key["adapter"] for path in (here / "results").glob("*_bn_*.json")]
+    assert sorted(one["settings"].get("members", "joint") for one in told) == ["joint", "two-stage"]
+
+
+def test_two_stages_need_members(here, capsys):
+    assert run("--mode", "bn", "--set", "bn.members=two-stage") == 2
+    assert "--mode bn: tiny: members=two-stage, but it is a single network" in capsys.readouterr().err

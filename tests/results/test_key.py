@@ -2,7 +2,7 @@
 
 import pytest
 
-from fewshot_bn.adapters import ADAPTERS
+from fewshot_bn.adapters import ADAPTERS, make_adapter
 from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.datasets import open_dataset
 from fewshot_bn.datasets.splits import split_of
@@ -34,6 +34,17 @@ def test_whatever_decides_the_answer_is_in_the_name(subject):
         few_shot_key(subject[0], load_backbone(weights="random"), proto, shape=shape, plan=Plan()),
     ]
     assert len({file_name(key)[-13:] for key in keys}) == len(keys)
+
+
+def test_settings_that_were_added_later_do_not_change_the_names_of_older_results(subject):
+    """`bn` had its name before there was `members`; the parametrised test above holds it."""
+    asked = {"shape": EpisodeShape(), "plan": Plan()}
+    names = {
+        members: file_name(few_shot_key(*subject, ("bn", make_adapter("bn", members=members)), **asked))
+        for members in ("joint", "two-stage")
+    }
+    assert names["joint"] == file_name(few_shot_key(*subject, ("bn", ADAPTERS["bn"]), **asked))
+    assert names["joint"] != names["two-stage"]
 
 
 def test_a_split_is_part_of_a_many_shot_key(subject):

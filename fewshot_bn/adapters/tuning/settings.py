@@ -87,6 +87,13 @@ class TuningSettings:
         text="true averages class probabilities over the tuned and the pretrained network as well",
         source="study",
     )
+    members: Literal["joint", "two-stage"] = setting(
+        "joint",
+        "of networks side by side (a+b): joint, tuned together as one network; or two-stage, each by itself, after "
+        "which the readout is solved on the features of all, or averages the scores of their heads",
+        source="Zhang and Bottou 2023",
+        later=True,
+    )
 
     def __post_init__(self) -> None:
         check_positive(head_std=self.head_std, C=self.C)

@@ -17,27 +17,27 @@ Shapes: x_s [e n 3 h w], y_s [e n], x_q [e q 3 h w]; logits [e q way].
 Source: statistics of the new domain in place of the pretrained ones (AdaBN): Li et al. 2017, arXiv:1603.04779.
 """
 
-import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from fewshot_bn.adapters.contract import Fit, count_ways
 from fewshot_bn.adapters.probes.lr import LogisticRegression
+from fewshot_bn.adapters.tuning.adapted import Adapted, Episodes, in_parts, joined
 from fewshot_bn.adapters.tuning.batches import Support
 from fewshot_bn.adapters.tuning.episodic_norm import Statistics
 from fewshot_bn.adapters.tuning.heads import Head, normal_head, probe_head, prototype_head, seen, zero_head
 from fewshot_bn.adapters.tuning.network import EpisodicNetwork, Stem
 from fewshot_bn.adapters.tuning.norm_layers import check_batch_statistics
-from fewshot_bn.adapters.tuning.readout import mean_probabilities, read_out
 from fewshot_bn.adapters.tuning.settings import OF_QUERIES, OF_TRAINING_BATCHES, TuningSettings
 from fewshot_bn.adapters.tuning.training import Group, Training
-from fewshot_bn.adapters.tuning.views import RANDOM_VIEWS, fixed_view, fixed_views, parse_views
+from fewshot_bn.adapters.tuning.two_stage import Chosen, classify_by_all, member_stages, seen_by_members
+from fewshot_bn.adapters.tuning.views import RANDOM_VIEWS, parse_views
 from fewshot_bn.backbones.backbone import Backbone
 
 IMAGES_AT_ONCE = 25  # per episode at least; without gradients they take less memory than as many in a training step
@@ -52,20 +52,6 @@ class Trained(Protocol):
 
     def apply(self) -> None:
         """Let the network have the present values."""
-
-
-@dataclass(frozen=True, slots=True)
-class Episodes:
-    """What a tuner is called on, and how many images of an episode may be in memory together."""
-
-    x_s: Float[Tensor, "e n 3 h w"]
-    y_s: Int64[Tensor, "e n"]
-    x_q: Float[Tensor, "e q 3 h w"]
-    seeds: Sequence[int]
-    images_at_once: int | None
-
-    def __getitem__(self, part: slice) -> "Episodes":
-        return Episodes(self.x_s[part], self.y_s[part], self.x_q[part], self.seeds[part], self.images_at_once)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +85,23 @@ class Tuning(TuningSettings):
         """Whether a query has a say in how another is classified."""
         return self.statistics in OF_QUERIES
 
+    def stages(self, backbone: Backbone) -> Sequence[Chosen]:
+        """What is tuned by itself, one after the other: the backbone, or each of its members."""
+        names = self.choose(backbone)
+        if self.members == "joint":
+            return [Chosen(backbone, names)]
+        return member_stages(backbone, names)
+
     def check(self, backbone: Backbone, n_support: int, n_query: int) -> None:
-        self.check_names(backbone, self.choose(backbone), n_support, n_query)
+        for stage in self.stages(backbone):
+            self.check_names(stage.backbone, stage.names, n_support, n_query)
 
     def bytes_per_image(self, backbone: Backbone) -> int:
-        side, like = backbone.preprocessing.crop_px, next(backbone.module.parameters())
-        network, x = self.network(backbone, self.choose(backbone), 1), like.new_zeros(1, 2, 3, side, side)
+        return max(map(self._bytes_per_image, self.stages(backbone)))
+
+    def _bytes_per_image(self, stage: Chosen) -> int:
+        side, like = stage.backbone.preprocessing.crop_px, next(stage.backbone.module.parameters())
+        network, x = self.network(stage.backbone, stage.names, 1), like.new_zeros(1, 2, 3, side, side)
         network.try_cut(x)
         trained = self.trained(network)
         with torch.enable_grad():
@@ -142,21 +139,25 @@ class Tuning(TuningSettings):
         seeds: Sequence[int] | None = None,
         images_at_once: int | None = None,
     ) -> Fit:
-        names = self.choose(backbone)
-        self.check_names(backbone, names, y_s.shape[1], x_q.shape[1])
+        stages = self.stages(backbone)
+        for stage in stages:
+            self.check_names(stage.backbone, stage.names, y_s.shape[1], x_q.shape[1])
         episodes = Episodes(x_s, y_s, x_q, [0] * len(x_s) if seeds is None else seeds, images_at_once)
         at_once = 1 if self.one_by_one else len(x_s)
         parts = (episodes[start : start + at_once] for start in range(0, len(x_s), at_once))
-        return _joined([self.adapted(backbone, names, part).classify(part.x_q) for part in parts])
+        if self.members == "joint":
+            names = stages[0].names
+            return joined([self.adapted(backbone, names, part).classify(part.x_q) for part in parts])
+        return joined([classify_by_all(self.adapted, stages, seen_by_members(backbone, part)) for part in parts])
 
-    def adapted(self, backbone: Backbone, names: Sequence[str], episodes: Episodes) -> "Adapted":
+    def adapted(self, backbone: Backbone, names: Sequence[str], episodes: Episodes) -> Adapted:
         """The network tuned to the support sets, with its head."""
         x_s, y_s, n = episodes.x_s, episodes.y_s, episodes.y_s.shape[1]
         n_way, at_once = count_ways(y_s), episodes.images_at_once or max(n, IMAGES_AT_ONCE)
         network = self.network(backbone, names, len(x_s))
         network.try_cut(x_s[:, :1])
-        self._take_statistics(network, episodes)
         stem, views = network.stem(x_s), parse_views(self.augment, RANDOM_VIEWS)
+        self._take_statistics(network, stem, episodes.x_q)
         support = Support(network, x_s, stem, y_s, episodes.seeds, self.batch_size, views, backbone.preprocessing)
         head = self._start_head(support, (n_way, backbone.dim), at_once)
         if self.statistics == "converted":
@@ -179,11 +180,12 @@ class Tuning(TuningSettings):
                 networks[1].try_cut(x_s[:, :1])
         return Adapted(self, networks, head, support, steps, at_once)
 
-    def _take_statistics(self, network: EpisodicNetwork, episodes: Episodes) -> None:
+    def _take_statistics(self, network: EpisodicNetwork, support: Stem, x_q: Float[Tensor, "e q 3 h w"]) -> None:
         if self.statistics == "support":
-            network.take_statistics(network.stem(episodes.x_s))
+            network.take_statistics(support)
         if self.statistics == "support+query":
-            network.take_statistics(network.stem(torch.cat([episodes.x_s, episodes.x_q], 1)))
+            both = zip(support, network.stem(x_q), strict=True)
+            network.take_statistics(tuple(torch.cat(values, 1) for values in both))
 
     @torch.no_grad()
     def _start_head(self, support: Support, size: tuple[int, int], images_at_once: int) -> Head:
@@ -191,58 +193,8 @@ class Tuning(TuningSettings):
             return zero_head(support.x, *size)
         if self.head == "normal":
             return normal_head(support.x, *size, std=self.head_std, seeds=support.seeds)
-        z_s = seen(_in_parts(support.network, support.x, "none", images_at_once), self.scaling)
+        z_s = seen(in_parts(support.network, support.x, "none", images_at_once), self.scaling)
         if self.head == "proto":
             return prototype_head(z_s, support.y, size[0])
         probe = LogisticRegression(C=self.C, select="fixed", scaling="raw", tolerance=1e-10)
         return probe_head(z_s, support.y, probe)
-
-
-@dataclass(frozen=True, slots=True)
-class Adapted:
-    """What tuning gave: networks (the tuned one, perhaps the pretrained one beside it), head, and steps of episodes."""
-
-    settings: TuningSettings
-    networks: Sequence[EpisodicNetwork]
-    head: Head
-    support: Support
-    steps: Int64[Tensor, "e"]
-    images_at_once: int
-
-    @torch.no_grad()
-    def classify(self, x_q: Float[Tensor, "e q 3 h w"]) -> Fit:
-        """The scores of the queries."""
-        logits, solved = self._scores(x_q)
-        return Fit(logits, self.steps, converged=solved & logits.isfinite().all((1, 2)))
-
-    def _scores(self, x_q: Float[Tensor, "e q 3 h w"]) -> tuple[Float[Tensor, "e q way"], Bool[Tensor, "e"]]:
-        """The scores, and which episodes' readouts are solved."""
-        readout = self.settings.readout
-        if readout == "head":
-            scores = [self.head(seen(z_q, self.settings.scaling)) for z_q in self.features(x_q)]
-            return mean_probabilities(scores), torch.ones(len(x_q), dtype=torch.bool, device=x_q.device)
-        views = zip(self.features(self.support.x), self.features(x_q), strict=True)
-        return read_out(readout, views, self.support.y)
-
-    def features(self, x: Float[Tensor, "e b 3 h w"]) -> Iterator[Float[Tensor, "e b d"]]:
-        """Those of every network and fixed view of the images."""
-        for network, view in itertools.product(self.networks, fixed_views(self.settings.test_augment)):
-            if self.settings.statistics == "transductive":
-                yield network.features(network.stem(fixed_view(x, view)), "batch")
-            else:
-                yield _in_parts(network, x, view, self.images_at_once)
-
-
-def _in_parts(
-    network: EpisodicNetwork, x: Float[Tensor, "e b 3 h w"], view: str, images_at_once: int
-) -> Float[Tensor, "e b d"]:
-    """Features under the running statistics."""
-    parts = x.split(images_at_once, dim=1)
-    return torch.cat([network.features(network.stem(fixed_view(part, view))) for part in parts], dim=1)
-
-
-def _joined(fits: Sequence[Fit]) -> Fit:
-    if len(fits) == 1:
-        return fits[0]
-    logits, steps, converged = zip(*((fit.logits, fit.steps, fit.converged) for fit in fits), strict=True)
-    return Fit(torch.cat(logits), torch.cat(steps), torch.cat(converged))

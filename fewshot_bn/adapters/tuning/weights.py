@@ -106,9 +106,12 @@ class FineTuning(Tuning):
         return list(chosen)
 
     def bytes_held(self, backbone: Backbone) -> int:
-        parameters = (backbone.module.get_parameter(name) for name in self.choose(backbone))
         copy_and_gradient = 2
-        return (copy_and_gradient + N_KEPT[self.optimiser]) * sum(value.nbytes for value in parameters)
+        sizes = (
+            sum(stage.backbone.module.get_parameter(name).nbytes for name in stage.names)
+            for stage in self.stages(backbone)
+        )
+        return (copy_and_gradient + N_KEPT[self.optimiser]) * max(sizes)
 
     def network(self, backbone: Backbone, names: Sequence[str], n_episodes: int) -> EpisodicNetwork:
         layers = dict.fromkeys(self._norms(backbone, names), episodic)
