@@ -28,10 +28,9 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from fewshot_bn.adapters.contract import Fit, count_ways
-from fewshot_bn.adapters.probes.lr import LogisticRegression
 from fewshot_bn.adapters.tuning.batches import Support
 from fewshot_bn.adapters.tuning.episodic_norm import Statistics
-from fewshot_bn.adapters.tuning.heads import Head, normal_head, probe_head, prototype_head, seen, zero_head
+from fewshot_bn.adapters.tuning.heads import Head, seen, start_head
 from fewshot_bn.adapters.tuning.network import EpisodicNetwork, Stem
 from fewshot_bn.adapters.tuning.norm_layers import check_batch_statistics
 from fewshot_bn.adapters.tuning.readout import mean_probabilities, read_out
@@ -86,8 +85,8 @@ class Tuning(TuningSettings):
         """The network that is tuned."""
         raise NotImplementedError
 
-    def trained(self, network: EpisodicNetwork) -> Trained:
-        """What is trained of it."""
+    def trained(self, network: EpisodicNetwork, seeds: Sequence[int]) -> Trained:
+        """What is trained of it; `seeds`, one per episode, decide whatever is drawn."""
         raise NotImplementedError
 
     def groups(self, trained: Trained, head: Head) -> list[Group]:
@@ -106,7 +105,7 @@ class Tuning(TuningSettings):
         side, like = backbone.preprocessing.crop_px, next(backbone.module.parameters())
         network, x = self.network(backbone, self.choose(backbone), 1), like.new_zeros(1, 2, 3, side, side)
         network.try_cut(x)
-        trained = self.trained(network)
+        trained = self.trained(network, [0])
         with torch.enable_grad():
             trained.apply()
             return network.kept_bytes(x, trained.values)
@@ -158,15 +157,24 @@ class Tuning(TuningSettings):
         self._take_statistics(network, episodes)
         stem, views = network.stem(x_s), parse_views(self.augment, RANDOM_VIEWS)
         support = Support(network, x_s, stem, y_s, episodes.seeds, self.batch_size, views, backbone.preprocessing)
-        head = self._start_head(support, (n_way, backbone.dim), at_once)
+        with torch.no_grad():
+            head = start_head(
+                self,
+                (n_way, backbone.dim),
+                lambda: seen(_in_parts(network, x_s, "none", at_once), self.scaling),
+                y_s,
+                seeds=episodes.seeds,
+                like=x_s,
+            )
         if self.statistics == "converted":
             network.convert(stem)
-        trained = self.trained(network)
+        trained = self.trained(network, episodes.seeds)
         statistics: Statistics = "batch, tracked" if self.statistics in OF_TRAINING_BATCHES else "running"
 
-        def forward(stem: Stem) -> Float[Tensor, "e b way"]:
+        def forward(stem: Stem, y: Int64[Tensor, "e b"]) -> Float[Tensor, "e b way"]:
             trained.apply()
-            return head(seen(network.features(stem, statistics), self.scaling))
+            z = seen(network.features(stem, statistics), self.scaling)
+            return head.fitted(lambda: z, y)(z)
 
         training = Training(self, forward, self.groups(trained, head), network.running, episodes.images_at_once or n)
         with torch.enable_grad():
@@ -184,18 +192,6 @@ class Tuning(TuningSettings):
             network.take_statistics(network.stem(episodes.x_s))
         if self.statistics == "support+query":
             network.take_statistics(network.stem(torch.cat([episodes.x_s, episodes.x_q], 1)))
-
-    @torch.no_grad()
-    def _start_head(self, support: Support, size: tuple[int, int], images_at_once: int) -> Head:
-        if self.head == "zero":
-            return zero_head(support.x, *size)
-        if self.head == "normal":
-            return normal_head(support.x, *size, std=self.head_std, seeds=support.seeds)
-        z_s = seen(_in_parts(support.network, support.x, "none", images_at_once), self.scaling)
-        if self.head == "proto":
-            return prototype_head(z_s, support.y, size[0])
-        probe = LogisticRegression(C=self.C, select="fixed", scaling="raw", tolerance=1e-10)
-        return probe_head(z_s, support.y, probe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,10 +215,14 @@ class Adapted:
         """The scores, and which episodes' readouts are solved."""
         readout = self.settings.readout
         if readout == "head":
-            scores = [self.head(seen(z_q, self.settings.scaling)) for z_q in self.features(x_q)]
+            z_s, y_s = self._seen(self.support.x), self.support.y
+            scores = [self.head.fitted(lambda: next(z_s), y_s)(z_q) for z_q in self._seen(x_q)]
             return mean_probabilities(scores), torch.ones(len(x_q), dtype=torch.bool, device=x_q.device)
         views = zip(self.features(self.support.x), self.features(x_q), strict=True)
         return read_out(readout, views, self.support.y)
+
+    def _seen(self, x: Float[Tensor, "e b 3 h w"]) -> Iterator[Float[Tensor, "e b d"]]:
+        return (seen(z, self.settings.scaling) for z in self.features(x))
 
     def features(self, x: Float[Tensor, "e b 3 h w"]) -> Iterator[Float[Tensor, "e b d"]]:
         """Those of every network and fixed view of the images."""
