@@ -68,7 +68,7 @@ def plain_adapters(backbone, x_s, y_s, x_q, *, settings, seeds):
     return torch.stack([plain_episode(backbone, *part, settings) for part in zip(x_s, y_s, x_q, seeds, strict=True)])
 
 
-def plain_episode(backbone, x_s, y_s, x_q, seed, settings):  # noqa: PLR0917
+def plain_episode(backbone, x_s, y_s, x_q, seed, settings):
     network = copy.deepcopy(backbone.module).to(memory_format=torch.contiguous_format).eval()
     for parameter in network.parameters():
         parameter.requires_grad_(False)
@@ -102,7 +102,9 @@ def plain_episode(backbone, x_s, y_s, x_q, seed, settings):  # noqa: PLR0917
         norm.train()
     for step in range(settings.steps):
         for group, lr in zip(optimiser.param_groups, rates, strict=True):
-            group["lr"] = lr * ((1 + math.cos(math.pi * step / settings.steps)) / 2 if settings.schedule == "cosine" else 1)
+            group["lr"] = lr * (
+                (1 + math.cos(math.pi * step / settings.steps)) / 2 if settings.schedule == "cosine" else 1
+            )
         optimiser.zero_grad()
         if settings.head == "ncm":
             z_s = mapped(x_s)

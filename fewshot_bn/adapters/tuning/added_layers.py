@@ -14,9 +14,9 @@ from typing import Any, cast
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fewshot_bn.adapters.tuning.layers import EpisodicLayer
+from fewshot_bn.adapters.tuning.patches import middle
 
 
 class AddedLayer(EpisodicLayer):
@@ -83,23 +83,6 @@ def _in_groups(rows: Float[Tensor, "e m c"], alpha: Float[Tensor, "e d k"], grou
         return rows * alpha.mT
     parts = torch.einsum("emgk,egdk->emgd", rows.unflatten(2, (groups, -1)), alpha.unflatten(1, (groups, -1)))
     return parts.flatten(2)
-
-
-def middle(x: Float[Tensor, "b c h w"], layer: nn.Conv2d, size: Sequence[int]) -> Float[Tensor, "b c h2 w2"]:
-    """The pixels under the middle of the kernel of `layer`, for each of the `size` pixels that it puts out."""
-    firsts = [0, 0]
-    if type(layer).forward is nn.Conv2d.forward and not isinstance(layer.padding, str):
-        firsts = [
-            d * (k - 1) // 2 - p for d, k, p in zip(layer.dilation, layer.kernel_size, layer.padding, strict=True)
-        ]
-    for axis, (first, n_out, stride) in enumerate(zip(firsts, size, layer.stride, strict=True), start=2):
-        end = first + (n_out - 1) * stride + 1
-        if first < 0 or end > x.shape[axis]:  # the middle is outside of the image
-            widths = (-min(first, 0), max(end - x.shape[axis], 0))
-            x = F.pad(x, widths if axis == 3 else (0, 0, *widths))
-            first, end = max(first, 0), end - min(first, 0)  # noqa: PLW2901 - as in the padded image
-        x = x[:, :, first:end:stride] if axis == 2 else x[..., first:end:stride]
-    return x
 
 
 def as_rows(x: Float[Tensor, "en *size"], n_episodes: int) -> Float[Tensor, "e m d"]:

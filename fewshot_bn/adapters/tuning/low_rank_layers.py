@@ -2,8 +2,7 @@
 
 Two small products are taken one after the other, so no episode has a matrix of the full size. The matrix of a
 convolution is [c_out, c_in k k] on the patches of its input: A is applied to every pixel for each of the k k places of
-the kernel, and what belongs to a patch is summed by a frozen convolution of zeros and ones, with the stride and padding
-of the layer.
+the kernel, and what belongs to a patch is summed.
 
 Shapes: A [e r d_in], of a convolution [e (k k r) c_in]; B [e d_out r]; inputs [e*n ... d] or [e*n c h w].
 Source: Hu et al. 2021, arXiv:2106.09685 (LoRA), eq. 3: A starts at random, B at zero.
@@ -19,8 +18,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fewshot_bn.adapters.tuning.added_layers import AddedLayer, as_maps, as_rows, middle, trained_dtype
-from fewshot_bn.adapters.tuning.norm_layers import shared_copy
+from fewshot_bn.adapters.tuning.added_layers import AddedLayer, as_maps, as_rows, trained_dtype
+from fewshot_bn.adapters.tuning.patches import middle, sum_of_patches
 from fewshot_bn.errors import ModelError
 
 
@@ -97,35 +96,17 @@ class LowRankLinear(LowRankLayer):
 class LowRankConvolution(LowRankLayer):
     """A convolution without groups; one of 1x1 is a linear layer on the pixels that its stride meets."""
 
-    def __init__(self, frozen: nn.Module, n_episodes: int, rank: int, alpha: float) -> None:
-        super().__init__(frozen, n_episodes, rank, alpha)
-        (matrix,) = self._matrices
-        self._of_patches: nn.Module | None = None
-        if matrix.n_places > 1:
-            self._of_patches = _sum_of_patches(cast("nn.Conv2d", frozen), matrix.rank(rank))
-
     def run(self, x: Float[Tensor, "en c h w"]) -> Float[Tensor, "en d h2 w2"]:
         a, b = self.values
-        y: Tensor = self.frozen(x)
-        if self._of_patches is None:
-            x = middle(x, cast("nn.Conv2d", self.frozen), y.shape[2:])
-        low = torch.bmm(as_rows(x, self.n_episodes), a.mT)
-        if self._of_patches is not None:
-            low = as_rows(self._of_patches(as_maps(low, x)), self.n_episodes)
+        layer = cast("nn.Conv2d", self.frozen)
+        y: Tensor = layer(x)
+        if max(layer.kernel_size) == 1:
+            low = torch.bmm(as_rows(middle(x, layer, y.shape[2:]), self.n_episodes), a.mT)
+        else:
+            places = torch.bmm(a, as_rows(x, self.n_episodes).mT)  # channels first, so that sums are over whole rows
+            places = places.unflatten(2, (-1, *x.shape[2:])).unflatten(1, (*layer.kernel_size, -1))
+            low = sum_of_patches(places, layer, y.shape[2:]).flatten(2).mT
         return as_maps(self.plus(as_rows(y, self.n_episodes), low, b), y)
-
-
-def _sum_of_patches(layer: nn.Conv2d, rank: int) -> nn.Module:
-    """A layer as `layer`, of [k k r] channels: each of r outputs is the sum of what its places put there."""
-    k_h, k_w = layer.kernel_size
-    weight = layer.weight.new_zeros(rank, k_h, k_w, rank, k_h, k_w)
-    j, u, v = torch.meshgrid(torch.arange(rank), torch.arange(k_h), torch.arange(k_w), indexing="ij")
-    weight[j, u, v, j, u, v] = 1
-    summing = shared_copy(layer)
-    weight = weight.reshape(rank, -1, k_h, k_w).contiguous(memory_format=torch.channels_last)
-    summing.weight = nn.Parameter(weight, requires_grad=False)
-    summing.register_parameter("bias", None)
-    return summing
 
 
 class LowRankAttention(LowRankLayer):

@@ -62,7 +62,7 @@ def is_matrix(layer: nn.Module) -> bool:
             layer.batch_first and layer.in_proj_weight is not None and layer.bias_k is None and not layer.add_zero_attn
         )
     if isinstance(layer, nn.Conv2d):
-        plain = type(layer).forward in (nn.Conv2d.forward, SameConv2d.forward)
+        plain = type(layer).forward in (nn.Conv2d.forward, SameConv2d.forward) and layer.padding_mode == "zeros"
         return layer.groups == 1 and plain and not is_parametrized(layer)
     return isinstance(layer, nn.Linear)
 
