@@ -7,6 +7,7 @@ import copy
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,14 +15,16 @@ from jaxtyping import Float, Int64
 from numpy import ndarray
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import register_parametrization
 from torchvision.transforms.functional import center_crop
 
 from fewshot_bn import rng
 from fewshot_bn.adapters.probes.lr import LogisticRegression
 from fewshot_bn.adapters.probes.ridge import Ridge
-from fewshot_bn.adapters.tuning.norm_layers import choose_layers
 from fewshot_bn.adapters.tuning.norms import NormTuning
+from fewshot_bn.adapters.tuning.tuner import Tuning
+from fewshot_bn.adapters.tuning.weights import FineTuning
 from fewshot_bn.backbones.backbone import Backbone
 
 
@@ -31,10 +34,10 @@ def plain_tuning(
     y_s: Int64[Tensor, "e n"],
     x_q: Float[Tensor, "e q 3 h w"],
     *,
-    settings: NormTuning,
+    settings: Tuning,
     seeds: Sequence[int] | None = None,
 ) -> Float[Tensor, "e q way"]:
-    """Norm tuning as everyone writes it: a deep copy per episode, torch's own layers, autograd over all parameters."""
+    """Tuning as everyone writes it: a deep copy per episode, torch's own layers, autograd over all parameters."""
     seeds = seeds or [0] * len(x_s)
     return torch.stack(
         [plain_episode(backbone, x_s[e], y_s[e], x_q[e], settings=settings, seed=seeds[e]) for e in range(len(x_s))]
@@ -47,11 +50,11 @@ def plain_episode(
     y_s: Int64[Tensor, "n"],
     x_q: Float[Tensor, "q 3 h w"],
     *,
-    settings: NormTuning,
+    settings: Tuning,
     seed: int,
 ) -> Float[Tensor, "q way"]:
     network = copy.deepcopy(backbone.module).to(memory_format=torch.contiguous_format).requires_grad_().eval()
-    norms = [network.get_submodule(name) for name in choose_layers(backbone, settings.norm, settings.scope)]
+    norms = plain_norms(network, backbone, settings)
     x_s, x_q = x_s.contiguous(), x_q.contiguous()
     head = plain_head(network, x_s, y_s, backbone.dim, settings=settings, seed=seed)
     if settings.statistics == "converted":
@@ -59,9 +62,15 @@ def plain_episode(
     if settings.statistics != "frozen":
         for norm in norms:
             norm.train()
-    if settings.units == "relative":
-        measure_from_here(norms, settings)
-    train_plainly(network, head, (x_s, y_s), plain_optimiser(norms, head, settings), settings=settings, seed=seed)
+    if isinstance(settings, NormTuning):
+        if settings.units == "relative":
+            measure_from_here(norms, settings)
+        groups = [{"params": plain_affines(norms, settings), "lr": settings.lr_norm}]
+    else:
+        body = [network.get_parameter(name) for name in settings.choose(backbone)]
+        groups = [{"params": body, "lr": settings.lr_body}]
+    optimiser = plain_optimiser(groups, head, settings)
+    train_plainly(network, head, (x_s, y_s), optimiser, settings=settings, seed=seed)
     if settings.statistics != "transductive":
         network.eval()
     with torch.no_grad():
@@ -75,13 +84,22 @@ def plain_episode(
         return scores[0] if len(scores) == 1 else torch.stack([score.softmax(-1) for score in scores]).mean(0).log()
 
 
+def plain_norms(network: nn.Module, backbone: Backbone, settings: Tuning) -> list[nn.Module]:
+    """The norm layers that are tuned, or whose statistics follow the policy."""
+    names = settings.choose(backbone)
+    if isinstance(settings, NormTuning):
+        return [network.get_submodule(name) for name in names]
+    layers = [(name, module) for name, module in network.named_modules() if isinstance(module, _BatchNorm)]
+    return [module for name, module in layers if {f"{name}.weight", f"{name}.bias"} & {*names}]
+
+
 def train_plainly(
     network: nn.Module,
     head: nn.Linear,
     support: tuple[Tensor, Tensor],
     optimiser: torch.optim.Optimizer,
     *,
-    settings: NormTuning,
+    settings: Tuning,
     seed: int,
 ) -> None:
     (x_s, y_s), n = support, len(support[1])
@@ -92,9 +110,9 @@ def train_plainly(
         order = torch.arange(n) if size >= n else torch.from_numpy(rng.permutation(n, seed, "batches", epoch))
         pass_loss = 0.0
         for rows in order.to(x_s.device).split(size)[: n_steps - step]:
-            for group, lr in zip(optimiser.param_groups, (settings.lr_norm, settings.lr_head), strict=True):
+            for group in optimiser.param_groups:
                 cosine = (1 + math.cos(math.pi * step / n_steps)) / 2
-                group["lr"] = lr * (cosine if settings.schedule == "cosine" else 1)
+                group["lr"] = group["first_lr"] * (cosine if settings.schedule == "cosine" else 1)
             optimiser.zero_grad()
             x, y = (x_s, y_s) if len(rows) == n else (x_s[rows], y_s[rows])
             loss = F.cross_entropy(head(plain_seen(network(x), settings)), y, label_smoothing=settings.label_smoothing)
@@ -115,7 +133,7 @@ PLAIN_VIEWS = {
 
 
 def plain_scores(  # noqa: PLR0917
-    network: nn.Module, head: nn.Linear, x_s: Tensor, y_s: Tensor, x_q: Tensor, *, settings: NormTuning
+    network: nn.Module, head: nn.Linear, x_s: Tensor, y_s: Tensor, x_q: Tensor, *, settings: Tuning
 ) -> list[Tensor]:
     z_q = network(x_q)
     if settings.readout == "head":
@@ -125,7 +143,7 @@ def plain_scores(  # noqa: PLR0917
     return [probes[name][1] * probes[name][0](*arguments).logits[0] for name in settings.readout.split("+")]
 
 
-def plain_seen(z: Tensor, settings: NormTuning) -> Tensor:
+def plain_seen(z: Tensor, settings: Tuning) -> Tensor:
     return z / z.norm(dim=1, keepdim=True) if settings.scaling == "l2" else z
 
 
@@ -158,22 +176,29 @@ def trained_of(norm: nn.Module, settings: NormTuning) -> list[str]:
     return [name for name in names if getattr(norm, name, None) is not None]
 
 
-def plain_optimiser(norms: list[nn.Module], head: nn.Linear, settings: NormTuning) -> torch.optim.Optimizer:
+def plain_affines(norms: list[nn.Module], settings: NormTuning) -> list[Tensor]:
     relative = settings.units == "relative"
-    affines = [
+    return [
         getattr(norm.parametrizations, name).original if relative else getattr(norm, name)
         for norm in dict.fromkeys(norms)
         for name in trained_of(norm, settings)
     ]
-    groups = [{"params": affines, "lr": settings.lr_norm}, {"params": [*head.parameters()], "lr": settings.lr_head}]
-    if settings.optimiser == "adam":
-        return torch.optim.Adam(groups, betas=(settings.momentum, 0.999), weight_decay=settings.weight_decay)
-    return torch.optim.SGD(
-        groups, momentum=settings.momentum, dampening=settings.dampening, weight_decay=settings.weight_decay
-    )
 
 
-def plain_head(network: nn.Module, x_s: Tensor, y_s: Tensor, dim: int, *, settings: NormTuning, seed: int) -> nn.Linear:
+def plain_optimiser(groups: list[dict[str, Any]], head: nn.Linear, settings: Tuning) -> torch.optim.Optimizer:
+    of_head = settings.of_head if isinstance(settings, FineTuning) else settings
+    groups = [*groups, {"params": [*head.parameters()], "lr": settings.lr_head}]
+    for group, inertia in zip(groups, (settings, of_head), strict=True):
+        own = {
+            "sgd": {"momentum": inertia.momentum, "dampening": inertia.dampening},
+            "adadelta": {"rho": inertia.momentum},
+        }.get(settings.optimiser, {"betas": (inertia.momentum, 0.999)})
+        group.update(own, first_lr=group["lr"], weight_decay=inertia.weight_decay)
+    kinds = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "adadelta": "Adadelta"}
+    return getattr(torch.optim, kinds[settings.optimiser])(groups)
+
+
+def plain_head(network: nn.Module, x_s: Tensor, y_s: Tensor, dim: int, *, settings: Tuning, seed: int) -> nn.Linear:
     n_way = int(y_s.max()) + 1
     head = nn.Linear(dim, n_way, device=x_s.device, dtype=x_s.dtype)
     with torch.no_grad():

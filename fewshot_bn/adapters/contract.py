@@ -85,6 +85,15 @@ class Tuner(Protocol):
     ) -> Fit: ...
 
 
+@runtime_checkable
+class OwnsWeights(Protocol):
+    """A tuner whose episodes take memory beside their images."""
+
+    def bytes_held(self, backbone: Backbone) -> int:
+        """Device memory of the weights of an episode, their gradients, and what an optimiser keeps of them."""
+        ...
+
+
 Adapter = Probe | Tuner
 
 

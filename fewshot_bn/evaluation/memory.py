@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from fewshot_bn.adapters import Adapter
+from fewshot_bn.adapters.contract import OwnsWeights
 from fewshot_bn.backbones.backbone import Backbone
 from fewshot_bn.errors import DeviceError
 
@@ -42,11 +43,12 @@ def choose_portion(
     image_bytes = 3 * backbone.preprocessing.crop_px**2
     per_image = max(1, adapter.bytes_per_image(backbone))
     together = adapter.images_together(n_support, n_query)
-    pixels = 4 * (n_support + n_query) * image_bytes
+    beside = 4 * (n_support + n_query) * image_bytes
+    beside += adapter.bytes_held(backbone) if isinstance(adapter, OwnsWeights) else 0
     room = _cuda_room(device) if device.type == "cuda" else CPU_BYTES
     most_by_host = HOST_BYTES // ((n_support + n_query) * image_bytes)
-    episodes = min(MOST_EPISODES[device.type], room // (together * per_image + pixels), most_by_host)
-    return Portion(max(1, episodes), max(1, min(together, max(room - pixels, room // 2) // per_image)))
+    episodes = min(MOST_EPISODES[device.type], room // (together * per_image + beside), most_by_host)
+    return Portion(max(1, episodes), max(1, min(together, max(room - beside, room // 2) // per_image)))
 
 
 def halved(portion: Portion, device: torch.device) -> Portion:

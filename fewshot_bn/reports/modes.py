@@ -13,7 +13,7 @@ from fewshot_bn.adapters import ADAPTERS, MODES
 from fewshot_bn.evaluation.linear import LinearEvaluation
 
 WIDTH = 110
-COLUMNS = ("bn", "bn-plain")  # modes whose settings are a column of the table of norm tuning
+COLUMNS = ("bn", "bn-plain", "ft")  # modes whose settings are a column of the table of tuning
 PROBES = [name for name, adapter in ADAPTERS.items() if adapter.takes == "features"]
 TUNERS = [name for name in ADAPTERS if name not in PROBES]
 
@@ -73,10 +73,9 @@ def probe_settings_table() -> str:
 
 
 def tuning_settings_table() -> str:
-    columns = [defaults(ADAPTERS[name]) for name in COLUMNS]
     rows = (
-        (f"`{setting}`", *(f"`{column[setting]}`" for column in columns), text, source)
-        for setting, _, text, source in _meanings(TUNERS)
+        (f"`{setting}`", *(f"`{value}`" if value else "" for value in _values(setting, modes)), text, source)
+        for setting, modes, text, source in _meanings(TUNERS)
     )
     return _markdown(("setting", *(f"`{name}`" for name in COLUMNS), "what it means", "source"), rows)
 
@@ -137,10 +136,14 @@ def _probe_entries() -> list[Entry]:
 
 
 def _tuning_entries() -> list[Entry]:
-    columns = [defaults(ADAPTERS[name]) for name in COLUMNS]
     return [Entry(("", *COLUMNS), ["meaning"])] + [
-        Entry((setting, *(column[setting] for column in columns)), [text]) for setting, _, text, _ in _meanings(TUNERS)
+        Entry((setting, *_values(setting, modes)), [text]) for setting, modes, text, _ in _meanings(TUNERS)
     ]
+
+
+def _values(setting: str, modes: Sequence[str]) -> list[str]:
+    """What the columns have for a setting that these modes share; nothing where a mode is none of them."""
+    return [defaults(ADAPTERS[name])[setting] if name in modes else "" for name in COLUMNS]
 
 
 def _in_columns(entries: Sequence[Entry]) -> str:

@@ -6,6 +6,7 @@ import torch
 from reference.problems import adapter_with
 
 from fewshot_bn.adapters import make_adapter
+from fewshot_bn.adapters.tuning.weights import FineTuning
 from fewshot_bn.evaluation.memory import choose_portion
 
 
@@ -26,6 +27,23 @@ def test_the_default_chunk_shrinks_with_the_image_and_the_episode(source):
     assert whole.episodes == 1
     assert 13 < whole.images < 100_000
     assert portion(bn, larger, 25).images == 13
+
+
+def test_weights_of_an_episode_leave_less_room_for_images(source):
+    geometry = replace(source.images.preprocessing, resize_px=96, crop_px=96)
+    backbone = replace(source.backbone, preprocessing=geometry)
+    n_values = sum(parameter.numel() for parameter in backbone.module.parameters())
+    assert make_adapter("ft").bytes_held(backbone) == 3 * 4 * n_values
+    assert make_adapter("bitfit").bytes_held(backbone) < 4 * 4 * n_values / 10
+    before = portion(make_adapter("ft"), backbone, 25).episodes
+    assert portion(Wider(), backbone, 25).episodes < before
+
+
+class Wider(FineTuning):
+    """With weights of 200 MB."""
+
+    def bytes_held(self, backbone):
+        return 2 * 10**8
 
 
 def test_the_default_chunk_of_a_probe_shrinks_with_the_episode_and_the_features(source):

@@ -132,9 +132,10 @@ def test_tables_hold_defaults_and_sources():
     assert rows_of(modes.mode_table(["ridge"]))[-1] == ["`ridge`", TITLES["ridge"], "`alpha=0` `scaling=l2`"]
     assert rows_of(modes.mode_table(["gn"]))[-1][-1] == "as `bn` with `norm=group`"
     settings = {row[0]: row[1:] for row in rows_of(modes.tuning_settings_table())}
-    assert list(settings)[2:] == [f"`{key}`" for key in settings_of(ADAPTERS["bn"])]
-    assert settings["`epochs`"][:2] == ["`10`", "`0`"]
-    assert settings["`statistics`"][-1] == "DAFT (converted)"
+    assert {f"`{key}`" for name in modes.COLUMNS for key in settings_of(ADAPTERS[name])} == {*list(settings)[2:]}
+    assert settings["`epochs`"][:3] == ["`10`", "`0`", "`0`"]
+    assert settings["`lr_norm`"][:3] == ["`1`", "`0.01`", ""]
+    assert settings["`statistics`"][-1] == "DAFT (converted), Li et al. 2017 (support, support+query)"
     many_shot = {row[0]: row[1:] for row in rows_of(modes.many_shot_table())}
     assert many_shot["`lr.n_values`"][::2] == ["`45`", "Kornblith et al. 2019"]
 

@@ -28,10 +28,9 @@ class TuningSettings:
 
     statistics: StatisticsPolicy = setting(
         "frozen",
-        "of BatchNorm: frozen, the pretrained running ones; batch, those of each training batch, and the running ones "
-        "follow; converted, first those of the support set with the function of the network unchanged, then batch; "
-        "support, those of the support set in place of the pretrained ones; support+query, those of all images of the "
-        "episode likewise; or transductive, batch with queries normalised by their own",
+        "of BatchNorm: frozen, the pretrained; batch, of each training batch, and the running ones follow; converted, "
+        "the support set's at the same function, then batch; support, the support set's; support+query, the episode's; "
+        "or transductive, batch with queries by their own",
         source="DAFT (converted), Li et al. 2017 (support, support+query)",
     )
     scaling: Literal["raw", "l2"] = setting(

@@ -29,6 +29,9 @@ OPTIMISERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] =
 }
 
 
+N_KEPT = {"sgd": 1, "adam": 2, "adamw": 2, "adadelta": 2}  # numbers that an optimiser keeps of each trained one
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """Parameters [e ...] that are trained with one learning rate, and perhaps an inertia of their own.

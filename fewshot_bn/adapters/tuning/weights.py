@@ -20,7 +20,7 @@ from fewshot_bn.adapters.tuning.network import EpisodicNetwork
 from fewshot_bn.adapters.tuning.norm_layers import affine_layers, check_batch_norms
 from fewshot_bn.adapters.tuning.scopes import CHOICES, choose_parameters
 from fewshot_bn.adapters.tuning.settings import TuningSettings, check_dampening, check_rates, check_shares
-from fewshot_bn.adapters.tuning.training import Group, Inertia
+from fewshot_bn.adapters.tuning.training import N_KEPT, Group, Inertia
 from fewshot_bn.adapters.tuning.tuner import Trained, Tuning
 from fewshot_bn.backbones.backbone import Backbone
 from fewshot_bn.errors import UsageError
@@ -104,6 +104,11 @@ class FineTuning(Tuning):
                 "layer; widen the scope, or take statistics=frozen"
             )
         return list(chosen)
+
+    def bytes_held(self, backbone: Backbone) -> int:
+        parameters = (backbone.module.get_parameter(name) for name in self.choose(backbone))
+        copy_and_gradient = 2
+        return (copy_and_gradient + N_KEPT[self.optimiser]) * sum(value.nbytes for value in parameters)
 
     def network(self, backbone: Backbone, names: Sequence[str], n_episodes: int) -> EpisodicNetwork:
         layers = dict.fromkeys(self._norms(backbone, names), episodic)
