@@ -16,6 +16,7 @@ from fewshot_bn.adapters.tuning.episodic_norm import episodic
 from fewshot_bn.adapters.tuning.network import EpisodicNetwork
 from fewshot_bn.adapters.tuning.norm_layers import affine_layers, check_batch_norms
 from fewshot_bn.adapters.tuning.settings import COSINE_SCALE, TuningSettings
+from fewshot_bn.adapters.tuning.training import N_KEPT
 from fewshot_bn.adapters.tuning.tuner import Tuning
 from fewshot_bn.backbones.backbone import Backbone
 from fewshot_bn.errors import UsageError
@@ -70,6 +71,11 @@ class AddingTuner(Tuning):
     def network(self, backbone: Backbone, names: Sequence[str], n_episodes: int) -> EpisodicNetwork:
         layers = {**dict.fromkeys(self._norms(backbone), episodic), **dict.fromkeys(names, self.added)}
         return EpisodicNetwork(backbone, layers, n_episodes, low_precision=self.precision == "bfloat16")
+
+    def bytes_held(self, backbone: Backbone) -> int:
+        values = self.trained(self.network(backbone, self.choose(backbone), 1), [0]).values
+        value_and_gradient = 2
+        return (value_and_gradient + N_KEPT[self.optimiser]) * sum(value.nbytes for value in values)
 
     def _norms(self, backbone: Backbone) -> list[str]:
         """The BatchNorm layers whose statistics follow the policy."""

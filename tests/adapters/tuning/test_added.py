@@ -72,7 +72,11 @@ def convolutions_padded_same():
 
 def mobilenet():
     settings = [[1, 8, 1, 1], [6, 12, 2, 2]]
-    return nn.Sequential(MobileNetV2(width_mult=0.25, inverted_residual_setting=settings).features, nn.Flatten())
+    return nn.Sequential(
+        MobileNetV2(width_mult=0.25, inverted_residual_setting=settings).features[:-1],
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
 
 
 def densenet():
@@ -340,3 +344,11 @@ def test_memory_of_an_image_counts_what_the_adapters_keep():
     plain = make_adapter("bn-plain").bytes_per_image(small_backbone())
     assert LORA.bytes_per_image(small_backbone()) > 0
     assert TSA.bytes_per_image(small_backbone()) > 0.5 * plain
+
+
+def test_an_episode_holds_its_values_their_gradients_and_what_the_optimiser_keeps():
+    backbone = small_backbone()
+    alpha, beta = 8 * 8, 6 * 6
+    assert TSA.bytes_held(backbone) == 4 * 4 * (alpha + beta)
+    products = 4 * (9 * 8 + 8) + 4 * (8 + 6)
+    assert replace(LORA, optimiser="sgd").bytes_held(backbone) == 3 * 4 * products
