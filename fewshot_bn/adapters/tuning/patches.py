@@ -65,9 +65,13 @@ class _SumOfPatches(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (g,) = gradients
-        places = g.new_zeros(ctx.shape, dtype=ctx.dtype)
+        places = g.new_empty(ctx.shape, dtype=ctx.dtype)
         for u, v, out, seen in _in_turn(ctx.slices):
-            places[:, u, v, ..., seen[0], seen[1]] = g[..., out[0], out[1]]
+            place = places[:, u, v]
+            for axis, part in zip((-2, -1), seen, strict=True):  # the pixels that no output meets
+                for rest in _between(part, place.shape[axis]):
+                    place.movedim(axis, 0)[rest] = 0
+            place[..., seen[0], seen[1]] = g[..., out[0], out[1]]
         return places, None, None
 
 
@@ -83,6 +87,13 @@ def _slices(shift: int, stride: int, n_in: int, n_out: int) -> tuple[slice, slic
     last = max(first, min(n_out, (n_in - 1 - shift) // stride + 1))
     start = first * stride + shift
     return slice(first, last), slice(start, start + (last - first) * stride, stride)
+
+
+def _between(pixels: slice, n: int) -> list[slice]:
+    """What `pixels` leave out of `n`."""
+    step = pixels.step
+    after = max(pixels.start, pixels.stop - step + 1)
+    return [slice(0, pixels.start), *(slice(pixels.start + k, after, step) for k in range(1, step)), slice(after, n)]
 
 
 def _padding_before(layer: nn.Conv2d, size: Sequence[int]) -> list[int]:
