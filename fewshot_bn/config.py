@@ -143,6 +143,14 @@ class FewShotConfig(SourceConfig):
     baseline: str | None = setting(
         "lr", "the mode that the others are compared with, or none; default: %(default)s", metavar="MODE"
     )
+    metrics: Sequence[str] = setting(
+        ("accuracy",),
+        "what the table compares, one or several: accuracy, mean-per-class (balanced accuracy), auc (a class against "
+        "the rest), f1 (macro) or nll, as means over episodes, which weigh equally; default: accuracy",
+        flag="--metric",
+        metavar="METRIC",
+        several=True,
+    )
     chunk: int | None = setting(
         None,
         "episodes adapted at once: changes speed and memory, not the answer; default: by image size",
@@ -175,7 +183,7 @@ def _taken(field: "dataclasses.Field[Any]", value: Any) -> Any:
         several = facts.get("several")
         return tuple(_number(field, one) for one in _listed(value)) if several else _number(field, value)
     if facts.get("several"):  # names, or objects by name
-        return _listed(value)
+        return value if isinstance(value, Mapping) else tuple(_listed(value))
     if "object" in facts:
         return _named(field, value)
     if isinstance(field.default, bool):

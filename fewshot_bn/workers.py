@@ -13,8 +13,9 @@ import pickle
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import spawn
 from multiprocessing.process import BaseProcess
@@ -33,6 +34,8 @@ ROWS = 32  # that a worker takes at a time
 FEW = 2_000  # images that threads decode sooner than processes start
 
 Done = TypeVar("Done")
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 Job = Callable[[list[int]], Done]
 _one_at_a_time = threading.Lock()
 
@@ -182,3 +185,14 @@ def _interrupts_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def one_ahead(work: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Future[Answer]]:
+    """`work` on each item, in order, in a thread of its own, which begins an item when the one before is yielded."""
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
+        begun: deque[Future[Answer]] = deque()
+        for item in items:
+            begun.append(pool.submit(work, item))
+            if len(begun) > 1:
+                yield begun.popleft()
+        yield from begun

@@ -55,6 +55,8 @@ def test_values_are_kept_in_one_form():
     assert (config.dataset, config.weights, config.n_way) == ("folder", "a.pth", 3)
     assert type(config.n_way) is int
     assert FewShotConfig(n_support=[1, 5]).n_support == (1, 5)
+    assert FewShotConfig(metrics="auc").metrics == ("auc",)
+    assert FewShotConfig(metrics=(name for name in ["auc", "f1"])).metrics == ("auc", "f1")
     assert ManyShotConfig(modes="lr").modes == ("lr",)
     assert FewShotConfig(dataset=open_dataset("digits")).dataset.name == "digits"
 

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,7 @@ from reference.work import die, process_numbers, squares, stumble
 
 from fewshot_bn import workers
 from fewshot_bn.errors import DataError
-from fewshot_bn.workers import map_rows
+from fewshot_bn.workers import map_rows, one_ahead
 
 
 @pytest.fixture
@@ -149,3 +150,28 @@ def test_one_ctrl_c_ends_a_program_and_its_processes(tmp_path):
         os.killpg(process.pid, signal.SIGINT)
         _, errors = process.communicate(timeout=30)  # until no process of it holds the pipes any more
     assert errors.splitlines()[-1] == "KeyboardInterrupt"
+
+
+def test_one_ahead_is_in_order_and_one_item_ahead():
+    begun = []
+
+    def work(item):
+        begun.append(item)
+        return item**2
+
+    seen = []
+    for answer in one_ahead(work, range(4)):
+        seen.append(answer.result())
+        assert begun[: len(seen)] == list(range(len(seen)))
+        assert len(begun) <= len(seen) + 1
+    assert seen == [0, 1, 4, 9]
+    assert not list(one_ahead(work, []))
+
+
+def test_one_ahead_hands_on_what_goes_wrong_with_an_item_and_stops_with_its_caller():
+    answers = one_ahead(lambda item: 1 // item, [1, 0, 2])
+    assert next(answers).result() == 1
+    with pytest.raises(ZeroDivisionError):
+        next(answers).result()
+    answers.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]

@@ -1,16 +1,19 @@
-"""How fast BatchNorm tuning is: the engine against the loops that everyone writes, and against a counted floor.
+"""How fast tuning is: the engine against the loops that everyone writes, and against a counted floor.
 
-    python -m benchmarks.timing.speed [--case resnet18@64 ...] [--growth]
+    python -m benchmarks.timing.speed [--case resnet18@64 ...] [--tuned weights] [--growth]
+
+What is tuned are norm layers under frozen statistics, or with `--tuned weights` all weights under batch statistics.
 
 Contenders, in turn on 5-way 5-shot episodes of random images, from random weights:
     plain loop      `references.plain_tuning`: a deep copy per episode, autograd over all parameters, contiguous layout
     batches of 4    the same loop with as many epochs as the engine has steps, so as many image-steps; both on 1 episode
-    engine          `NormTuning`, many episodes at once; by default as many as `memory.choose_portion` says
+    engine          `NormTuning` or `FineTuning`, many episodes at once; by default as `memory.choose_portion` says
 An image-step is the forward and backward pass of one support image; its time is that of a whole call, queries included,
 divided by its image-steps: constant where growth is linear. "x first" compares it with that of the first row.
 Floor of an image-step, the larger or the sum of two times at the best rates of this run; a cache can beat the second:
     arithmetic  2 f / (rate of a matrix product or a 3x3 convolution), f being the floating-point operations, two per
-                multiply-add, of what follows the first norm layer: f forward, and f for the gradient of the data alone
+                multiply-add, of what follows the first norm layer: f forward, and f for the gradient of the data alone;
+                for all weights f of all layers forward, and f for their gradient, and that of the data as before
     bytes       (5 Σa - a₁) (bytes of a number) / (bandwidth of a copy), a being the numbers that reach a norm layer:
                 forward reads and writes them; backward reads them and their gradient and, but for the first, writes one
 All keep freed memory and exact convolutions (GPU: no TF32), as the command does. On a shared machine only ratios count.
@@ -34,6 +37,8 @@ from benchmarks.timing.record import Record, begin
 from fewshot_bn import host_memory, preprocessing
 from fewshot_bn.adapters.tuning.norm_layers import input_sizes, shared_copy
 from fewshot_bn.adapters.tuning.norms import NormTuning
+from fewshot_bn.adapters.tuning.tuner import Tuning
+from fewshot_bn.adapters.tuning.weights import FineTuning
 from fewshot_bn.backbones.backbone import Backbone, with_preprocessing
 from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.cli.options import run_verb
@@ -57,7 +62,7 @@ class Trial:
     """`at_once` episodes of so many images, tuned `n_calls` times: by the engine, or by the plain loop."""
 
     backbone: Backbone
-    settings: NormTuning
+    settings: Tuning
     device: torch.device
     n_query: int
     n_support: int = 5 * N_WAY
@@ -153,7 +158,9 @@ def row(trial: Trial, seconds: Sequence[float], peaks: Sequence[int], *, first: 
 def floor(trial: Trial, first: Sequence[float]) -> list[dict[str, Any]]:
     dtype, device = getattr(torch, trial.settings.precision), trial.device
     a = [size.numel() for size in input_sizes(trial.backbone, "batch").values()]
-    flops, n_bytes = 2 * forward_flops(trial.backbone), (5 * sum(a) - a[0]) * dtype.itemsize
+    behind, whole = forward_flops(trial.backbone)
+    flops = 2 * behind if isinstance(trial.settings, NormTuning) else 2 * whole + behind
+    n_bytes = (5 * sum(a) - a[0]) * dtype.itemsize
     generator, side = torch.Generator(device).manual_seed(0), 8192 if device.type == "cuda" else 2048
     matrix = torch.randn(side, side, generator=generator, device=device).to(dtype)
     maps = matrix.view(-1, 128, 16, 16).contiguous(memory_format=torch.channels_last)
@@ -167,14 +174,14 @@ def floor(trial: Trial, first: Sequence[float]) -> list[dict[str, Any]]:
     return [row(replace(trial, name=name), [s] * len(first), [0], first=first) | facts for name, s in floors.items()]
 
 
-def forward_flops(backbone: Backbone) -> int:
-    """Floating-point operations on one image behind the first norm layer."""
+def forward_flops(backbone: Backbone) -> tuple[int, int]:
+    """Floating-point operations on one image: behind the first norm layer, and in all."""
     network, side, before = shared_copy(backbone.module), backbone.preprocessing.crop_px, []
     first = network.get_submodule(next(iter(input_sizes(backbone, "batch"))))
     first.register_forward_pre_hook(lambda *_: before.append(counter.get_total_flops()))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.zeros(1, 3, side, side, device=next(network.parameters()).device))
-    return counter.get_total_flops() - before[0]
+    return counter.get_total_flops() - before[0], counter.get_total_flops()
 
 
 def add(record: Record, title: str, rows: Sequence[dict[str, Any]]) -> None:
@@ -188,6 +195,7 @@ def add(record: Record, title: str, rows: Sequence[dict[str, Any]]) -> None:
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--case", nargs="+", choices=CASES, help="default: those of the device")
+    parser.add_argument("--tuned", choices=["norms", "weights"], default="norms")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -214,12 +222,16 @@ def _run(argv: Sequence[str] | None) -> int:
     torch.set_num_threads(args.threads)
     device = choose_device(args.device)
     args.steps = args.steps or DEFAULTS[device.type][1]
-    settings = NormTuning(steps=0, epochs=args.steps, precision=args.precision, lr_norm=1e-5, lr_head=1e-5)
+    common = {"steps": 0, "epochs": args.steps, "precision": args.precision, "lr_head": 1e-5}
+    settings = {
+        "norms": lambda: NormTuning(**common, lr_norm=1e-5),
+        "weights": lambda: FineTuning(**common, lr_body=1e-5, statistics="batch"),
+    }[args.tuned]()
     facts = (
         f"{args.steps} steps in {args.precision}, queries per class: {args.n_query}; 600 episodes are "
         f"extrapolated. Medians of {args.repetitions} repetitions."
     )
-    title = "Speed of BatchNorm tuning"
+    title = {"norms": "Speed of BatchNorm tuning", "weights": "Speed of fine-tuning"}[args.tuned]
     record = begin("speed", words, args.output, title=title, device=device, facts=facts, doc=__doc__)
     with exact_convolutions():
         for case in args.case or DEFAULTS[device.type][0]:

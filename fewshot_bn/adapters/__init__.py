@@ -10,10 +10,13 @@ from typing import Any, TypeVar
 from fewshot_bn.adapters.contract import Adapter, Fit, Probe, Tuner
 from fewshot_bn.adapters.probes.cosine import CosineHead
 from fewshot_bn.adapters.probes.knn import NearestNeighbours
+from fewshot_bn.adapters.probes.label_propagation import LabelPropagation
+from fewshot_bn.adapters.probes.laplacian import LaplacianAssignment
 from fewshot_bn.adapters.probes.lda import LinearDiscriminant
 from fewshot_bn.adapters.probes.lr import LogisticRegression
 from fewshot_bn.adapters.probes.proto import Prototypes
 from fewshot_bn.adapters.probes.ridge import Ridge
+from fewshot_bn.adapters.probes.soft_kmeans import SoftKMeans
 from fewshot_bn.adapters.probes.svm import SupportVectorMachine
 from fewshot_bn.adapters.tuning.low_rank import LowRank
 from fewshot_bn.adapters.tuning.norms import NormTuning
@@ -80,6 +83,18 @@ MODES: dict[str, Mode] = {
     "svm": Mode(SupportVectorMachine(), "scikit-learn's linear support vector machine (Chang and Lin 2011)"),
     "cosine": Mode(
         CosineHead(), "cosine classifier trained by SGD (Chen et al. 2019), as long as in CD-FSL (Guo et al. 2020)"
+    ),
+    "soft-kmeans": Mode(
+        SoftKMeans(), "transductive: class means refined by the queries of the episode (Ren et al. 2018)"
+    ),
+    "label-propagation": Mode(
+        LabelPropagation(),
+        "transductive: labels spread over a graph of nearest neighbours among all images of the episode "
+        "(Zhou et al. 2004)",
+    ),
+    "laplacian": Mode(
+        LaplacianAssignment(),
+        "transductive: nearest class mean, with queries that are neighbours drawn to one class (Ziko et al. 2020)",
     ),
     "bn": Mode(
         _RECIPE,

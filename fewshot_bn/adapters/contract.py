@@ -135,3 +135,10 @@ def check_not_negative(**values: int | float) -> None:
     for name, value in values.items():
         if not 0 <= value <= LARGEST:
             raise UsageError(f"{name} is {value}; it must be a finite number of 0 or more")
+
+
+def check_at_least(least: float, **values: float) -> None:
+    """Raise `UsageError` for the first value that is not a finite number of at least `least`."""
+    for name, value in values.items():
+        if not least <= value <= LARGEST:
+            raise UsageError(f"{name} is {value}; it must be a finite number of at least {least:g}")

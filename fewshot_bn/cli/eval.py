@@ -18,7 +18,7 @@ class Regime:
     """How a regime is asked for and shown."""
 
     config_of: Callable[[Mapping[str, Any], Texts], Config]
-    line: Callable[[Any], str]
+    line: Callable[[Any, Any], str]
     table: Callable[[Sequence[Any], Any], str]
 
 
@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         "default: %(default)s",
     )
     add_options(data, FewShotConfig, ["strict"], only_given=True)
-    group("episodes", *EPISODES)
+    group("episodes", *EPISODES, "metrics")
     adapters = group("backbone and adapters", "model", "weights", "preprocessing", "model_root", "modes", "baseline")
     adapters.add_argument(
         "--set",
@@ -98,7 +98,7 @@ def _run(request: Request) -> int:
         for done in console.follow(experiment.run(request.config)):
             results.append(done.result)
             paths.append(done.path)
-            console.say(request.regime.line(done.result))
+            console.say(request.regime.line(done.result, request.config))
     print(request.regime.table(results, request.config))
     for path in paths:
         print(f"result: {path}")

@@ -34,14 +34,14 @@ def _adapters(modes: Sequence[str], texts: Texts) -> "dict[str, Adapter]":
     return adapters
 
 
-def line(result: "Result") -> str:
+def line(result: "Result", config: FewShotConfig) -> str:
     """What is said as soon as one result is complete."""
-    from fewshot_bn.reports.text import percent
+    from fewshot_bn.reports.text import headlines
 
-    return f"{result.mode} {result.shape['n_support']}-shot: {percent(result.accuracy)}"
+    return f"{result.mode} {result.shape['n_support']}-shot: {headlines(result, config.metrics)}"
 
 
 def table(results: "Sequence[Result]", config: FewShotConfig) -> str:
     from fewshot_bn.reports.text import few_shot_table
 
-    return few_shot_table(results, config.baseline)
+    return few_shot_table(results, config.baseline, config.metrics)

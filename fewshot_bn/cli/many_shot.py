@@ -32,9 +32,9 @@ def config_of(given: Mapping[str, Any], texts: Texts) -> ManyShotConfig:
     return ManyShotConfig(**{name: value for name, value in given.items() if name in own} | {"modes": classifiers})
 
 
-def line(result: "ManyShotResult") -> str:
+def line(result: "ManyShotResult", config: ManyShotConfig) -> str:
     """Nothing: its table is short."""
-    del result
+    del result, config
     return ""
 
 

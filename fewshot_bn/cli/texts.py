@@ -29,6 +29,7 @@ def texts(root: Path) -> dict[Path, str]:
     return {
         root / "fewshot_bn" / "cli" / "modes.txt": modes.help_text(),
         root / "docs" / "modes.md": _filled(root / "docs" / "modes.md", guide),
+        root / "docs" / "metrics.md": _filled(root / "docs" / "metrics.md", {"metrics": modes.metric_table()}),
         root / "docs" / "checkpoints.md": _filled(
             root / "docs" / "checkpoints.md", {"checkpoints": checkpoints.markdown()}
         ),

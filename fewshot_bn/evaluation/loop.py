@@ -20,12 +20,10 @@ from fewshot_bn.adapters import Adapter, Fit
 from fewshot_bn.episodes import Episodes
 from fewshot_bn.errors import UsageError, is_out_of_memory
 from fewshot_bn.evaluation.memory import Portion, choose_portion, halved
-from fewshot_bn.evaluation.metrics import metrics_of
+from fewshot_bn.evaluation.metrics import NOTHING, measured
 from fewshot_bn.inputs.images import normalise
 from fewshot_bn.inputs.source import Source
 from fewshot_bn.runtime import exact_convolutions, in_plain_torch
-
-NOTHING = -1  # is predicted where scores are not finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,7 @@ def evaluate(
 
     Features of the episodes' rows that are not known yet are computed first. Raises `DataError` or `UsageError` for
     episodes that are not of the source's dataset. An episode whose scores are not all finite
-    counts as wrong on every query, as not converged, and for its calibration as if all its classes had equal scores.
+    counts as wrong on every query, as not converged, and to metrics of scores as if all its classes had equal ones.
     Where memory runs out, the chunk is halved, then the number of images at once, and the run goes on.
     """
     if chunk is not None and chunk < 1:
@@ -109,7 +107,9 @@ def _outcome(fit: Fit, y_q: Int64[Tensor, "e q"], began: float) -> Outcome:
     predicted = torch.where(finite[:, None], fit.logits.argmax(-1), NOTHING)
     right = predicted == y_q
     logits = torch.where(finite[:, None, None], fit.logits, 0)
-    measures = {metric.kept: metric.measure(logits, y_q) for metric in metrics_of("episodes").values()}
+    measures = measured("episodes", logits, predicted, y_q)
+    if taken := sorted(fit.measures.keys() & {*measures, "predicted"}):
+        raise UsageError(f"the adapter calls a measure {taken[0]!r}, as a metric is called; give it another name")
     correct, converged, steps = (tuple(values.tolist()) for values in (right.sum(1), fit.converged & finite, fit.steps))
     plain = {name: tuple(_rounded(values)) for name, values in {**measures, **fit.measures}.items()}
     plain["predicted"] = tuple(predicted.tolist())

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
@@ -14,13 +15,15 @@ from fewshot_bn.datasets import Dataset
 from fewshot_bn.episodes import Episodes, EpisodeShape, Plan, make_plan, n_disjoint
 from fewshot_bn.errors import FewshotError, ResultError, UsageError, some
 from fewshot_bn.evaluation.loop import evaluate, serial
+from fewshot_bn.evaluation.metrics import comparable, comparable_metric
 from fewshot_bn.evaluation.parallel import OnDevices
 from fewshot_bn.events import Note
 from fewshot_bn.experiment.events import Adapting, Done, Event, Started
 from fewshot_bn.inputs.source import Source, check_input, compute_features, decode_images, notes_on_looks
 from fewshot_bn.results.files import ResultFile, open_result
-from fewshot_bn.results.key import Key, few_shot_key
-from fewshot_bn.results.result import Run
+from fewshot_bn.results.key import Key, few_shot_key, file_name
+from fewshot_bn.results.reading import read_result
+from fewshot_bn.results.result import Result, Run
 from fewshot_bn.results.shards import Shard, find_shards, lagging, merged, of_shard, parse_shard
 from fewshot_bn.runtime import device_names, versions
 
@@ -32,6 +35,7 @@ class FewShot:
         self._config = config
         self._adapters = _adapters(config)
         self._shard = parse_shard(config.shard) if config.shard is not None else None
+        _check_metrics(config)
         self._plan = make_plan(config.episodes, seed=config.seed, by_group=config.by_group)
 
     def check_devices(self, devices: Sequence[torch.device]) -> None:
@@ -43,6 +47,8 @@ class FewShot:
             if adapter.takes == "images":
                 _check(name, adapter, source.backbone, self._config)
         jobs = list(self._jobs(source, devices))
+        for job in jobs:
+            job.check()
         sizes = sorted({len(job.episodes) for job in jobs}, reverse=True)
         return Started(f"{source.subject}; {_plan(self._config, sizes)}; {device_names(devices)}"), jobs
 
@@ -94,6 +100,13 @@ def _adapters(config: FewShotConfig) -> dict[str, Adapter]:
     return adapters
 
 
+def _check_metrics(config: FewShotConfig) -> None:
+    if not config.metrics:
+        raise UsageError(f"metrics is empty; name at least one of {', '.join(comparable())}")
+    for name in config.metrics:
+        comparable_metric(name)
+
+
 def _check(mode: str, adapter: Tuner, backbone: Backbone, config: FewShotConfig) -> None:
     """What an adapter can say before the first episode, for every number of shots."""
     for n_support in config.n_support:
@@ -142,10 +155,25 @@ class Job:
     def _first(self, n: int) -> Episodes:
         return self.listed.first(self.source.images.dataset, n)
 
+    def check(self) -> None:
+        """Raise `ResultError` where a file holds episodes of which too little was kept for the metrics asked for."""
+        path = self.config.output / file_name(self.key)
+        if set(self.config.metrics) != {"accuracy"} and path.exists():
+            self._check_measured(path, read_result(path))
+
+    def _check_measured(self, path: Path, result: Result) -> None:
+        for metric in self.config.metrics:
+            if n_lacking := result[: len(self.episodes)].lacking(metric):
+                raise ResultError(
+                    f"{path}: {n_lacking} of its episodes were run before {metric} was measured, and their scores were "
+                    f"not kept; move it away (they are run again), or ask for other metrics than {metric}"
+                )
+
     def run(self) -> Iterator[Event]:
         """Take what the file and its shards hold, compute what is missing; the last event is `Done`."""
         with open_result(self.config.output, self.key, self._first) as file:
             yield from self._take_shards(file)
+            self._check_measured(file.path, file.result)
             yield from self._complete(file)
         yield Done(self.title, file.result[: len(self.episodes)], file.path)
 

@@ -16,7 +16,7 @@ from fewshot_bn.config import ManyShotConfig
 from fewshot_bn.datasets.splits import Split, split_of
 from fewshot_bn.errors import UsageError
 from fewshot_bn.evaluation.linear import CLASSIFIERS, LinearEvaluation, Samples
-from fewshot_bn.evaluation.metrics import metrics_of
+from fewshot_bn.evaluation.metrics import measured, metrics_of
 from fewshot_bn.events import Progress
 from fewshot_bn.experiment.events import Done, Event, Started
 from fewshot_bn.inputs.source import Source, compute_features
@@ -129,7 +129,8 @@ class Job:
 
 def scores(logits: Float[Tensor, "n way"], y: Int64[Tensor, "n"]) -> dict[str, float]:
     """Fractions by metric: the images are to a metric as the queries of one episode."""
-    return {name: float(metric.measure(logits[None], y[None])) for name, metric in metrics_of("split").items()}
+    found = measured("split", logits[None], logits[None].argmax(-1), y[None])
+    return {name: float(found[metric.kept]) for name, metric in metrics_of("split").items()}
 
 
 def estimates(logits: Float[Tensor, "n way"], y: Int64[Tensor, "n"]) -> dict[str, Estimate]:

@@ -13,6 +13,7 @@ import hashlib
 import io
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import Future
 from importlib.metadata import version
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from fewshot_bn.host_memory import return_freed_memory
 from fewshot_bn.inputs.images import Images, normalise
 from fewshot_bn.inputs.input_check import InputCheck
 from fewshot_bn.runtime import in_plain_torch
+from fewshot_bn.workers import one_ahead
 
 FORMAT = 3
 CODE = (  # that decides what features are
@@ -99,9 +101,11 @@ class Features:
         while len(missing):
             part, rest = missing[:ROWS_PER_PART], missing[ROWS_PER_PART:]
             z = np.empty((len(part), self.backbone.dim), np.float32)
-            for first in range(0, len(part), BATCH):
-                batch = part[first : first + BATCH]
-                z[first : first + len(batch)] = self._forward(batch)
+            batches = np.split(part, range(BATCH, len(part), BATCH))
+            done = 0
+            for batch, pixels in zip(batches, one_ahead(self.images.gather, batches), strict=True):
+                z[done : done + len(batch)] = self._forward(batch, pixels)
+                done += len(batch)
                 yield len(batch)
             self.check.conclude()
             self._keep(part, z)
@@ -124,9 +128,9 @@ class Features:
             z[inside] = block[place[inside] % ROWS_PER_BLOCK]
         return torch.from_numpy(z).to(self._device)
 
-    def _forward(self, rows: Int64[ndarray, "n"]) -> Float32[ndarray, "n d"]:
+    def _forward(self, rows: Int64[ndarray, "n"], pixels: Future[UInt8[Tensor, "n 3 h w"]]) -> Float32[ndarray, "n d"]:
         try:
-            z = self._batch(rows)
+            z = np.concatenate([self._through(part) for part in pixels.result().split(self.n_together)])
         except (MemoryError, RuntimeError) as problem:
             if not is_out_of_memory(problem):
                 raise
@@ -143,10 +147,6 @@ class Features:
                 f"{self.backbone.name} are not finite"
             )
         return z
-
-    def _batch(self, rows: Int64[ndarray, "n"]) -> Float32[ndarray, "n d"]:
-        pixels = self.images.gather(rows)
-        return np.concatenate([self._through(part) for part in pixels.split(self.n_together)])
 
     def release(self) -> None:
         """Hold no features in memory if they lie in the cache, from which they are read again if they are needed."""

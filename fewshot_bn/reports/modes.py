@@ -1,6 +1,6 @@
-"""What the modes are and what can be set about them, as help text and as tables of the documentation.
+"""What the modes are, what can be set about them and what they are judged by: help text and tables of documentation.
 
-Made from the fields of the adapters (`setting`) and from `MODES`, so that each fact is told once.
+Made from the fields of the adapters (`setting`), `MODES` and `METRICS`, so that each fact is told once.
 """
 
 import dataclasses
@@ -11,9 +11,10 @@ from typing import Any
 
 from fewshot_bn.adapters import ADAPTERS, MODES
 from fewshot_bn.evaluation.linear import LinearEvaluation
+from fewshot_bn.evaluation.metrics import METRICS, comparable
 
 WIDTH = 110
-COLUMNS = ("bn", "bn-plain", "ft")  # modes whose settings are a column of the table of tuning
+COLUMNS = ("bn", "bn-plain", "ft", "tsa", "lora")  # modes whose settings are a column of the table of tuning
 PROBES = [name for name, adapter in ADAPTERS.items() if adapter.takes == "features"]
 TUNERS = [name for name in ADAPTERS if name not in PROBES]
 
@@ -50,7 +51,8 @@ def help_text() -> str:
             Entry((setting, default), [text]) for setting, default, text, _ in _many_shot_settings()
         ],
     }
-    return "\n\n".join(f"{title}\n{_in_columns(entries)}" for title, entries in sections.items()) + "\n"
+    parts = (f"{textwrap.fill(title, WIDTH)}\n{_in_columns(entries)}" for title, entries in sections.items())
+    return "\n\n".join(parts) + "\n"
 
 
 def mode_list() -> str:
@@ -84,6 +86,14 @@ def many_shot_table() -> str:
     """The settings of linear evaluation, which are named `lr.…` at the command line."""
     rows = ((f"`{setting}`", f"`{default}`", *rest) for setting, default, *rest in _many_shot_settings())
     return _markdown(("setting", "default", "what it means", "source"), rows)
+
+
+def metric_table() -> str:
+    """What the answers to the queries are judged by."""
+    shown = {name: metric for name, metric in METRICS.items() if metric.of != ("split",)}
+    asked = {name: f"`{name}`" if name in comparable() else "in every table" for name in shown}
+    rows = ((asked[name], metric.title, metric.meaning) for name, metric in shown.items())
+    return _markdown(("`--metric`", "column", "what it is"), rows)
 
 
 def _fields(adapter: Any) -> tuple[dataclasses.Field[Any], ...]:

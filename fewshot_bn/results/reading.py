@@ -121,6 +121,9 @@ def _contradictions(result: Result) -> Iterator[str]:
         yield "not all measures are numbers"
     if not all(math.isfinite(result.pooled(name) or 0) for name in metrics_of("episodes")):
         yield "not all measures are numbers"
+    for name in (metric.kept for metric in metrics_of("episodes").values() if metric.draws):
+        if not all(value is None or 0 <= value <= 1 for value in result.measures.get(name, ())):
+            yield f"{name} is not from 0 to 1 everywhere"
     yield from _wrong_counts(result)
     yield from wrong_runs(result)
 

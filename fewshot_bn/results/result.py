@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
+
+from fewshot_bn.errors import ResultError
 from fewshot_bn.evaluation.loop import Outcome
-from fewshot_bn.evaluation.metrics import METRICS, metrics_of
+from fewshot_bn.evaluation.metrics import CORRECT, METRICS, Metric, comparable_metric, metrics_of
 from fewshot_bn.results.key import Key
-from fewshot_bn.results.statistics import Estimate, estimate, paired_difference
+from fewshot_bn.results.statistics import Estimate, draws_of_pairs, estimate, paired_difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +105,56 @@ class Result:
         """The mean accuracy of its episodes."""
         return estimate(self.accuracies, self.n_queries)
 
-    def difference_to(self, baseline: "Result") -> Estimate:
-        """The mean difference in accuracy, episode by episode; the backbones may be others.
+    def lacking(self, metric: str) -> int:
+        """Of how many episodes a metric is not known: those from before it was measured, if no prediction tells it."""
+        return self._values(comparable_metric(metric)).count(None)
 
-        Raises `ValueError` where the two are not of the same episodes.
+    def values(self, metric: str) -> list[float]:
+        """Of each episode, by a metric that has one for it, such as "auc".
+
+        Raises `UsageError` for another name, and `ResultError` if it is not known of some episodes.
+        """
+        values = self._values(comparable_metric(metric))
+        if n_lacking := values.count(None):
+            raise ResultError(f"{self.mode}: {n_lacking} of {len(self)} episodes are from before {metric} was measured")
+        return values
+
+    def _values(self, metric: Metric) -> list[Any]:
+        if metric.kept == CORRECT:
+            return self.accuracies
+        missing = (None,) * len(self)
+        values = self.measures.get(metric.kept, missing)
+        if metric.judges == "scores" or None not in values:
+            return list(values)
+        predicted = self.measures.get("predicted", missing)
+        judged = iter(self._judged(metric, [p for v, p in zip(values, predicted, strict=True) if v is None and p]))
+        return [next(judged) if v is None and p else v for v, p in zip(values, predicted, strict=True)]
+
+    def _judged(self, metric: Metric, predicted: list[list[int]]) -> list[float]:
+        """Values of episodes of before there was the metric, when all classes had as many queries."""
+        if not predicted:
+            return []
+        y = torch.arange(self.n_queries) // self.shape["n_query"]
+        values: list[float] = metric.measure(torch.tensor(predicted), y.expand(len(predicted), -1)).tolist()
+        return values
+
+    def estimate(self, metric: str) -> Estimate:
+        """The mean of a metric over the episodes, each counting the same. Raises as `values` does."""
+        return estimate(self.values(metric), self._n_draws(metric))
+
+    def _n_draws(self, metric: str) -> int | None:
+        """Of so many an episode's value is the share that came out right; None if it is no share."""
+        draws = METRICS[metric].draws
+        return draws_of_pairs(len(self), self.n_queries) if draws == "pairs" else self.n_queries if draws else None
+
+    def difference_to(self, baseline: "Result", metric: str = "accuracy") -> Estimate:
+        """The mean difference in a metric, episode by episode; the backbones may be others.
+
+        Raises as `values` does, and `ValueError` where the two are not of the same episodes.
         """
         if _drawn(self.key) != _drawn(baseline.key) or len(self) != len(baseline):
             raise ValueError(f"results of {self.mode} and {baseline.mode} are not of the same episodes")
-        return paired_difference(self.accuracies, baseline.accuracies, self.n_queries)
+        return paired_difference(self.values(metric), baseline.values(metric), self._n_draws(metric))
 
     @property
     def summary(self) -> dict[str, Any]:

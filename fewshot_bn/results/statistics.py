@@ -6,6 +6,8 @@ interval: all p for which |mean - p| <= t s / sqrt(n) sqrt(p (1 - p) / (mean (1 
 and 1 as that of a proportion does, so it stays within them; and it is never narrower than if every query had been
 drawn by itself, so it has a width even if all episodes are alike.
 
+Other shares, such as areas under ROC curves, have the same intervals. Episodes weigh equally, whatever their queries.
+
 Units: accuracies are fractions. Source: Student 1908; Wilson 1927, "Probable inference", with the effective sample size
 of clustered data as in Korn and Graubard 1998 and Dean and Pagano 2015, "Evaluating confidence interval methods for
 binomial proportions in clustered surveys"; the paired design: Lafargue et al. 2024, TMLR, section 4; many tests: Holm
@@ -22,6 +24,7 @@ from numpy import ndarray
 
 NORMAL_95 = 1.96
 ROUNDING = 1e-12  # values that differ by less are the same
+FEW = 30  # episodes
 ALIKE = 0.1  # a side of a score interval that differs less from Student's is Student's
 
 
@@ -56,8 +59,9 @@ class Estimate:
 def estimate(values: Sequence[float], n_queries: int | None = None) -> Estimate:
     """Mean of independent values and its interval, with the sample standard deviation (ddof 1).
 
-    With `n_queries`, the values are the accuracies of episodes of so many queries each, as fractions. Without, they are
-    any numbers and the interval is Student's; values that are all the same say nothing of their spread.
+    With `n_queries`, the values are the accuracies of episodes of so many queries each, as fractions, or shares of so
+    many draws. Without, they are any numbers and the interval is Student's; values that are all the same say nothing of
+    their spread.
 
     Raises `ValueError` if there are no values, or accuracies that are not from 0 to 1.
     """
@@ -103,6 +107,15 @@ def paired_difference(values: Sequence[float], baseline: Sequence[float], n_quer
     half_width = max(found.half_width, score_interval(share, 0.0, n_most=found.n * n_queries)[1] - share)
     sides = min(half_width, 1 + found.mean), min(half_width, 1 - found.mean)
     return Estimate(found.mean, half_width, found.n, None if sides == (half_width, half_width) else sides)
+
+
+def draws_of_pairs(n_episodes: int, n_queries: int) -> int:
+    """Of how many draws the area under the ROC curve of an episode is the share, for its interval.
+
+    It varies at least as much as if every pair of queries had been drawn by itself (Hanley and McNeil 1982, eq. 1). Few
+    episodes do not show how much more, so there it is taken to vary no less than an accuracy.
+    """
+    return n_queries if n_episodes < FEW else n_queries**2
 
 
 def estimate_of_strata(strata: Sequence[Float64[ndarray, "_"]]) -> Estimate | None:

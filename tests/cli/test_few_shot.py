@@ -115,6 +115,17 @@ def test_a_fit_that_does_not_converge_is_shown(here, capsys):
     assert "6 of 6 episodes did not converge" in capsys.readouterr().out
 
 
+def test_transductive_modes_are_marked_in_table_and_result(here, capsys):
+    modes = ["soft-kmeans", "label-propagation", "laplacian"]
+    assert run("--mode", "proto", *modes) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
+    found = results(here / "results")
+    for mode in ("proto", "lr", *modes):
+        said = mode in modes
+        assert found[mode, 2].key["adapter"]["transductive"] is said
+        assert lines[mode].endswith("transductive") is said
+
+
 def test_a_bn_run_that_diverges_is_counted_as_wrong_and_shown(here, capsys):
     assert run("--mode", "bn", "--set", "bn.lr_head=1e20", "bn.lr_norm=1e20") == 0
     assert "6 of 6 episodes did not converge" in capsys.readouterr().out

@@ -70,7 +70,24 @@ def test_an_episode_that_is_not_finite_counts_as_wrong_and_is_reported(source, e
     assert outcome.steps == (3,) * 7
     assert outcome.measures["said"] == (None,) * 7  # JSON has no NaN
     assert outcome.measures["nll"][1] == pytest.approx(np.log(3), rel=1e-5)
+    assert outcome.measures["auc"] == (1, 0.5, 1, 1, 1, 1, 1)
+    assert outcome.measures["f1"] == outcome.measures["mean-per-class"] == (1, 0, 1, 1, 1, 1, 1)
     assert sum(outcome.measures["gaps"][1]) == pytest.approx(4 - 12 / 3, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["auc", "nll", "predicted"])
+def test_what_an_adapter_says_has_not_the_name_of_a_metric(source, episodes, name):
+    @dataclass(frozen=True)
+    class Says:
+        takes: ClassVar[str] = "features"
+        transductive: ClassVar[bool] = False
+
+        def __call__(self, z_s, y_s, z_q):
+            steps = torch.zeros(len(z_s), dtype=torch.int64)
+            return Fit(torch.zeros(len(z_s), 12, 3), steps, steps == 0, {name: steps.double()})
+
+    with pytest.raises(UsageError, match=f"the adapter calls a measure '{name}', as a metric is called"):
+        list(evaluate(Says(), source, episodes))
 
 
 def test_what_an_adapter_says_of_an_episode_is_kept(source, episodes):

@@ -1,47 +1,82 @@
-"""Calibration against scikit-learn and a plain loop."""
+"""Metrics of answers against scikit-learn and plain loops; those of how scores order images are in test_ranking.py."""
+
+import re
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
 from reference.commands import results, run
-from sklearn.metrics import log_loss
+from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
 
+from fewshot_bn.config import FewShotConfig
 from fewshot_bn.evaluation.metrics import (
     METRICS,
     Metric,
     accuracy,
     calibration_gaps,
+    comparable,
     expected_calibration_error,
+    macro_f1,
     mean_per_class,
     negative_log_likelihood,
-    percent,
 )
 
-
-@pytest.fixture
-def balanced_accuracy(monkeypatch):
-    """A metric that nobody knows yet, added as its one entry."""
-    metric = Metric("balanced", "episodes", "balanced", mean_per_class, show=percent)
-    monkeypatch.setitem(METRICS, "balanced_accuracy", metric)
+NEW = Metric("new", ("episodes",), "new", accuracy, judges="predictions", draws="queries")  # nobody knows it yet
 
 
-def test_a_metric_is_one_entry_kept_pooled_and_shown(here, capsys, balanced_accuracy):
-    assert run("--mode", "proto", "--output", "new") == 0
-    assert "balanced" in capsys.readouterr().out.splitlines()[0]
-    for result in results(here / "new").values():
-        assert result.measures["balanced"] == pytest.approx(result.accuracies)  # as many queries of each class
-        assert result.pooled("balanced_accuracy") == pytest.approx(np.mean(result.accuracies))
+@pytest.mark.parametrize("always", [True, False])
+def test_a_metric_is_one_entry_kept_pooled_and_shown(here, capsys, monkeypatch, always):
+    monkeypatch.setitem(METRICS, "new", replace(NEW, always=always))
+    assert run("--mode", "proto", "--output", "out") == 0
+    assert ("new" in capsys.readouterr().out.splitlines()[0].split()) == always
+    for result in results(here / "out").values():
+        assert result.measures["new"] == pytest.approx(result.accuracies)
+        assert result.pooled("new") == pytest.approx(np.mean(result.accuracies))
+    assert run("--mode", "proto", "--output", "out", "--metric", "new") == 0
+    header, _, lr, proto, *_ = capsys.readouterr().out.splitlines()
+    assert "new ± 95 % CI" in header
+    found = results(here / "out")
+    assert f"{100 * found['lr', 2].accuracy.mean:.2f} ± " in lr
+    assert f"{100 * found['proto', 2].difference_to(found['lr', 2]).mean:+.2f} ± " in proto
+
+
+def test_the_help_names_every_metric_that_can_be_asked_for():
+    (field,) = (field for field in fields(FewShotConfig) if field.name == "metrics")
+    assert METRICS.keys() & set(re.findall(r"[\w-]+", field.metadata["text"])) == comparable().keys()
 
 
 def test_results_from_before_a_metric_are_gone_on_with_and_do_not_know_it(here, capsys, monkeypatch):
     assert run("--mode", "proto", "--n-episodes", "4") == 0
-    monkeypatch.setitem(METRICS, "new", Metric("new", "episodes", "new", accuracy))
+    monkeypatch.setitem(METRICS, "new", replace(NEW, always=True))
     capsys.readouterr()
     assert run("--mode", "proto", "--n-episodes", "6") == 0
     assert "new" not in capsys.readouterr().out.splitlines()[0].split()
     for result in results(here / "results").values():
         assert result.measures["new"][:4] == (None,) * 4
         assert result.measures["new"][4:] == pytest.approx(result.accuracies[4:])
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+@pytest.mark.parametrize("n_way", [2, 5, 30])  # of 30 classes many have neither query nor prediction
+def test_mean_per_class_and_f1_are_scikit_learns_also_of_absent_classes(fresh_seed, n_way):
+    generator = torch.Generator().manual_seed(fresh_seed)
+    y, guess = torch.randint(n_way, (2, 6, 25), generator=generator)
+    predicted = torch.where(torch.rand(6, 25, generator=generator) < 0.6, y, guess)
+    y[0][y[0] == 1] = 0
+    y[1], predicted[2] = 1, 0
+    expected = [balanced_accuracy_score(*pair) for pair in zip(y, predicted, strict=True)]
+    assert mean_per_class(predicted, y).tolist() == pytest.approx(expected)
+    expected = [f1_score(*pair, average="macro") for pair in zip(y, predicted, strict=True)]
+    assert macro_f1(predicted, y).tolist() == pytest.approx(expected)
+
+
+def test_queries_taken_for_nothing_have_neither_recall_nor_precision():
+    y = torch.tensor([[0, 1, 2], [0, 0, 1]])
+    predicted = torch.tensor([[-1, -1, -1], [0, 0, 1]])
+    for metric in (accuracy, mean_per_class, macro_f1):
+        assert metric(predicted, y).tolist() == [0, 1]
+        assert metric(predicted[:1], y[:1]).tolist() == [0]
 
 
 def predictions(seed, n_episodes=3, n_query=40, n_way=4):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, average_precision_score, balanced_accuracy_score
 
-from fewshot_bn.evaluation.metrics import log_odds
+from fewshot_bn.evaluation.ranking import log_odds
 from fewshot_bn.experiment.many_shot import estimates, scores
 
 

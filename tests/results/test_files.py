@@ -139,6 +139,10 @@ def test_a_single_episode_has_no_interval_in_the_file(tmp_path):
         ),
         (lambda text: text.replace('"predicted": [[0,', '"predicted": [['), "episode 0: what is predicted is not"),
         (lambda text: text.replace('"predicted": [[0', '"predicted": [[0.0'), "episode 0: what is predicted is not"),
+        (
+            lambda text: text.replace('"measures": {', '"measures": {"auc": [0.0, 1.5], '),
+            "auc is not from 0 to 1 everywhere",
+        ),
         (lambda text: text.replace('"nll": [0.5, 0.5]', '"nll": [[0.5], [0.5]]'), "not a result file, or a damaged"),
         (lambda text: text.replace('"nll": [0.5, 0.5]', '"nll": {"0": 0.5, "1": 0.5}'), "not a result file, or a dam"),
         (lambda text: text.replace('"gaps": [[0.1, -0.2]', '"gaps": [[0.1]'), "not a result file, or a damaged one"),

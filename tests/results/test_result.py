@@ -1,9 +1,13 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
+from fewshot_bn.errors import ResultError, UsageError
+from fewshot_bn.evaluation.metrics import comparable_metric
 from fewshot_bn.results.result import ManyShotResult, Result
-from fewshot_bn.results.statistics import paired_difference
+from fewshot_bn.results.statistics import draws_of_pairs, estimate, paired_difference
 
 KEY = {
     "fewshot_bn": "0",
@@ -56,3 +60,44 @@ def test_scores_of_a_split_have_the_interval_of_their_file_older_ones_a_half_wid
     found = result.test_estimate("top-1")
     assert (found.mean, found.low, found.high) == (0.9, pytest.approx(ends[0]), pytest.approx(ends[1]))
     assert result.test_estimate("map") is None
+
+
+MEASURED = {"auc": (0.9, 0.8, 1.0), "nll": (0.5, 2.5, 0.25), "f1": (0.6, None, None)}
+TAKEN = [[place // 2 if place < n else (place // 2 + 1) % 5 for place in range(10)] for n in BN.correct]
+
+
+def test_values_of_each_episode_and_what_they_say_together():
+    bn, lr = replace(BN, measures=MEASURED), replace(LR, measures={"auc": (0.7, 0.8, 0.6), "nll": (1.0, 2.0, 0.5)})
+    assert bn.values("auc") == [0.9, 0.8, 1.0]
+    assert bn.values("accuracy") == bn.accuracies
+    assert bn.estimate("accuracy") == bn.accuracy
+    assert bn.estimate("auc") == estimate([0.9, 0.8, 1.0], draws_of_pairs(3, 10))
+    assert bn.estimate("nll") == estimate([0.5, 2.5, 0.25])
+    assert bn.difference_to(lr, "nll") == paired_difference([0.5, 2.5, 0.25], [1.0, 2.0, 0.5])
+    assert bn.difference_to(lr, "auc") == paired_difference([0.9, 0.8, 1.0], [0.7, 0.8, 0.6], draws_of_pairs(3, 10))
+
+
+def test_values_of_before_there_was_the_metric_come_from_the_predictions_where_those_are_kept():
+    bn = replace(BN, measures={**MEASURED, "predicted": tuple(TAKEN)})
+    y = np.arange(10) // 2
+    assert bn.values("f1") == pytest.approx([0.6, *(f1_score(y, taken, average="macro") for taken in TAKEN[1:])])
+    assert bn.values("mean-per-class") == pytest.approx(bn.accuracies)
+    half = replace(BN, measures={"predicted": (TAKEN[0], None, TAKEN[2])})
+    assert (half.lacking("mean-per-class"), half.lacking("auc"), half.lacking("accuracy")) == (1, 3, 0)
+    with pytest.raises(ResultError, match="bn: 1 of 3 episodes are from before mean-per-class was measured"):
+        half.values("mean-per-class")
+    with pytest.raises(ResultError, match="lr: 3 of 3 episodes are from before auc was measured"):
+        bn.difference_to(LR, "auc")
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        ("aoc", r"unknown metric 'aoc' \(did you mean 'auc'\?\)"),
+        ("calibration_error", "unknown metric 'calibration_error'"),  # it has no value of an episode
+        (None, "a metric is None; a name is needed: accuracy, nll, mean-per-class, auc, f1"),
+    ],
+)
+def test_a_metric_that_is_none(metric, message):
+    with pytest.raises(UsageError, match=message):
+        comparable_metric(metric)

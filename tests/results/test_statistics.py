@@ -7,6 +7,7 @@ from scipy.stats import binomtest, bootstrap, t, ttest_1samp, ttest_rel
 
 from fewshot_bn.results.statistics import (
     average,
+    draws_of_pairs,
     estimate,
     estimate_of_strata,
     holm,
@@ -152,6 +153,39 @@ def test_differences_of_accuracies_that_are_all_alike_have_a_width_and_end_at_1(
 def test_differences_of_many_episodes_are_students(rng):
     a, b = rng.binomial(75, 0.8, (2, 100)) / 75
     assert paired_difference(a.tolist(), b.tolist(), 75) == student((a - b).tolist())
+
+
+def areas(rng, spread, n, n_way=5, n_query=15):
+    """Areas under ROC curves of episodes that are more or less hard, averaged over classes."""
+    y, pairs = np.arange(n_way).repeat(n_query), n_query**2 * (n_way - 1)
+    scores = rng.standard_normal((n, n_way, n_way * n_query))
+    scores += 2.5 * np.exp(spread * rng.standard_normal((n, 1, 1))) * (y == np.arange(n_way)[:, None])
+    places = (scores.argsort(-1).argsort(-1) * (y == np.arange(n_way)[:, None])).sum(-1)
+    return ((places - n_query * (n_query - 1) / 2) / pairs).mean(-1)
+
+
+def coverage_of_areas(rng, spread, n, n_draws=300):
+    """How many intervals hold the mean, and how much wider than Student's they are."""
+    every = areas(rng, spread, 8_000)
+    draws = [rng.choice(every, n).tolist() for _ in range(n_draws)]
+    found = [estimate(values, draws_of_pairs(n, 75)) for values in draws]
+    wider = np.mean([one.half_width for one in found]) / np.mean([student(values).half_width for values in draws])
+    return np.mean([one.low <= every.mean() <= one.high for one in found]), wider
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("n", [2, 3, 5, 10, 29, 30, 100, 600])
+@pytest.mark.parametrize("spread", [0, 0.1, 0.2])
+def test_intervals_of_areas_hold_the_mean(rng, spread, n):
+    share, wider = coverage_of_areas(rng, spread, n)
+    assert share > 0.9
+    assert n < 100 or wider < 1.05  # where there are many episodes, they are Student's
+
+
+def test_of_a_few_areas_that_are_all_1_little_is_known_of_many_much():
+    few, many = (estimate([1.0] * n, draws_of_pairs(n, 75)) for n in (3, 300))
+    assert ends(few) == (pytest.approx(1 - 1.96**2 / (3 * 75 + 1.96**2)), 1)
+    assert 0.9999 < many.low < many.high == 1
 
 
 def test_all_images_of_a_split_right_is_not_certainty():

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fewshot_bn.adapters.probes.scaling import Scaling, scale
+from fewshot_bn.adapters.probes.scaling import JointScaling, Scaling, scale
 
 NUMBERS_AT_ONCE = 2**21  # 16 MiB in float64, which stays in a CPU's cache
 ROWS_AT_ONCE = 64
@@ -107,10 +107,13 @@ def gram(z: Float[Tensor, "e n d"]) -> Float[Tensor, "e n n"]:
 
 
 def scaled_parts(
-    z_s: Float[Tensor, "e n d"], z_q: Float[Tensor, "e q d"], scaling: Scaling
+    z_s: Float[Tensor, "e n d"], z_q: Float[Tensor, "e q d"], scaling: Scaling | JointScaling, *, beside: int = 0
 ) -> Iterator[tuple[slice, Float[Tensor, "p n d"], Float[Tensor, "p q d"]]]:
-    """A few episodes at a time: which, and their features as `scaling` says."""
-    size = max(1, NUMBERS_AT_ONCE // (z_s[0].numel() + z_q[0].numel()))
+    """A few episodes at a time: which, and their features as `scaling` says.
+
+    `beside` counts the numbers that the caller makes of each episode, besides its features.
+    """
+    size = max(1, NUMBERS_AT_ONCE // (z_s[0].numel() + z_q[0].numel() + beside))
     for start in range(0, len(z_s), size):
         part = slice(start, start + size)
         yield part, *scale(z_s[part], z_q[part], scaling)

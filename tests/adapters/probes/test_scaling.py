@@ -15,23 +15,25 @@ def features():
     return [3 + torch.randn(2, n, 5, generator=generator) for n in (6, 4)]
 
 
-@pytest.mark.parametrize("scaling", ["raw", "l2", "standard", "centred_l2"])
+@pytest.mark.parametrize("scaling", ["raw", "l2", "standard", "centred_l2", "centred_all_l2", "centred_each_l2"])
 def test_equals_scikit_learn(features, scaling):
     found = scale(*features, scaling)
     for e in range(2):
         z_s, z_q = (z[e].double().numpy() for z in features)
-        mean = z_s.mean(0)
+        mean, of_all = z_s.mean(0), np.concatenate([z_s, z_q]).mean(0)
         expected = {
             "raw": (z_s, z_q),
             "l2": (normalize(z_s), normalize(z_q)),
             "standard": (StandardScaler().fit_transform(z_s), StandardScaler().fit(z_s).transform(z_q)),
             "centred_l2": (normalize(z_s - mean), normalize(z_q - mean)),
+            "centred_all_l2": (normalize(z_s - of_all), normalize(z_q - of_all)),
+            "centred_each_l2": (normalize(z_s - mean), normalize(z_q - z_q.mean(0))),
         }[scaling]
         for z, value in zip(found, expected, strict=True):
             np.testing.assert_allclose(z[e].numpy(), value, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("scaling", ["l2", "standard", "centred_l2"])
+@pytest.mark.parametrize("scaling", ["l2", "standard", "centred_l2", "centred_all_l2", "centred_each_l2"])
 def test_features_that_are_zero_or_never_change_stay_finite(scaling):
     z_s, z_q = torch.zeros(1, 4, 3), torch.full((1, 2, 3), 7.0)
     assert all(z.isfinite().all() for z in scale(z_s, z_q, scaling))

@@ -6,7 +6,7 @@ import re
 import pytest
 from reference.places import SHARED, needs_shared
 
-from benchmarks.studies import experiments, probes, recipe, report
+from benchmarks.studies import experiments, probes, recipe, report, transductive
 from benchmarks.studies.record import read
 from fewshot_bn.adapters import ADAPTERS
 
@@ -56,6 +56,32 @@ def test_the_probe_study(tmp_path, monkeypatch):
     assert table.count(f"| `{names[0]}` | +0.00 ± 0.00 |") == 2
     assert "--output FOLDER" in table
     assert str(tmp_path) not in table
+
+
+def test_each_candidate_of_the_transductive_search_is_another_adapter():
+    adapters = {name: experiments.adapter_of(name) for name in transductive.SEARCHED}
+    assert all(adapters[name].transductive for name in transductive.SEARCHED if name not in transductive.REFERENCES)
+    assert len(set(adapters.values())) == len(transductive.SEARCHED)
+
+
+@needs_shared
+@pytest.mark.full
+def test_the_study_of_transductive_modes(tmp_path, monkeypatch):
+    searched = ("proto", "lr", "laplacian", "laplacian strength=0.1")
+    monkeypatch.setattr(transductive, "DATASETS", ("digits",))
+    monkeypatch.setattr(transductive, "BACKBONES", ("resnet20",))
+    monkeypatch.setattr(transductive, "STAGES", {"search": (0, searched), "confirmation": (1, searched[:3])})
+    assert transductive.main([*ARGUMENTS, "--n-episodes", "3", "--output", str(tmp_path / "study")]) == 0
+    runs = read(tmp_path / "study" / "record.npz")
+    assert {(run.stage, run.seed, run.candidate, run.n_support) for run in runs} == {
+        (stage, seed, name, k) for stage, (seed, names) in transductive.STAGES.items() for name in names for k in (1, 5)
+    }
+    tables = (tmp_path / "study" / "README.md").read_text()
+    assert tables.count("| `proto` | +0.00 ± 0.00 |") == 2
+    confirmed = {(run.candidate, run.n_support): run.correct.mean() for run in runs if run.stage == "confirmation"}
+    for k in (1, 5):
+        difference = 100 * (confirmed["laplacian", k] - confirmed["lr", k]) / 75
+        assert f" {difference:+.2f} ± " in tables.rpartition("| `laplacian` |")[2]
 
 
 @pytest.fixture

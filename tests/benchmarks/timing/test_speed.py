@@ -10,6 +10,7 @@ from torch import nn
 from benchmarks.timing import speed
 from fewshot_bn.adapters.tuning.norms import NormTuning
 from fewshot_bn.backbones.backbone import freeze_in_place
+from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.evaluation import memory
 from fewshot_bn.preprocessing import Preprocessing
 
@@ -55,6 +56,15 @@ def test_the_record(tmp_path, capsys, two_at_once):
     assert capsys.readouterr().out.strip() in readme
 
 
+def test_weights_cost_a_third_pass(tmp_path, two_at_once):
+    folder = tmp_path / "record"
+    assert speed.main([*TINY, "--tuned", "weights", "--output", str(folder)]) == 0
+    rows = [json.loads(line) for line in (folder / "speed.jsonl").read_text().splitlines()]
+    behind, whole = speed.forward_flops(load_backbone("fractal_resnet8", weights="random"))
+    assert rows[-1]["flops"] == 2 * whole + behind
+    assert "Speed of fine-tuning" in (folder / "README.md").read_text(encoding="utf-8")
+
+
 def test_a_record_is_never_overwritten(tmp_path, capsys):
     assert speed.main([*TINY, "--output", str(tmp_path)]) == 2
     assert "File exists" in capsys.readouterr().err
@@ -85,9 +95,10 @@ def test_growth_changes_one_thing_at_a_time(two_at_once):
 def test_only_what_follows_the_first_norm_layer_is_counted():
     conv = nn.Conv2d(3, 4, 3, padding=1, bias=False)
     after = nn.Conv2d(4, 6, 3, stride=2, padding=1, bias=False)
-    assert speed.forward_flops(backbone_of(nn.BatchNorm2d(3), conv)) == 2 * (3 * 9) * 4 * 8 * 8
-    assert speed.forward_flops(backbone_of(conv, nn.BatchNorm2d(4))) == 0
-    assert speed.forward_flops(backbone_of(conv, nn.BatchNorm2d(4), after)) == 2 * (4 * 9) * 6 * 4 * 4
+    first, second = 2 * (3 * 9) * 4 * 8 * 8, 2 * (4 * 9) * 6 * 4 * 4
+    assert speed.forward_flops(backbone_of(nn.BatchNorm2d(3), conv)) == (first, first)
+    assert speed.forward_flops(backbone_of(conv, nn.BatchNorm2d(4))) == (0, first)
+    assert speed.forward_flops(backbone_of(conv, nn.BatchNorm2d(4), after)) == (second, first + second)
 
 
 def test_the_floor():
