@@ -31,9 +31,9 @@ class LowRank(AddingTuner):
     scope: str = setting(
         "all", f"to which linear layers, attention, and convolutions without groups a product is added: {SCOPES}"
     )
-    rank: int = setting(4, "of the products; a smaller layer has its full rank", source="Hu et al. 2021")
+    rank: int = setting(2, "of the products; a smaller layer has its full rank", source="Hu et al. 2021")
     alpha: float = setting(4.0, "the products count alpha / rank times", source="Hu et al. 2021")
-    lr_factors: float = setting(1e-3, "learning rate of the products")
+    lr_factors: float = setting(3e-3, "learning rate of the products")
 
     def __post_init__(self) -> None:
         check_positive(rank=self.rank, alpha=self.alpha)

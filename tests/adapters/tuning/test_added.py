@@ -350,5 +350,5 @@ def test_an_episode_holds_its_values_their_gradients_and_what_the_optimiser_keep
     backbone = small_backbone()
     alpha, beta = 8 * 8, 6 * 6
     assert TSA.bytes_held(backbone) == 4 * 4 * (alpha + beta)
-    products = 4 * (9 * 8 + 8) + 4 * (8 + 6)
+    products = 2 * (9 * 8 + 8) + 2 * (8 + 6)
     assert replace(LORA, optimiser="sgd").bytes_held(backbone) == 3 * 4 * products
