@@ -18,7 +18,9 @@ from fewshot_bn.adapters.probes.proto import Prototypes
 from fewshot_bn.adapters.probes.ridge import Ridge
 from fewshot_bn.adapters.probes.soft_kmeans import SoftKMeans
 from fewshot_bn.adapters.probes.svm import SupportVectorMachine
+from fewshot_bn.adapters.tuning.low_rank import LowRank
 from fewshot_bn.adapters.tuning.norms import NormTuning
+from fewshot_bn.adapters.tuning.residual_adapters import ResidualAdapters
 from fewshot_bn.adapters.tuning.weights import FineTuning
 from fewshot_bn.errors import UsageError, unknown
 from fewshot_bn.settings import told
@@ -153,6 +155,14 @@ MODES: dict[str, Mode] = {
     "bitfit": Mode(
         FineTuning(scope="bias", optimiser="adamw", schedule="constant", lr_body=1e-3, lr_head=1e-3),
         "every bias and shift by Adam at a constant rate (Ben Zaken et al. 2022)",
+    ),
+    "tsa": Mode(
+        ResidualAdapters(head="ncm", steps=40, optimiser="adadelta", schedule="constant"),
+        "a 1x1 convolution beside every larger one and a linear map under the nearest class mean (Li et al. 2022)",
+    ),
+    "lora": Mode(
+        LowRank(optimiser="adam"),
+        "low-rank products beside linear layers and convolutions, and a linear head (Hu et al. 2021)",
     ),
     "gn": Mode(replace(_RECIPE, norm="group"), "the recipe of bn on the GroupNorm layers of networks that have those"),
     "ln": Mode(

@@ -42,9 +42,14 @@ def padded(
     widths: list[int] = []
     for side in (1, 0):  # F.pad takes the last axis first
         n, k, s, d = x.shape[2 + side], kernel[side], stride[side], dilation[side]
-        more = max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
+        more = missing(n, k, s, d)
         widths += [more // 2, more - more // 2]
     return F.pad(x, widths, value=value) if any(widths) else x
+
+
+def missing(n: int, kernel: int, stride: int, dilation: int) -> int:
+    """How many pixels are added to `n` of a row."""
+    return max((-(-n // stride) - 1) * stride + dilation * (kernel - 1) + 1 - n, 0)
 
 
 def pad_same(network: nn.Module) -> None:

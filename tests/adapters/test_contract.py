@@ -28,7 +28,7 @@ SHORTER = {
     "bn23": {"epochs": 5},
     "bn-all": {"epochs": 5},
     "bn-cdfsl": {"epochs": 5},
-    **{key: {"steps": 8} for key in ("ft", "ft-last", "lp-ft", "daft", "bias", "bitfit")},
+    **{key: {"steps": 8} for key in ("ft", "ft-last", "lp-ft", "daft", "bias", "bitfit", "tsa", "lora")},
     "ft-cdfsl": {"epochs": 3},
     "gn": {"epochs": 2, "readout": "ridge"},
     "ln": {"epochs": 2, "readout": "ridge"},

@@ -55,12 +55,16 @@ class Adapted:
 
     def head_scores(self, x_q: Float[Tensor, "e q 3 h w"]) -> Iterator[Float[Tensor, "e q way"]]:
         """Those of the trained head, of every network and fixed view."""
-        for z_q in self.features(x_q):
-            yield self.head(seen(z_q, self.settings.scaling))
+        z_s = self._seen(self.support.x)
+        for z_q in self._seen(x_q):
+            yield self.head.fitted(lambda: next(z_s), self.support.y)(z_q)
 
     def views(self, x_q: Float[Tensor, "e q 3 h w"]) -> Iterator[tuple[Float[Tensor, "e n d"], Float[Tensor, "e q d"]]]:
         """Features of support images and queries, of every network and fixed view."""
         yield from zip(self.features(self.support.x), self.features(x_q), strict=True)
+
+    def _seen(self, x: Float[Tensor, "e b 3 h w"]) -> Iterator[Float[Tensor, "e b d"]]:
+        return (seen(z, self.settings.scaling) for z in self.features(x))
 
     def features(self, x: Float[Tensor, "e b 3 h w"]) -> Iterator[Float[Tensor, "e b d"]]:
         """Those of every network and fixed view of the images."""
@@ -69,14 +73,6 @@ class Adapted:
                 yield network.features(network.stem(fixed_view(x, view)), "batch")
             else:
                 yield in_parts(network, x, view, self.images_at_once)
-
-
-def _in_parts(
-    network: EpisodicNetwork, x: Float[Tensor, "e b 3 h w"], view: str, images_at_once: int
-) -> Float[Tensor, "e b d"]:
-    """Features under the running statistics."""
-    parts = x.split(images_at_once, dim=1)
-    return torch.cat([network.features(network.stem(fixed_view(part, view))) for part in parts], dim=1)
 
 
 def in_parts(

@@ -47,7 +47,7 @@ class EpisodicNetwork:
         own: Collection[str] = (),
         low_precision: bool = False,
     ) -> None:
-        self.n_episodes = n_episodes
+        self.n_episodes, self.dim = n_episodes, backbone.dim
         parameters = dict(backbone.module.named_parameters())
         self.own = {name: nn.Parameter(parameters[name].clone()) for name in own}
         replaced: dict[int, Tensor] = _in_bfloat16(backbone.module) if low_precision else {}
@@ -60,6 +60,7 @@ class EpisodicNetwork:
         self._like = next(self._network.buffers() if not parameters else iter(parameters.values()))
         self._low_precision, self._copies = low_precision, False
         self.layers = self._make_episodic(layers)
+        self.map: Tensor | None = None  # of the features of each episode, linear, [e d d]
         self._parts = cut(self._network, backbone.graph, self._differs) if backbone.graph else None
 
     @property
@@ -123,9 +124,11 @@ class EpisodicNetwork:
                 raise
             kind = next(iter(self.layers.values())).title
             raise ModelError(
-                f"the network does more with a {kind} layer than call it on its input, so it cannot be tuned: {problem}"
+                f"the network does more with a {kind} layer than call it on its input, so it cannot be tuned: "
+                f"{problem}; --mode ft or ft-last, which train its own weights, work with any network"
             ) from problem
-        return z.to(self._like.dtype).reshape(*size, -1)
+        z = z.to(self._like.dtype).reshape(*size, -1)
+        return z if self.map is None else torch.bmm(z, self.map.mT)
 
     def _safe(self, values: Stem) -> Stem:
         return tuple(value.clone() for value in values) if self._copies else values

@@ -67,8 +67,9 @@ class NormTuning(Tuning):
         layers = dict.fromkeys(names, episodic)
         return EpisodicNetwork(backbone, layers, n_episodes, low_precision=self.precision == "bfloat16")
 
-    def trained(self, network: EpisodicNetwork) -> Affines:
+    def trained(self, network: EpisodicNetwork, seeds: Sequence[int]) -> Affines:
+        del seeds
         return Affines(network, self.affines, self.units)
 
     def groups(self, trained: Trained, head: Head) -> list[Group]:
-        return [Group(trained.values, self.lr_norm), Group([head.weight, head.bias], self.lr_head)]
+        return [Group(trained.values, self.lr_norm), Group(head.values, self.lr_head)]

@@ -10,6 +10,7 @@ from fewshot_bn.settings import setting
 
 MOST_STEPS = 10**9
 LARGEST_RATE = 1e20  # beyond it, the corrections of Adam would not be numbers
+COSINE_SCALE = 10.0  # Li et al. 2022
 
 StatisticsPolicy = Literal["frozen", "batch", "converted", "support", "support+query", "transductive"]
 OF_TRAINING_BATCHES = ("batch", "converted", "transductive")
@@ -35,11 +36,11 @@ class TuningSettings:
     scaling: Literal["raw", "l2"] = setting(
         "raw", "features as the head sees them: raw, as they are; or l2, of unit length", source="study"
     )
-    head: Literal["zero", "normal", "proto", "lr"] = setting(
+    head: Literal["zero", "normal", "proto", "lr", "ncm"] = setting(
         "zero",
         "start of the linear head: zero; normal, random numbers; proto, the class means; or lr, the solution of the "
-        "logistic probe",
-        source="DAFT (zero), LP-FT (lr)",
+        "logistic probe; or ncm, none, but cosines to the class means of the support features, times 10",
+        source="DAFT (zero), LP-FT (lr), Li et al. 2022 (ncm)",
     )
     head_std: float = setting(0.01, "standard deviation of head=normal", source="Yazdanpanah et al. 2022")
     C: float = setting(1.0, "that of the logistic probe of head=lr", source="study")
@@ -106,6 +107,16 @@ class TuningSettings:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at most {MOST_STEPS:,}")
         self._check_together()
 
+    @property
+    def cosine_scale(self) -> float:
+        """Factor of the cosines of head=ncm."""
+        return COSINE_SCALE
+
+    @property
+    def in_one_piece(self) -> bool:
+        """Whether a training step needs all images of its batch at once."""
+        return self.head == "ncm" or self.statistics in OF_TRAINING_BATCHES
+
     def _check_together(self) -> None:
         if self.steps and self.epochs:
             raise UsageError(f"steps is {self.steps} and epochs is {self.epochs}; only one of them can be above 0")
@@ -116,6 +127,11 @@ class TuningSettings:
             )
         if self.head == "zero" and not self.lr_head and (self.steps or self.epochs):
             raise UsageError("head=zero with lr_head=0 would never learn anything: no gradient passes a head of zeros")
+        if self.head == "ncm" and self.batch_size:
+            raise UsageError(
+                f"batch_size is {self.batch_size}; head=ncm takes class means of the images of a step, so it needs all "
+                "support images in each: batch_size=0"
+            )
         if self.average_frozen and self.readout == "head":
             raise UsageError(
                 "average_frozen needs a readout other than head: the pretrained network has no head of its own"

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from fewshot_bn.adapters.tuning.batches import Batch, Support
 from fewshot_bn.adapters.tuning.network import Stem
-from fewshot_bn.adapters.tuning.settings import OF_TRAINING_BATCHES, TuningSettings
+from fewshot_bn.adapters.tuning.settings import TuningSettings
 
 OPTIMISERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
@@ -55,14 +55,14 @@ class Inertia:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """The parameters of `groups` are trained in place, by the scores that `forward` gives of a part of a batch.
+    """The parameters of `groups` are trained in place, by what `forward` gives.
 
-    `followers` [e ...] change with them, such as running statistics. `images_at_once` of an episode are in memory
-    together.
+    Those are the scores of a part of a batch, whose labels it is told, too. `followers` [e ...] change with the
+    parameters, such as running statistics. `images_at_once` of an episode are in memory together.
     """
 
     settings: TuningSettings
-    forward: Callable[[Stem], Float[Tensor, "e b way"]]
+    forward: Callable[[Stem, Int64[Tensor, "e b"]], Float[Tensor, "e b way"]]
     groups: Sequence[Group]
     followers: Sequence[Tensor]
     images_at_once: int
@@ -94,15 +94,14 @@ class Training:
         return steps
 
     def _zeros(self, n_episodes: int) -> Float[Tensor, "e"]:
-        return self.groups[-1].values[0].new_zeros(n_episodes)
+        return next(value for group in self.groups for value in group.values).new_zeros(n_episodes)
 
     def _backward(self, batch: Batch) -> Float[Tensor, "e"]:
         """Add the gradients of the mean loss of each episode; those losses."""
-        in_one_piece = self.settings.statistics in OF_TRAINING_BATCHES
         total = self._zeros(len(batch.y))
-        for part in [batch] if in_one_piece else batch.parts(self.images_at_once):
+        for part in [batch] if self.settings.in_one_piece else batch.parts(self.images_at_once):
             losses = F.cross_entropy(
-                self.forward(part.stem).flatten(0, 1),
+                self.forward(part.stem, part.y).flatten(0, 1),
                 part.y.flatten(),
                 reduction="none",
                 label_smoothing=self.settings.label_smoothing,
@@ -115,7 +114,7 @@ class Training:
     def _optimiser(self, n_steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
         settings = self.settings
         common = Inertia(settings.momentum, settings.dampening, settings.weight_decay)
-        groups = [_options(settings.optimiser, group, group.inertia or common) for group in self.groups]
+        groups = [_options(settings.optimiser, group, group.inertia or common) for group in self.groups if group.values]
         optimiser = OPTIMISERS[settings.optimiser](groups)
 
         def factor(step: int) -> float:

@@ -27,11 +27,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from fewshot_bn.adapters.contract import Fit, count_ways
-from fewshot_bn.adapters.probes.lr import LogisticRegression
 from fewshot_bn.adapters.tuning.adapted import Adapted, Episodes, in_parts, joined
 from fewshot_bn.adapters.tuning.batches import Support
 from fewshot_bn.adapters.tuning.episodic_norm import Statistics
-from fewshot_bn.adapters.tuning.heads import Head, normal_head, probe_head, prototype_head, seen, zero_head
+from fewshot_bn.adapters.tuning.heads import Head, seen, start_head
 from fewshot_bn.adapters.tuning.network import EpisodicNetwork, Stem
 from fewshot_bn.adapters.tuning.norm_layers import check_batch_statistics
 from fewshot_bn.adapters.tuning.settings import OF_QUERIES, OF_TRAINING_BATCHES, TuningSettings
@@ -72,8 +71,8 @@ class Tuning(TuningSettings):
         """The network that is tuned."""
         raise NotImplementedError
 
-    def trained(self, network: EpisodicNetwork) -> Trained:
-        """What is trained of it."""
+    def trained(self, network: EpisodicNetwork, seeds: Sequence[int]) -> Trained:
+        """What is trained of it; `seeds`, one per episode, decide whatever is drawn."""
         raise NotImplementedError
 
     def groups(self, trained: Trained, head: Head) -> list[Group]:
@@ -103,7 +102,7 @@ class Tuning(TuningSettings):
         side, like = stage.backbone.preprocessing.crop_px, next(stage.backbone.module.parameters())
         network, x = self.network(stage.backbone, stage.names, 1), like.new_zeros(1, 2, 3, side, side)
         network.try_cut(x)
-        trained = self.trained(network)
+        trained = self.trained(network, [0])
         with torch.enable_grad():
             trained.apply()
             return network.kept_bytes(x, trained.values)
@@ -159,15 +158,24 @@ class Tuning(TuningSettings):
         stem, views = network.stem(x_s), parse_views(self.augment, RANDOM_VIEWS)
         self._take_statistics(network, stem, episodes.x_q)
         support = Support(network, x_s, stem, y_s, episodes.seeds, self.batch_size, views, backbone.preprocessing)
-        head = self._start_head(support, (n_way, backbone.dim), at_once)
+        with torch.no_grad():
+            head = start_head(
+                self,
+                (n_way, backbone.dim),
+                lambda: seen(in_parts(network, x_s, "none", at_once), self.scaling),
+                y_s,
+                seeds=episodes.seeds,
+                like=x_s,
+            )
         if self.statistics == "converted":
             network.convert(stem)
-        trained = self.trained(network)
+        trained = self.trained(network, episodes.seeds)
         statistics: Statistics = "batch, tracked" if self.statistics in OF_TRAINING_BATCHES else "running"
 
-        def forward(stem: Stem) -> Float[Tensor, "e b way"]:
+        def forward(stem: Stem, y: Int64[Tensor, "e b"]) -> Float[Tensor, "e b way"]:
             trained.apply()
-            return head(seen(network.features(stem, statistics), self.scaling))
+            z = seen(network.features(stem, statistics), self.scaling)
+            return head.fitted(lambda: z, y)(z)
 
         training = Training(self, forward, self.groups(trained, head), network.running, episodes.images_at_once or n)
         with torch.enable_grad():
@@ -186,15 +194,3 @@ class Tuning(TuningSettings):
         if self.statistics == "support+query":
             both = zip(support, network.stem(x_q), strict=True)
             network.take_statistics(tuple(torch.cat(values, 1) for values in both))
-
-    @torch.no_grad()
-    def _start_head(self, support: Support, size: tuple[int, int], images_at_once: int) -> Head:
-        if self.head == "zero":
-            return zero_head(support.x, *size)
-        if self.head == "normal":
-            return normal_head(support.x, *size, std=self.head_std, seeds=support.seeds)
-        z_s = seen(in_parts(support.network, support.x, "none", images_at_once), self.scaling)
-        if self.head == "proto":
-            return prototype_head(z_s, support.y, size[0])
-        probe = LogisticRegression(C=self.C, select="fixed", scaling="raw", tolerance=1e-10)
-        return probe_head(z_s, support.y, probe)

@@ -117,8 +117,9 @@ class FineTuning(Tuning):
         layers = dict.fromkeys(self._norms(backbone, names), episodic)
         return EpisodicNetwork(backbone, layers, n_episodes, own=names, low_precision=self.precision == "bfloat16")
 
-    def trained(self, network: EpisodicNetwork) -> Weights:
+    def trained(self, network: EpisodicNetwork, seeds: Sequence[int]) -> Weights:
+        del seeds
         return Weights(network)
 
     def groups(self, trained: Trained, head: Head) -> list[Group]:
-        return [Group(trained.values, self.lr_body), Group([head.weight, head.bias], self.lr_head, self.of_head)]
+        return [Group(trained.values, self.lr_body), Group(head.values, self.lr_head, self.of_head)]
