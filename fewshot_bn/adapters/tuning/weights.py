@@ -4,16 +4,18 @@ An episode has a copy of the weights that are trained, so episodes are tuned one
 
 Sources: full fine-tuning as published for these datasets: Guo et al. 2020, arXiv:1912.07200; linear probing first, then
 fine-tuning (LP-FT): Kumar et al. 2022, arXiv:2202.10054; biases alone (BitFit): Ben Zaken et al. 2022,
-arXiv:2106.10199.
+arXiv:2106.10199. A rate for each tensor in proportion to its size: You et al. 2017, arXiv:1708.03888 (LARS).
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from fewshot_bn.adapters.tuning.affines import Units
 from fewshot_bn.adapters.tuning.episodic_norm import episodic
 from fewshot_bn.adapters.tuning.heads import Head
 from fewshot_bn.adapters.tuning.network import EpisodicNetwork
@@ -34,6 +36,8 @@ class Weights:
 
     def __init__(self, network: EpisodicNetwork) -> None:
         self.values: Sequence[Tensor] = list(network.own.values())
+        n_values = sum(value.numel() for value in self.values)
+        self.units = [_size(name, network.pretrained) / math.sqrt(n_values) for name in network.own]
         self._of_norms = [
             (layer, attribute, network.own[f"{name}.{parameter}"])
             for name, layer in network.layers.items()
@@ -50,13 +54,27 @@ class Weights:
             setattr(layer, attribute, value[None])
 
 
+def _size(name: str, parameters: Mapping[str, Tensor]) -> float:
+    """Root mean square of a parameter; of a vector the largest of those of its layer, as its own may be 0."""
+    place = name.rpartition(".")[0]
+    near = [value for key, value in parameters.items() if key.rpartition(".")[0] == place]
+    sized = near if parameters[name].ndim < 2 else [parameters[name]]
+    return max(float(value.detach().square().mean().sqrt()) for value in sized)
+
+
 @dataclass(frozen=True, slots=True)
 class FineTuning(Tuning):
     """Fine-tuning of the parameters in a scope, as the settings say."""
 
     one_by_one: ClassVar[bool] = True
     scope: str = setting("all", f"which parameters: {CHOICES}, such as layer4.*", source="Ben Zaken et al. 2022 (bias)")
-    lr_body: float = setting(0.001, "learning rate of the network", source="study")
+    units: Units = setting(
+        "absolute",
+        "of lr_body: absolute, or relative to the size of each tensor and divided by the root of the number of trained "
+        "values, so that one rate suits small and large networks",
+        source="study",
+    )
+    lr_body: float = setting(0.001, "learning rate of the network, in these units", source="study")
     momentum_head: float = setting(AS_BODY, "momentum for the head; -1: that of the network", source="CD-FSL")
     dampening_head: float = setting(AS_BODY, "dampening for the head; -1: that of the network", source="CD-FSL")
     weight_decay_head: float = setting(AS_BODY, "weight decay of the head; -1: that of the network", source="CD-FSL")
@@ -122,4 +140,8 @@ class FineTuning(Tuning):
         return Weights(network)
 
     def groups(self, trained: Trained, head: Head) -> list[Group]:
-        return [Group(trained.values, self.lr_body), Group(head.values, self.lr_head, self.of_head)]
+        rates = (
+            trained.units if self.units == "relative" and isinstance(trained, Weights) else [1.0] * len(trained.values)
+        )
+        by_rate = [Group([value], rate * self.lr_body) for value, rate in zip(trained.values, rates, strict=True)]
+        return [*by_rate, Group(head.values, self.lr_head, self.of_head)]
