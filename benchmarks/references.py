@@ -92,7 +92,7 @@ def plain_tuned(
         groups = [{"params": plain_affines(norms, settings), "lr": settings.lr_norm}]
     else:
         body = [network.get_parameter(name) for name in settings.choose(backbone)]
-        groups = [{"params": body, "lr": settings.lr_body}]
+        groups = [{"params": [value], "lr": settings.lr_body * unit_of(value, body, settings)} for value in body]
     optimiser = plain_optimiser(groups, head, settings)
     train_plainly(network, head, (x_s, y_s), optimiser, settings=settings, seed=seed)
     if settings.statistics != "transductive":
@@ -159,6 +159,13 @@ def plain_scores(  # noqa: PLR0917
     return [probes[name][1] * probes[name][0](*arguments).logits[0] for name in settings.readout.split("+")]
 
 
+def unit_of(value: Tensor, body: list[Tensor], settings: FineTuning) -> float:
+    if settings.units == "absolute":
+        return 1.0
+    size = float(value.pow(2).mean().sqrt())
+    return (size if size > 0 else 1.0) / math.sqrt(sum(each.numel() for each in body))
+
+
 def plain_seen(z: Tensor, settings: Tuning) -> Tensor:
     return z / z.norm(dim=1, keepdim=True) if settings.scaling == "l2" else z
 
@@ -203,15 +210,16 @@ def plain_affines(norms: list[nn.Module], settings: NormTuning) -> list[Tensor]:
 
 def plain_optimiser(groups: list[dict[str, Any]], head: nn.Linear, settings: Tuning) -> torch.optim.Optimizer:
     of_head = settings.of_head if isinstance(settings, FineTuning) else settings
-    groups = [*groups, {"params": [*head.parameters()], "lr": settings.lr_head}]
-    for group, inertia in zip(groups, (settings, of_head), strict=True):
+    by_inertia = [*((group, settings) for group in groups)]
+    by_inertia.append(({"params": [*head.parameters()], "lr": settings.lr_head}, of_head))
+    for group, inertia in by_inertia:
         own = {
             "sgd": {"momentum": inertia.momentum, "dampening": inertia.dampening},
             "adadelta": {"rho": inertia.momentum},
         }.get(settings.optimiser, {"betas": (inertia.momentum, 0.999)})
         group.update(own, first_lr=group["lr"], weight_decay=inertia.weight_decay)
     kinds = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "adadelta": "Adadelta"}
-    return getattr(torch.optim, kinds[settings.optimiser])(groups)
+    return getattr(torch.optim, kinds[settings.optimiser])([group for group, _ in by_inertia])
 
 
 def plain_head(network: nn.Module, x_s: Tensor, y_s: Tensor, dim: int, *, settings: Tuning, seed: int) -> nn.Linear:

@@ -48,7 +48,7 @@ class EpisodicNetwork:
         low_precision: bool = False,
     ) -> None:
         self.n_episodes, self.dim = n_episodes, backbone.dim
-        self.pretrained = parameters = dict(backbone.module.named_parameters())
+        parameters = dict(backbone.module.named_parameters())
         self.own = {name: nn.Parameter(parameters[name].clone()) for name in own}
         replaced: dict[int, Tensor] = _in_bfloat16(backbone.module) if low_precision else {}
         self._network = shared_copy(

@@ -8,7 +8,7 @@ arXiv:2106.10199. A rate for each tensor in proportion to its size: You et al. 2
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -36,8 +36,6 @@ class Weights:
 
     def __init__(self, network: EpisodicNetwork) -> None:
         self.values: Sequence[Tensor] = list(network.own.values())
-        n_values = sum(value.numel() for value in self.values)
-        self.units = [_size(name, network.pretrained) / math.sqrt(n_values) for name in network.own]
         self._of_norms = [
             (layer, attribute, network.own[f"{name}.{parameter}"])
             for name, layer in network.layers.items()
@@ -54,12 +52,11 @@ class Weights:
             setattr(layer, attribute, value[None])
 
 
-def _size(name: str, parameters: Mapping[str, Tensor]) -> float:
-    """Root mean square of a parameter; of a vector the largest of those of its layer, as its own may be 0."""
-    place = name.rpartition(".")[0]
-    near = [value for key, value in parameters.items() if key.rpartition(".")[0] == place]
-    sized = near if parameters[name].ndim < 2 else [parameters[name]]
-    return max(float(value.detach().square().mean().sqrt()) for value in sized)
+def _by_size(values: Sequence[Tensor], lr: float) -> list[Group]:
+    """Each tensor with a rate in proportion to its root mean square (1 where it is all 0), for so many values."""
+    root = math.sqrt(sum(value.numel() for value in values))
+    sizes = (float(value.detach().square().mean().sqrt()) or 1.0 for value in values)
+    return [Group([value], lr * size / root) for value, size in zip(values, sizes, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +137,6 @@ class FineTuning(Tuning):
         return Weights(network)
 
     def groups(self, trained: Trained, head: Head) -> list[Group]:
-        rates = (
-            trained.units if self.units == "relative" and isinstance(trained, Weights) else [1.0] * len(trained.values)
-        )
-        by_rate = [Group([value], rate * self.lr_body) for value, rate in zip(trained.values, rates, strict=True)]
-        return [*by_rate, Group(head.values, self.lr_head, self.of_head)]
+        relative = self.units == "relative"
+        body = _by_size(trained.values, self.lr_body) if relative else [Group(trained.values, self.lr_body)]
+        return [*body, Group(head.values, self.lr_head, self.of_head)]

@@ -54,6 +54,8 @@ def test_equals_the_plain_loop_for_every_policy_head_and_optimiser(statistics, h
         {"lr_body": 0.0},
         {"lr_body": 0.1, "lr_head": 0.003, "momentum": 0.5, "weight_decay": 0.01},
         {"momentum": 0.0, "momentum_head": 0.9, "dampening_head": 0.9, "weight_decay_head": 0.1},
+        {"units": "relative", "lr_body": 1.0, "optimiser": "adam"},
+        {"units": "relative", "lr_body": 10.0, "scope": "bias", "statistics": "batch"},
         {"optimiser": "adamw", "weight_decay": 0.1, "momentum_head": 0.5},
         {"optimiser": "adadelta", "lr_body": 0.1, "lr_head": 1.0},
         {"scope": "bias"},
