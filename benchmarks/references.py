@@ -162,7 +162,7 @@ def plain_scores(  # noqa: PLR0917
 def unit_of(value: Tensor, body: list[Tensor], settings: FineTuning) -> float:
     if settings.units == "absolute":
         return 1.0
-    size = float(value.pow(2).mean().sqrt())
+    size = float(value.detach().pow(2).mean().sqrt())
     return (size if size > 0 else 1.0) / math.sqrt(sum(each.numel() for each in body))
 
 
