@@ -1,9 +1,9 @@
-"""What modes that add something to frozen layers cost beside norm tuning with as many full-support steps.
+"""What tuners cost beside one another, with as many full-support steps each.
 
-    python -m benchmarks.timing.adapters [--case resnet18@64 resnet20@32] [--steps 20] [--repetitions 5]
+    python -m benchmarks.timing.modes [--mode bn-plain tsa lora] [--case resnet18@64 resnet20@32] [--steps 20]
 
 Seconds of processor time per 5-way 5-shot episode of random images, as many episodes at once as the command takes; in
-turn, so that the ratio of a repetition is of one time. Meant to be at most 1.6 for `tsa` and `lora`.
+turn, so that the ratio of a repetition to the first mode is of one time. Meant to be at most 1.6 for `tsa` and `lora`.
 """
 
 import argparse
@@ -17,11 +17,13 @@ import torch
 
 from benchmarks.timing.speed import CASES, N_WAY, Trial, draw, engine, resized
 from fewshot_bn import host_memory
-from fewshot_bn.adapters import make_adapter
+from fewshot_bn.adapters import ADAPTERS, make_adapter
+from fewshot_bn.adapters.tuning.tuner import Tuning
 from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.cli.options import run_verb
 
-MODES = ("bn-plain", "tsa", "lora")
+DEFAULTS = ("bn-plain", "tsa", "lora")
+TUNERS = tuple(name for name, adapter in ADAPTERS.items() if isinstance(adapter, Tuning))
 
 
 def seconds(trial: Trial) -> float:
@@ -38,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--mode", nargs="+", choices=TUNERS, default=DEFAULTS)
     parser.add_argument("--case", nargs="+", choices=CASES, default=["resnet18@64", "resnet20@32"])
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--repetitions", type=int, default=5)
@@ -47,7 +50,7 @@ def _run(argv: Sequence[str] | None) -> int:
         model, side = CASES[case]
         backbone = load_backbone(model, weights="random")
         trials = []
-        for mode in MODES:
+        for mode in args.mode:
             settings = make_adapter(mode, steps=args.steps)
             trials.append(engine(resized(Trial(backbone, settings, torch.device("cpu"), N_WAY), side), mode))
         for trial in trials:  # warm up
@@ -56,7 +59,7 @@ def _run(argv: Sequence[str] | None) -> int:
         for k, trial in enumerate(trials):
             ratios = [each[k] / each[0] for each in rounds]
             print(f"{case}  {trial.name}: {median(each[k] for each in rounds):.3f} s/episode, ", end="")
-            print(f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) x {MODES[0]}", flush=True)
+            print(f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) x {args.mode[0]}", flush=True)
     return 0
 
 
