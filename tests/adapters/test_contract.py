@@ -18,6 +18,13 @@ def reorder(arguments, episodes, support=slice(None)):
     return (*backbone, x_s[episodes][:, support], y_s[episodes][:, support], x_q[episodes])
 
 
+def in_double(arguments):
+    *backbone, x_s, y_s, x_q = arguments
+    for each in backbone:
+        each.module.double()
+    return (*backbone, x_s.double(), y_s, x_q.double())
+
+
 @pytest.fixture(params=ADAPTERS)
 def name(request):
     return request.param
@@ -108,10 +115,9 @@ def test_episodes_are_independent(name, adapter):
 def test_the_order_of_support_images_does_not_matter(name, adapter):
     if getattr(adapter, "batch_size", 0) in range(1, 6):
         pytest.skip("its batches are drawn by position in the support set")
-    arguments, order = problem(name), torch.tensor([3, 0, 5, 1, 4, 2])
+    arguments, order = in_double(problem(name)), torch.tensor([3, 0, 5, 1, 4, 2])  # large rates magnify rounding
     expected = adapter(*arguments).logits
-    tolerance = 1e-4 * max(1.0, float(expected.abs().max()))
-    assert torch.allclose(adapter(*reorder(arguments, slice(None), order)).logits, expected, atol=tolerance)
+    assert torch.allclose(adapter(*reorder(arguments, slice(None), order)).logits, expected, atol=1e-4)
 
 
 @every_adapter
