@@ -262,6 +262,9 @@ class DecidesOnData(nn.Module):
         super().__init__()
         self.conv, self.norm = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4)
         self.conv2, self.used, self.turned = nn.Conv2d(4, 4, 3), nn.Linear(4, 4), nn.Linear(4, 4)
+        generator = torch.Generator().manual_seed(1)
+        for parameter in self.parameters():
+            parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * 0.5)
 
     def forward(self, x):
         z = self.norm(self.conv(x))
