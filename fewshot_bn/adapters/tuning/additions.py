@@ -16,7 +16,7 @@ from fewshot_bn.adapters.tuning.episodic_norm import episodic
 from fewshot_bn.adapters.tuning.network import EpisodicNetwork
 from fewshot_bn.adapters.tuning.norm_layers import affine_layers, check_batch_norms
 from fewshot_bn.adapters.tuning.settings import COSINE_SCALE, TuningSettings
-from fewshot_bn.adapters.tuning.training import N_KEPT
+from fewshot_bn.adapters.tuning.training import held_bytes
 from fewshot_bn.adapters.tuning.tuner import Tuning
 from fewshot_bn.backbones.backbone import Backbone
 from fewshot_bn.errors import UsageError
@@ -73,10 +73,9 @@ class AddingTuner(Tuning):
         return EpisodicNetwork(backbone, layers, n_episodes, low_precision=self.precision == "bfloat16")
 
     def bytes_held(self, backbone: Backbone) -> int:
-        value_and_gradient = 2
         networks = (self.network(stage.backbone, stage.names, 1) for stage in self.stages(backbone))
-        most = max(sum(value.nbytes for value in self.trained(network, [0]).values) for network in networks)
-        return (value_and_gradient + N_KEPT[self.optimiser]) * most
+        sizes = (sum(value.nbytes for value in self.trained(network, [0]).values) for network in networks)
+        return held_bytes(self.optimiser, max(sizes))
 
     def _norms(self, backbone: Backbone) -> list[str]:
         """The BatchNorm layers whose statistics follow the policy."""

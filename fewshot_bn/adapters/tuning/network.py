@@ -9,6 +9,7 @@ Shapes: images [e b 3 h w]; features [e b d].
 """
 
 import contextlib
+import itertools
 from collections.abc import Callable, Collection, Mapping
 
 import torch
@@ -57,7 +58,7 @@ class EpisodicNetwork:
         for module in self._network.modules():
             if isinstance(module, nn.Hardtanh | nn.Hardswish | nn.SiLU):
                 module.inplace = False  # in place, autograd would first copy their input, which it needs
-        self._like = next(self._network.buffers() if not parameters else iter(parameters.values()))
+        self._like = next(itertools.chain(parameters.values(), backbone.module.buffers()))
         self._low_precision, self._copies = low_precision, False
         self.layers = self._make_episodic(layers)
         self.map: Tensor | None = None  # of the features of each episode, linear, [e d d]

@@ -16,7 +16,6 @@ Source of `bias`: Ben Zaken et al. 2022, arXiv:2106.10199 (BitFit).
 
 import fnmatch
 import re
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -120,10 +119,4 @@ def _matching(backbone: Backbone, names: list[str], scope: str) -> list[str]:
                 f"{backbone.name}: scope {pattern!r} matches none of its {len(names)} parameters ({some(names)}); "
                 f"choose from: {CHOICES}"
             )
-    return list(_any_of(names, patterns))
-
-
-def _any_of(names: list[str], patterns: list[str]) -> Iterator[str]:
-    for name in names:
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
-            yield name
+    return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]

@@ -27,8 +27,6 @@ OPTIMISERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] =
     "adamw": torch.optim.AdamW,
     "adadelta": torch.optim.Adadelta,
 }
-
-
 N_KEPT = {"sgd": 1, "adam": 2, "adamw": 2, "adadelta": 2}  # numbers that an optimiser keeps of each trained one
 
 
@@ -51,6 +49,11 @@ class Inertia:
     momentum: float
     dampening: float
     weight_decay: float
+
+
+def held_bytes(optimiser: str, n_bytes: int) -> int:
+    """Memory that is held for trained values of `n_bytes`: themselves, their gradients, what the optimiser keeps."""
+    return (2 + N_KEPT[optimiser]) * n_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,8 +76,8 @@ def _choose(backbone: Backbone, scope: str, suits: Callable[[nn.Module], bool], 
     if scope == "all":
         chosen = [name for name in usable if not _sees_pixels(candidates[name])]
     elif known:
-        parameters = set(choose_parameters(backbone, scope))
-        chosen = [name for name in usable if any(p.rpartition(".")[0] == name for p in parameters)]
+        owners = {parameter.rpartition(".")[0] for parameter in choose_parameters(backbone, scope)}
+        chosen = [name for name in usable if name in owners]
     else:
         chosen = _matching(backbone, list(candidates), usable, scope, what)
     if not chosen:

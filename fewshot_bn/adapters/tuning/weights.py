@@ -22,7 +22,7 @@ from fewshot_bn.adapters.tuning.network import EpisodicNetwork
 from fewshot_bn.adapters.tuning.norm_layers import affine_layers, check_batch_norms
 from fewshot_bn.adapters.tuning.scopes import CHOICES, choose_parameters
 from fewshot_bn.adapters.tuning.settings import TuningSettings, check_dampening, check_rates, check_shares
-from fewshot_bn.adapters.tuning.training import N_KEPT, Group, Inertia
+from fewshot_bn.adapters.tuning.training import Group, Inertia, held_bytes
 from fewshot_bn.adapters.tuning.tuner import Trained, Tuning
 from fewshot_bn.backbones.backbone import Backbone
 from fewshot_bn.errors import UsageError
@@ -121,12 +121,11 @@ class FineTuning(Tuning):
         return list(chosen)
 
     def bytes_held(self, backbone: Backbone) -> int:
-        copy_and_gradient = 2
         sizes = (
             sum(stage.backbone.module.get_parameter(name).nbytes for name in stage.names)
             for stage in self.stages(backbone)
         )
-        return (copy_and_gradient + N_KEPT[self.optimiser]) * max(sizes)
+        return held_bytes(self.optimiser, max(sizes))
 
     def network(self, backbone: Backbone, names: Sequence[str], n_episodes: int) -> EpisodicNetwork:
         layers = dict.fromkeys(self._norms(backbone, names), episodic)
