@@ -15,10 +15,9 @@ from jaxtyping import Float, Int64
 from numpy import ndarray
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils.parametrize import register_parametrization
 from torchvision.transforms.functional import center_crop
 
+from benchmarks.norm_references import convert, measure_from_here, plain_affines, plain_norms, take_statistics
 from fewshot_bn import rng
 from fewshot_bn.adapters.probes.lr import LogisticRegression
 from fewshot_bn.adapters.probes.ridge import Ridge
@@ -100,15 +99,6 @@ def plain_tuned(
     return network, head
 
 
-def plain_norms(network: nn.Module, backbone: Backbone, settings: Tuning) -> list[nn.Module]:
-    """The norm layers that are tuned, or whose statistics follow the policy."""
-    names = settings.choose(backbone)
-    if isinstance(settings, NormTuning):
-        return [network.get_submodule(name) for name in names]
-    layers = [(name, module) for name, module in network.named_modules() if isinstance(module, _BatchNorm)]
-    return [module for name, module in layers if {f"{name}.weight", f"{name}.bias"} & {*names}]
-
-
 def train_plainly(
     network: nn.Module,
     head: nn.Linear,
@@ -170,44 +160,6 @@ def plain_seen(z: Tensor, settings: Tuning) -> Tensor:
     return z / z.norm(dim=1, keepdim=True) if settings.scaling == "l2" else z
 
 
-class Relative(nn.Module):
-    """A parameter as a multiple, from zero on, of a unit away from where it was."""
-
-    def __init__(self, origin: Tensor, unit: Tensor) -> None:
-        super().__init__()
-        self.origin, self.unit = origin.detach().clone(), unit.detach().clone()
-
-    def forward(self, value: Tensor) -> Tensor:
-        return self.origin + self.unit * value
-
-    def right_inverse(self, parameter: Tensor) -> Tensor:
-        return torch.zeros_like(parameter)
-
-
-def measure_from_here(norms: list[nn.Module], settings: NormTuning) -> None:
-    n_values = sum(getattr(norm, name).numel() for norm in dict.fromkeys(norms) for name in trained_of(norm, settings))
-    for norm in dict.fromkeys(norms):
-        unit = norm.weight.abs() / math.sqrt(n_values)
-        for name in ("weight", "bias"):
-            if getattr(norm, name, None) is not None:
-                register_parametrization(norm, name, Relative(getattr(norm, name), unit))
-
-
-def trained_of(norm: nn.Module, settings: NormTuning) -> list[str]:
-    """What is trained of a layer; RMSNorm has no shift."""
-    names = {"both": ("weight", "bias"), "scale": ("weight",), "shift": ("bias",)}[settings.affines]
-    return [name for name in names if getattr(norm, name, None) is not None]
-
-
-def plain_affines(norms: list[nn.Module], settings: NormTuning) -> list[Tensor]:
-    relative = settings.units == "relative"
-    return [
-        getattr(norm.parametrizations, name).original if relative else getattr(norm, name)
-        for norm in dict.fromkeys(norms)
-        for name in trained_of(norm, settings)
-    ]
-
-
 def plain_optimiser(groups: list[dict[str, Any]], head: nn.Linear, settings: Tuning) -> torch.optim.Optimizer:
     of_head = settings.of_head if isinstance(settings, FineTuning) else settings
     by_inertia = [*((group, settings) for group in groups)]
@@ -244,36 +196,6 @@ def plain_head(network: nn.Module, x_s: Tensor, y_s: Tensor, dim: int, *, settin
             head.weight.copy_(weight[0])
             head.bias.copy_(bias[0])
     return head
-
-
-@torch.no_grad()
-def convert(network: nn.Module, norms: list[nn.Module], x: Tensor) -> None:
-    """Each layer's statistics become those of its input on `x`, one layer after another from the front."""
-    for norm in norms:
-        inputs = []
-        handle = norm.register_forward_pre_hook(lambda _, args, inputs=inputs: inputs.append(args[0]))
-        network(x)
-        handle.remove()
-        values = inputs[0].transpose(0, 1).flatten(1)
-        mean, var = values.mean(1), values.var(1, unbiased=False)
-        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-        norm.bias += (mean - norm.running_mean) * scale
-        norm.weight.copy_(scale * torch.sqrt(var + norm.eps))
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(var)
-
-
-@torch.no_grad()
-def take_statistics(network: nn.Module, norms: list[nn.Module], x: Tensor) -> None:
-    """Each layer's statistics become those of its input on `x`, as it is where the layers before have theirs."""
-    for norm in norms:
-        inputs = []
-        handle = norm.register_forward_pre_hook(lambda _, args, inputs=inputs: inputs.append(args[0]))
-        network(x)
-        handle.remove()
-        values = inputs[0].transpose(0, 1).flatten(1)
-        norm.running_mean.copy_(values.mean(1))
-        norm.running_var.copy_(values.var(1, unbiased=False))
 
 
 def sklearn_lr(

@@ -16,9 +16,7 @@ Each part adds result files to FOLDER and makes record.npz of all of them. It go
 import sys
 from collections.abc import Sequence
 
-from benchmarks.studies.experiments import carry_out, parser
-from benchmarks.studies.recipe import DEVELOPMENT, TARGETS, UNTUNED, Stage
-from fewshot_bn.host_memory import keep_freed_memory
+from benchmarks.studies.recipe import DEVELOPMENT, TARGETS, UNTUNED, Stage, run_part
 
 AS_BN = "head=lr C=10 scaling=l2 lr_head=0 readout=lr+ridge test_augment=flip,centre epochs=10 batch_size=13"
 PROBES = ("lr", "ridge", UNTUNED[-1])
@@ -45,12 +43,7 @@ PARTS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = parser(__doc__)
-    options.add_argument("part", choices=[*PARTS])
-    args = options.parse_args(argv)
-    keep_freed_memory()
-    carry_out((config for stage in PARTS[args.part] for config in stage.experiments(args)), args.output)
-    return 0
+    return run_part(__doc__, PARTS, argv)
 
 
 if __name__ == "__main__":

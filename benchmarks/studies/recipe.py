@@ -22,7 +22,7 @@ Each part adds result files to FOLDER and makes record.npz of all of them. It go
 import argparse
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -145,13 +145,18 @@ PARTS = {
 }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    options = parser(__doc__)
-    options.add_argument("part", choices=[*PARTS])
+def run_part(doc: str | None, parts: Mapping[str, Sequence[Stage]], argv: Sequence[str] | None) -> int:
+    """The command line of a study in parts, of which one is named."""
+    options = parser(doc)
+    options.add_argument("part", choices=[*parts])
     args = options.parse_args(argv)
     keep_freed_memory()
-    carry_out((config for stage in PARTS[args.part] for config in stage.experiments(args)), args.output)
+    carry_out((config for stage in parts[args.part] for config in stage.experiments(args)), args.output)
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_part(__doc__, PARTS, argv)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
-from reference.commands import assert_refused, runner
+from reference.commands import assert_refused, runner, stopped_after
 
 from fewshot_bn.cli import data
 from fewshot_bn.eval import main
@@ -80,15 +80,8 @@ def test_every_mode_runs_and_each_episode_counts_the_same(six, capsys, kind):
 
 @every_kind
 def test_a_run_that_is_stopped_goes_on(six, monkeypatch, kind):
-    def interrupted(*args, **kwargs):
-        for i, outcome in enumerate(evaluate(*args, **kwargs)):
-            if i == 2:
-                raise KeyboardInterrupt
-            yield outcome
-
-    evaluate = few_shot.evaluate
     with monkeypatch.context() as patch:
-        patch.setattr(few_shot, "evaluate", interrupted)
+        patch.setattr(few_shot, "evaluate", stopped_after(2, few_shot.evaluate))
         assert run(*kind, "--chunk", "1") == 130
     assert [len(result) for result in found(six / "results").values()] == [2]  # the baseline is the first
     assert run(*kind) == 0

@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from reference.commands import answers, results, run
+from reference.commands import answers, results, run, stopped_after
 from reference.places import CARDS, SHARED, needs_shared
 
 from fewshot_bn.adapters import ADAPTERS, settings_of
@@ -84,15 +84,8 @@ def test_fewer_episodes_than_the_file_holds_are_its_first(here, capsys):
 
 
 def test_ctrl_c_keeps_what_was_computed_and_the_same_command_goes_on(here, capsys, monkeypatch):
-    def interrupted(*args, **kwargs):
-        for i, outcome in enumerate(evaluate(*args, **kwargs)):
-            if i == 2:
-                raise KeyboardInterrupt
-            yield outcome
-
-    evaluate = few_shot.evaluate
     with monkeypatch.context() as patch:
-        patch.setattr(few_shot, "evaluate", interrupted)
+        patch.setattr(few_shot, "evaluate", stopped_after(2, few_shot.evaluate))
         assert run("--baseline", "none", "--chunk", "2") == 130
     message = capsys.readouterr().err.splitlines()[-1]
     assert message.startswith("stopped: 4 of 6 episodes of bn 2-shot are done and are kept in results")

@@ -25,6 +25,18 @@ def answers(folder):
     return {key: (r.correct, r.converged, r.steps, r.episodes) for key, r in results(folder).items()}
 
 
+def stopped_after(n, evaluate):
+    """`evaluate`, but for Ctrl-C after `n` of its outcomes."""
+
+    def interrupted(*args, **kwargs):
+        for i, outcome in enumerate(evaluate(*args, **kwargs)):
+            if i == n:
+                raise KeyboardInterrupt
+            yield outcome
+
+    return interrupted
+
+
 def runner(verb, capsys):
     """A function that runs `verb` on its arguments, and gives its exit status and what it printed."""
 

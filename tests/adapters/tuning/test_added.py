@@ -8,6 +8,7 @@ import pytest
 import torch
 from reference.networks import small_backbone
 from reference.plain_adapters import plain_adapters
+from reference.tuning import SEEDS, problem
 from torch import nn
 from torchvision.models import VisionTransformer
 from torchvision.models.densenet import DenseNet
@@ -24,15 +25,7 @@ from fewshot_bn.backbones.padding import pad_same
 from fewshot_bn.errors import ModelError, UsageError
 from fewshot_bn.preprocessing import Preprocessing
 
-SEEDS = [11, 5, 2**62]
 TSA, LORA = make_adapter("tsa", steps=5), make_adapter("lora", steps=5)
-
-
-def problem(side=16, seed=0, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(seed)
-    x_s, x_q = (torch.randn(3, n, 3, side, side, generator=generator, dtype=dtype) for n in (6, 5))
-    y_s = torch.tensor([0, 0, 1, 1, 2, 2]).expand(3, -1).contiguous()
-    return x_s, y_s, x_q
 
 
 def frozen(network, side=16):
@@ -121,7 +114,7 @@ def network(name):
         norm.momentum = 1.0
     backbone.module.train()
     with torch.no_grad():
-        backbone.module(problem(seed=3)[0].flatten(0, 1))
+        backbone.module(problem(side=16, seed=3)[0].flatten(0, 1))
     backbone.module.eval()
     return backbone
 
@@ -133,7 +126,7 @@ def still(settings):
 
 def distance(backbone, settings, side=16, seed=0):
     """The largest difference to the plain loop, relative to the largest score; what is added has had an effect."""
-    arguments = problem(side, seed)
+    arguments = problem(side=side, seed=seed)
     expected = plain_adapters(backbone, *arguments, settings=settings, seeds=SEEDS)
     fit = settings(backbone, *arguments, seeds=SEEDS)
     assert fit.converged.all()
@@ -200,7 +193,7 @@ def test_transformers_of_timm_equal_the_plain_loop():
 def test_zeros_start_exactly_as_the_pretrained_network(settings):
     """LoRA's B is zero, and so is α with start=0; the head of class means then is that of the frozen features."""
     still = {"start": 0.0, "lr_alpha": 0.0, "lr_beta": 0.0} if settings is TSA else {"lr_factors": 0.0}
-    backbone, (x_s, y_s, x_q) = network("ResNet"), problem()
+    backbone, (x_s, y_s, x_q) = network("ResNet"), problem(side=16)
     found = replace(settings, head="ncm", steps=1, **still)(backbone, x_s, y_s, x_q).logits
     z_s, z_q = (backbone.module(x.flatten(0, 1)).unflatten(0, x.shape[:2]) for x in (x_s, x_q))
     means = torch.stack([z_s[:, y_s[0] == k].mean(1) for k in range(3)], 1)
@@ -212,7 +205,7 @@ def test_zeros_start_exactly_as_the_pretrained_network(settings):
 def test_the_backbone_stays_as_it_is_after_an_error_too(settings):
     backbone = small_backbone()
     before = copy.deepcopy(backbone.module.state_dict())
-    x_s, y_s, x_q = problem(8, dtype=torch.float32)
+    x_s, y_s, x_q = problem(side=8, dtype=torch.float32)
 
     def broken(*_):
         raise RuntimeError("in the middle")
@@ -226,7 +219,7 @@ def test_the_backbone_stays_as_it_is_after_an_error_too(settings):
 
 @pytest.mark.parametrize("settings", [TSA, LORA], ids=["tsa", "lora"])
 def test_low_precision_is_close(settings):
-    backbone, arguments = small_backbone(), problem(8, dtype=torch.float32)
+    backbone, arguments = small_backbone(), problem(side=8, dtype=torch.float32)
     expected = settings(backbone, *arguments).logits
     found = replace(settings, precision="bfloat16")(backbone, *arguments).logits
     assert found.dtype == torch.float32
@@ -247,7 +240,7 @@ def test_low_precision_is_close(settings):
 )
 @pytest.mark.parametrize("settings", [TSA, LORA], ids=["tsa", "lora"])
 def test_episodes_are_independent_under_other_settings(settings, changes):
-    backbone, (x_s, y_s, x_q) = network("ResNet"), problem()
+    backbone, (x_s, y_s, x_q) = network("ResNet"), problem(side=16)
     settings = replace(settings, **changes)
     together = settings(backbone, x_s, y_s, x_q, seeds=SEEDS).logits
     for e, seed in enumerate(SEEDS):
@@ -336,7 +329,7 @@ def test_statistics_need_batch_norm():
 
 
 def test_norm_tuning_under_the_nearest_class_mean_ignores_how_many_images_are_in_memory():
-    settings, arguments = make_adapter("bn-plain", head="ncm", steps=5), problem()
+    settings, arguments = make_adapter("bn-plain", head="ncm", steps=5), problem(side=16)
     expected = settings(network("ResNet"), *arguments).logits
     found = settings(network("ResNet"), *arguments, images_at_once=2).logits
     assert torch.allclose(found, expected, rtol=1e-9)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from reference.networks import small_backbone
+from reference.tuning import SEEDS, assert_same_state, problem, state_of
 from torch import nn
 from torch.nn import functional as F
 from torchvision.models import VisionTransformer
@@ -19,15 +20,7 @@ from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.errors import UsageError
 from fewshot_bn.preprocessing import Preprocessing
 
-SEEDS = [11, 5, 2**62]
 POLICIES = ["frozen", "batch", "converted", "transductive"]
-
-
-def problem(n_episodes=3, *, side=8, dtype=torch.float64, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    x_s, x_q = (torch.randn(n_episodes, n, 3, side, side, generator=generator, dtype=dtype) for n in (6, 5))
-    y_s = torch.tensor([0, 0, 1, 1, 2, 2]).expand(n_episodes, -1).contiguous()
-    return x_s, y_s, x_q
 
 
 def distance(backbone, settings, arguments):
@@ -132,22 +125,6 @@ def test_how_many_images_are_in_memory_at_once_does_not_matter(backbone, statist
         fit = settings(backbone, *problem(), seeds=SEEDS, images_at_once=n)
         assert torch.allclose(fit.logits, expected.logits, rtol=1e-9, atol=1e-11)
         assert torch.equal(fit.steps, expected.steps)
-
-
-def state_of(backbone):
-    module = backbone.module
-    return (
-        {k: v.clone() for k, v in module.state_dict().items()},
-        [m.training for m in module.modules()],
-        [p.requires_grad for p in module.parameters()],
-        [id(m) for m in module.modules()],
-        [p.grad for p in module.parameters()],
-    )
-
-
-def assert_same_state(before, after):
-    assert all(torch.equal(before[0][k], after[0][k]) for k in before[0])
-    assert before[1:] == after[1:]
 
 
 @pytest.mark.parametrize("statistics", [*POLICIES, "support", "support+query"])
