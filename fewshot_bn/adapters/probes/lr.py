@@ -99,13 +99,23 @@ class LogisticRegression:
         left_out = left_out & (sizes.gather(1, y_s) > 1)[:, None]
         squares = problem.squares[:, :-1].sum(1)
         unit = torch.where(squares > 0, y_s.shape[1] / squares, 1)
-        problem = problem.weighted(~left_out * unit[:, None, None])
+        problem = problem.weighted(~_as_if_full(left_out) * unit[:, None, None])
         losses = []
         for scaled, solution in path(problem, GRID.tolist(), tolerance=1e-2, max_steps=self.max_steps):
             losses.append(scaled.per_image(scaled.scores(solution.theta)).mul(left_out).sum((1, 2)))
         chosen = GRID.to(unit)[torch.stack(losses).argmin(0)] * unit
         # among images that are all alike, or the only ones of their classes, there is nothing to choose by
         return torch.where((squares > 0) & left_out.any(2).any(1), chosen, fixed)
+
+
+def _as_if_full(left_out: Bool[Tensor, "e f n"]) -> Bool[Tensor, "e f n"]:
+    """Folds that leave nothing out, as episodes of smaller classes have beside others, as a copy of one that does.
+
+    Folds of an episode are solved together, so with a problem of its own an empty one would have a say in their steps.
+    """
+    full = left_out.any(2)
+    first = left_out[torch.arange(len(left_out), device=left_out.device), full.int().argmax(1)]
+    return torch.where(full[:, :, None], left_out, first[:, None])
 
 
 def deal(lengths: Float[Tensor, "e n"], y_s: Int64[Tensor, "e n"], n_folds: int) -> Bool[Tensor, "e f n"]:
