@@ -44,6 +44,32 @@ def measure_from_here(norms: list[nn.Module], settings: NormTuning) -> None:
                 register_parametrization(norm, name, Relative(getattr(norm, name), unit))
 
 
+def measure_weights_from_here(network: nn.Module, names: list[str]) -> list[Tensor]:
+    """Parameters as multiples of the size of each filter; those multiples."""
+    parameters = {name: network.get_parameter(name) for name in names}
+    root = math.sqrt(sum(value.numel() for value in parameters.values()))
+    units = {name: unit_of(network, name, value.detach()) / root for name, value in parameters.items()}
+    trained = []
+    for name, unit in units.items():
+        place, _, attribute = name.rpartition(".")
+        module = network.get_submodule(place)
+        register_parametrization(module, attribute, Relative(getattr(module, attribute), unit))
+        trained.append(getattr(module.parametrizations, attribute).original)
+    return trained
+
+
+def unit_of(network: nn.Module, name: str, value: Tensor) -> Tensor:
+    place, _, attribute = name.rpartition(".")
+    scale = getattr(network.get_submodule(place), "weight", None)
+    if attribute in ("weight", "bias") and scale is not None and scale.dim() == 1:
+        return scale.detach().abs()
+    if not value.any():
+        return torch.ones(())
+    filters = value if value.dim() > 1 else value[None]
+    sizes = torch.stack([each.square().mean().sqrt() for each in filters])
+    return sizes.reshape(-1, *[1] * (value.dim() - 1)) if value.dim() > 1 else sizes[0]
+
+
 def trained_of(norm: nn.Module, settings: NormTuning) -> list[str]:
     """What is trained of a layer; RMSNorm has no shift."""
     names = {"both": ("weight", "bias"), "scale": ("weight",), "shift": ("bias",)}[settings.affines]

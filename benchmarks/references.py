@@ -17,7 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.transforms.functional import center_crop
 
-from benchmarks.norm_references import convert, measure_from_here, plain_affines, plain_norms, take_statistics
+from benchmarks.norm_references import (
+    convert,
+    measure_from_here,
+    measure_weights_from_here,
+    plain_affines,
+    plain_norms,
+    take_statistics,
+)
 from fewshot_bn import rng
 from fewshot_bn.adapters.probes.lr import LogisticRegression
 from fewshot_bn.adapters.probes.ridge import Ridge
@@ -90,8 +97,12 @@ def plain_tuned(
             measure_from_here(norms, settings)
         groups = [{"params": plain_affines(norms, settings), "lr": settings.lr_norm}]
     else:
-        body = [network.get_parameter(name) for name in settings.choose(backbone)]
-        groups = [{"params": [value], "lr": settings.lr_body * unit_of(value, body, settings)} for value in body]
+        names = settings.choose(backbone)
+        relative = settings.units != "absolute"
+        body = measure_weights_from_here(network, names) if relative else [network.get_parameter(n) for n in names]
+        groups = [{"params": body, "lr": settings.lr_body}]
+        if settings.units == "features":
+            groups[0]["lr"] = settings.lr_body**2 / first_distance(network, head, (x_s, y_s), body, settings, seed)
     optimiser = plain_optimiser(groups, head, settings)
     train_plainly(network, head, (x_s, y_s), optimiser, settings=settings, seed=seed)
     if settings.statistics != "transductive":
@@ -132,6 +143,41 @@ def train_plainly(
             break
 
 
+def first_distance(  # noqa: PLR0917
+    network: nn.Module,
+    head: nn.Linear,
+    support: tuple[Tensor, Tensor],
+    body: list[Tensor],
+    settings: FineTuning,
+    seed: int,
+) -> float:
+    """How far the first step moves the features of its batch, by a hundredth of it."""
+    network, head, body = copy.deepcopy((network, head, body))  # with one memory, so that they stay together
+    size = min(settings.batch_size or len(support[1]), len(support[1]))
+    rows = (
+        torch.arange(size)
+        if size == len(support[1])
+        else torch.from_numpy(rng.permutation(len(support[1]), seed, "batches", 0))[:size]
+    )
+    x, y = support[0][rows], support[1][rows]
+    before = [value.detach().clone() for value in body]
+    optimiser = plain_optimiser([{"params": body, "lr": settings.lr_body}], head, settings)
+    statistics = copy.deepcopy([*network.buffers()])
+    F.cross_entropy(head(plain_seen(network(x), settings)), y, label_smoothing=settings.label_smoothing).backward()
+    optimiser.step()
+    after = [value.detach().clone() for value in body]
+    features = []
+    for share in (0, 0.02):
+        with torch.no_grad():
+            for buffer, value in zip(network.buffers(), statistics, strict=True):
+                buffer.copy_(value)
+            length = torch.cat([(a - b).flatten() for a, b in zip(after, before, strict=True)]).square().mean().sqrt()
+            for value, a, b in zip(body, after, before, strict=True):
+                value.copy_(b + share / length * (a - b))
+            features.append(F.normalize(network(x), dim=1))
+    return float((features[1] - features[0]).norm(dim=1).mean() * length / 0.02)
+
+
 PLAIN_VIEWS = {
     "flip": lambda x: x.flip(3),
     "centre": lambda x: F.interpolate(center_crop(x, [round(x.shape[2] * 0.875)] * 2), x.shape[2:], mode="bilinear"),
@@ -147,13 +193,6 @@ def plain_scores(  # noqa: PLR0917
     arguments = network(x_s)[None], y_s[None], z_q[None]
     probes = {"lr": (LogisticRegression(), 1), "ridge": (Ridge(), 8)}  # which have tests of their own
     return [probes[name][1] * probes[name][0](*arguments).logits[0] for name in settings.readout.split("+")]
-
-
-def unit_of(value: Tensor, body: list[Tensor], settings: FineTuning) -> float:
-    if settings.units == "absolute":
-        return 1.0
-    size = float(value.detach().pow(2).mean().sqrt())
-    return (size if size > 0 else 1.0) / math.sqrt(sum(each.numel() for each in body))
 
 
 def plain_seen(z: Tensor, settings: Tuning) -> Tensor:

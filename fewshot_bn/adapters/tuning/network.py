@@ -69,6 +69,15 @@ class EpisodicNetwork:
         """The norm layers that are episodic."""
         return [layer for layer in self.layers.values() if isinstance(layer, EpisodicNorm)]
 
+    def scale_of(self, name: str) -> Tensor | None:
+        """The present scale [c] of a norm layer, that of the first episode; None where this is no norm layer."""
+        layer = self._network.get_submodule(name)
+        if isinstance(layer, EpisodicNorm):
+            scale: Tensor | None = layer.gamma[0].flatten()
+        else:
+            scale = getattr(layer, "weight", None)
+        return scale.detach() if isinstance(scale, Tensor) and scale.ndim == 1 else None
+
     @property
     def running(self) -> list[Tensor]:
         """The running statistics of episodic norm layers, a row an episode."""

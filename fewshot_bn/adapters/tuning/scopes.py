@@ -1,8 +1,8 @@
 """Which parameters of a network are fine-tuned, by a scope.
 
-Scopes: `all`; `bias`, every bias and the shifts of norm layers; `last-3`, from the third last block on, for any number;
-`last`, the last stage: from the first block on that puts out the smallest maps; or patterns of parameter names with
-commas between them, e.g. `layer4.*,*.bias`.
+Scopes: `all`; `bias`, every bias and the shifts of norm layers; `scales`, the scales of norm layers; `last-3`, from the
+third last block on, for any number; `last`, the last stage: from the first block on that puts out the smallest maps;
+patterns of parameter names, e.g. `layer4.*`; or any of these with commas between them, e.g. `last,scales`.
 
 Blocks are what a network repeats: the modules of that class whose instances hold the most weights together, without
 lying in one another, and of classes that hold the same the finest (`Bottleneck` of a ResNet, `InvertedResidual` of a
@@ -20,12 +20,13 @@ import re
 import torch
 from torch import Tensor, nn
 
-from fewshot_bn.adapters.tuning.norm_layers import shared_copy
+from fewshot_bn.adapters.tuning.norm_layers import affine_layers, shared_copy
 from fewshot_bn.backbones.backbone import Backbone
+from fewshot_bn.backbones.norms import NORMS
 from fewshot_bn.errors import ModelError, UsageError, some
 
 LAST_BLOCKS = re.compile(r"last-([1-9][0-9]*)")
-CHOICES = "all, bias, last, last-N for the last N blocks, or patterns of parameter names"
+CHOICES = "all, bias, scales, last, last-N for the last N blocks, or patterns of parameter names"
 
 
 def choose_parameters(backbone: Backbone, scope: str) -> list[str]:
@@ -33,20 +34,34 @@ def choose_parameters(backbone: Backbone, scope: str) -> list[str]:
 
     Raises `ModelError` where the network has none of that kind, and `UsageError` where a pattern matches nothing.
     """
-    if backbone.members and (scope in ("all", "bias", "last") or LAST_BLOCKS.fullmatch(scope)):
+    names = [name for name, value in backbone.module.named_parameters() if value.is_floating_point()]
+    chosen = {name for part in scope.split(",") for name in _part(backbone, names, part.strip())}
+    return [name for name in names if name in chosen]
+
+
+def _part(backbone: Backbone, names: list[str], scope: str) -> list[str]:
+    """Those of the names that a part of a scope means."""
+    if scope == "all":
+        return names
+    if backbone.members and (scope in ("bias", "scales", "last") or LAST_BLOCKS.fullmatch(scope)):
         members = enumerate(backbone.members)
         return [f"{place}.{name}" for place, member in members for name in choose_parameters(member, scope)]
-    names = [name for name, value in backbone.module.named_parameters() if value.is_floating_point()]
-    if scope == "all":
-        chosen = names
-    elif scope == "bias":
+    if scope == "bias":
         chosen = [name for name in names if name.endswith("bias") and backbone.module.get_parameter(name).ndim == 1]
+    elif scope == "scales":
+        scales = {f"{name}.weight" for kind in NORMS for name in affine_layers(backbone.module, kind)}
+        chosen = [name for name in names if name in scales]
     elif scope == "last":
         chosen = _from(names, _last_stage(backbone))
     elif found := LAST_BLOCKS.fullmatch(scope):
         chosen = _from(names, _last_blocks(backbone, int(found[1])))
     else:
-        chosen = _matching(backbone, names, scope)
+        chosen = fnmatch.filter(names, scope)
+        if not chosen:
+            raise UsageError(
+                f"{backbone.name}: scope {scope!r} matches none of its {len(names)} parameters ({some(names)}); "
+                f"choose from: {CHOICES}"
+            )
     if not chosen:
         raise ModelError(f"{backbone.name}: has no parameter of scope={scope}, which this mode tunes")
     return chosen
@@ -109,14 +124,3 @@ def _from(names: list[str], block: str) -> list[str]:
     """The parameters of a block and all that are defined after it."""
     first = next((place for place, name in enumerate(names) if name.startswith(f"{block}.")), len(names))
     return names[first:]
-
-
-def _matching(backbone: Backbone, names: list[str], scope: str) -> list[str]:
-    patterns = [part.strip() for part in scope.split(",")]
-    for pattern in patterns:
-        if not fnmatch.filter(names, pattern):
-            raise UsageError(
-                f"{backbone.name}: scope {pattern!r} matches none of its {len(names)} parameters ({some(names)}); "
-                f"choose from: {CHOICES}"
-            )
-    return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]

@@ -8,7 +8,7 @@ Source: the schedule: Loshchilov and Hutter 2017, arXiv:1608.03983, eq. 5 withou
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,36 +58,36 @@ def held_bytes(optimiser: str, n_bytes: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """The parameters of `groups` are trained in place, by what `forward` gives.
+    """The parameters of `groups` are trained in place, by the scores of the features of batches or parts of them.
 
-    Those are the scores of a part of a batch, whose labels it is told, too. `followers` [e ...] change with the
-    parameters, such as running statistics. `images_at_once` of an episode are in memory together.
+    `scores` is told the labels, too. `followers` [e ...] change with the parameters, such as running statistics.
+    `images_at_once` of an episode are in memory together.
     """
 
     settings: TuningSettings
-    forward: Callable[[Stem, Int64[Tensor, "e b"]], Float[Tensor, "e b way"]]
+    features: Callable[[Stem], Float[Tensor, "e b d"]]
+    scores: Callable[[Float[Tensor, "e b d"], Int64[Tensor, "e b"]], Float[Tensor, "e b way"]]
     groups: Sequence[Group]
     followers: Sequence[Tensor]
     images_at_once: int
 
     def run(self, support: Support, n_steps: int) -> Int64[Tensor, "e"]:
         """The steps that each episode took."""
-        optimiser, schedule = self._optimiser(n_steps)
+        optimiser, schedule = self.optimiser(n_steps)
         going = torch.ones(len(support.y), dtype=torch.bool, device=support.y.device)
         steps = torch.zeros(len(support.y), dtype=torch.int64, device=support.y.device)
         pass_loss = self._zeros(len(support.y))
         stop_loss = self.settings.stop_loss
-        changing = (*(value for group in self.groups for value in group.values), *self.followers)
         for batch in itertools.islice(support.batches(), n_steps):
-            kept = [tensor.clone() for tensor in changing] if stop_loss else []
+            kept = [tensor.clone() for tensor in self.changing] if stop_loss else []
             optimiser.zero_grad()
-            losses = self._backward(batch)
+            losses = self.backward(batch)
             optimiser.step()
             schedule.step()
             steps += going
             if stop_loss:
                 if len(going) > 1:  # else the episode is still going
-                    _put_back(changing, kept, where=~going)
+                    _put_back(self.changing, kept, where=~going)
                 pass_loss += losses * batch.share
                 if batch.ends_pass:
                     going &= ~(pass_loss <= stop_loss)
@@ -96,15 +96,24 @@ class Training:
                         break
         return steps
 
+    @property
+    def changing(self) -> list[Tensor]:
+        """All that a step changes."""
+        return [*(value for group in self.groups for value in group.values), *self.followers]
+
     def _zeros(self, n_episodes: int) -> Float[Tensor, "e"]:
         return next(value for group in self.groups for value in group.values).new_zeros(n_episodes)
 
-    def _backward(self, batch: Batch) -> Float[Tensor, "e"]:
+    def parts(self, batch: Batch) -> Iterable[Batch]:
+        """What is in memory together."""
+        return [batch] if self.settings.in_one_piece else batch.parts(self.images_at_once)
+
+    def backward(self, batch: Batch) -> Float[Tensor, "e"]:
         """Add the gradients of the mean loss of each episode; those losses."""
         total = self._zeros(len(batch.y))
-        for part in [batch] if self.settings.in_one_piece else batch.parts(self.images_at_once):
+        for part in self.parts(batch):
             losses = F.cross_entropy(
-                self.forward(part.stem, part.y).flatten(0, 1),
+                self.scores(self.features(part.stem), part.y).flatten(0, 1),
                 part.y.flatten(),
                 reduction="none",
                 label_smoothing=self.settings.label_smoothing,
@@ -114,7 +123,8 @@ class Training:
             total += losses.detach()
         return total
 
-    def _optimiser(self, n_steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
+    def optimiser(self, n_steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
+        """A fresh one, and the schedule of its rates."""
         settings = self.settings
         common = Inertia(settings.momentum, settings.dampening, settings.weight_decay)
         groups = [_options(settings.optimiser, group, group.inertia or common) for group in self.groups if group.values]

@@ -79,6 +79,11 @@ class Tuning(TuningSettings):
         """What an optimiser has to know."""
         raise NotImplementedError
 
+    def measured(self, training: Training, support: Support) -> Training:
+        """The training with rates in the units of the network and the episode, if they have such units."""
+        del support
+        return training
+
     @property
     def transductive(self) -> bool:
         """Whether a query has a say in how another is classified."""
@@ -172,14 +177,17 @@ class Tuning(TuningSettings):
         trained = self.trained(network, episodes.seeds)
         statistics: Statistics = "batch, tracked" if self.statistics in OF_TRAINING_BATCHES else "running"
 
-        def forward(stem: Stem, y: Int64[Tensor, "e b"]) -> Float[Tensor, "e b way"]:
+        def features(stem: Stem) -> Float[Tensor, "e b d"]:
             trained.apply()
-            z = seen(network.features(stem, statistics), self.scaling)
+            return seen(network.features(stem, statistics), self.scaling)
+
+        def scores(z: Float[Tensor, "e b d"], y: Int64[Tensor, "e b"]) -> Float[Tensor, "e b way"]:
             return head.fitted(lambda: z, y)(z)
 
-        training = Training(self, forward, self.groups(trained, head), network.running, episodes.images_at_once or n)
+        groups, at_most = self.groups(trained, head), episodes.images_at_once or n
+        training = Training(self, features, scores, groups, network.running, at_most)
         with torch.enable_grad():
-            steps = training.run(support, self.n_steps(n))
+            steps = self.measured(training, support).run(support, self.n_steps(n))
         networks = [network]
         with torch.no_grad():
             trained.apply()

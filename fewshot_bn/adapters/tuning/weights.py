@@ -4,38 +4,40 @@ An episode has a copy of the weights that are trained, so episodes are tuned one
 
 Sources: full fine-tuning as published for these datasets: Guo et al. 2020, arXiv:1912.07200; linear probing first, then
 fine-tuning (LP-FT): Kumar et al. 2022, arXiv:2202.10054; biases alone (BitFit): Ben Zaken et al. 2022,
-arXiv:2106.10199. A rate for each tensor in proportion to its size: You et al. 2017, arXiv:1708.03888 (LARS).
+arXiv:2106.10199.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from fewshot_bn.adapters.tuning.affines import Units
+from fewshot_bn.adapters.tuning.batches import Support
 from fewshot_bn.adapters.tuning.episodic_norm import episodic
+from fewshot_bn.adapters.tuning.first_step import with_rate_of_features
 from fewshot_bn.adapters.tuning.heads import Head
+from fewshot_bn.adapters.tuning.multiples import multiples
 from fewshot_bn.adapters.tuning.network import EpisodicNetwork
 from fewshot_bn.adapters.tuning.norm_layers import affine_layers, check_batch_norms
 from fewshot_bn.adapters.tuning.scopes import CHOICES, choose_parameters
 from fewshot_bn.adapters.tuning.settings import TuningSettings, check_dampening, check_rates, check_shares
-from fewshot_bn.adapters.tuning.training import Group, Inertia, held_bytes
+from fewshot_bn.adapters.tuning.training import Group, Inertia, Training, held_bytes
 from fewshot_bn.adapters.tuning.tuner import Trained, Tuning
 from fewshot_bn.backbones.backbone import Backbone
 from fewshot_bn.errors import UsageError
 from fewshot_bn.settings import setting
 
+Units = Literal["absolute", "relative", "features"]
 AS_BODY = -1.0
+COPIES = {"absolute": 0, "relative": 2, "features": 4}  # of what is trained, beside what an optimiser needs
 
 
 class Weights:
     """The parameters that `network` owns; `values` are to be trained."""
 
-    def __init__(self, network: EpisodicNetwork) -> None:
-        self.values: Sequence[Tensor] = list(network.own.values())
+    def __init__(self, network: EpisodicNetwork, units: Units) -> None:
         self._of_norms = [
             (layer, attribute, network.own[f"{name}.{parameter}"])
             for name, layer in network.layers.items()
@@ -45,18 +47,15 @@ class Weights:
         with torch.no_grad():
             for layer, attribute, value in self._of_norms:
                 value.copy_(getattr(layer, attribute)[0])  # converted, perhaps
+        self._multiples = [] if units == "absolute" else multiples(network)
+        self.values: Sequence[Tensor] = [each.value for each in self._multiples] or list(network.own.values())
 
     def apply(self) -> None:
-        """Let the network's norm layers have the present values; the other layers have them already."""
+        """Let the network have the present values; in absolute units, its layers but those of norms have them."""
+        for multiple in self._multiples:
+            multiple.apply()
         for layer, attribute, value in self._of_norms:
             setattr(layer, attribute, value[None])
-
-
-def _by_size(values: Sequence[Tensor], lr: float) -> list[Group]:
-    """Each tensor with a rate in proportion to its root mean square (1 where it is all 0), for so many values."""
-    root = math.sqrt(sum(value.numel() for value in values))
-    sizes = (float(value.detach().square().mean().sqrt()) or 1.0 for value in values)
-    return [Group([value], lr * size / root) for value, size in zip(values, sizes, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +66,9 @@ class FineTuning(Tuning):
     scope: str = setting("all", f"which parameters: {CHOICES}, such as layer4.*", source="Ben Zaken et al. 2022 (bias)")
     units: Units = setting(
         "absolute",
-        "of lr_body: absolute, or relative to the size of each tensor and divided by the root of the number of trained "
-        "values, so that one rate suits small and large networks",
+        "of what is trained: absolute; relative to the size of each filter and divided by the root of the number of "
+        "trained values, so that one rate suits filters of all sizes; or features, the same, and lr_body is how far "
+        "the first step moves the features, of unit length, so that one rate suits all networks",
         source="study",
     )
     lr_body: float = setting(0.001, "learning rate of the network, in these units", source="study")
@@ -86,6 +86,10 @@ class FineTuning(Tuning):
             check_dampening(self.optimiser, of_head.momentum, of_head.dampening)
         except UsageError as problem:
             raise UsageError(f"{problem}; or -1 for that of the network") from problem
+        if self.units == "features" and self.head == "zero":
+            raise UsageError(
+                "units=features needs a head other than zero: through that, no gradient reaches the network"
+            )
 
     @property
     def of_head(self) -> Inertia:
@@ -121,11 +125,11 @@ class FineTuning(Tuning):
         return list(chosen)
 
     def bytes_held(self, backbone: Backbone) -> int:
-        sizes = (
+        largest = max(
             sum(stage.backbone.module.get_parameter(name).nbytes for name in stage.names)
             for stage in self.stages(backbone)
         )
-        return held_bytes(self.optimiser, max(sizes))
+        return held_bytes(self.optimiser, largest) + COPIES[self.units] * largest
 
     def network(self, backbone: Backbone, names: Sequence[str], n_episodes: int) -> EpisodicNetwork:
         layers = dict.fromkeys(self._norms(backbone, names), episodic)
@@ -133,9 +137,10 @@ class FineTuning(Tuning):
 
     def trained(self, network: EpisodicNetwork, seeds: Sequence[int]) -> Weights:
         del seeds
-        return Weights(network)
+        return Weights(network, self.units)
 
     def groups(self, trained: Trained, head: Head) -> list[Group]:
-        relative = self.units == "relative"
-        body = _by_size(trained.values, self.lr_body) if relative else [Group(trained.values, self.lr_body)]
-        return [*body, Group(head.values, self.lr_head, self.of_head)]
+        return [Group(trained.values, self.lr_body), Group(head.values, self.lr_head, self.of_head)]
+
+    def measured(self, training: Training, support: Support) -> Training:
+        return with_rate_of_features(training, support) if self.units == "features" else training

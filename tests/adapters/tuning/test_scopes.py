@@ -43,6 +43,15 @@ def test_biases_are_those_of_norm_layers_too():
     assert all(name.endswith(".bias") for name in chosen)
 
 
+def test_parts_of_a_scope_are_united():
+    backbone = load_backbone("resnet18", weights="random")
+    scales = choose_parameters(backbone, "scales")
+    assert len(scales) == 20
+    assert all(backbone.module.get_parameter(name).ndim == 1 for name in scales)
+    chosen = choose_parameters(backbone, "last-1, scales")
+    assert chosen == [n for n in names_of(backbone) if n in scales or n.startswith("layer4.1.")]
+
+
 def test_patterns_and_members():
     one, two = small_backbone(1), small_backbone(2)
     assert choose_parameters(one, "fc.*, bn2.bias") == ["bn2.bias", "fc.weight", "fc.bias"]

@@ -13,7 +13,9 @@ from torchvision.models import VisionTransformer
 
 from benchmarks.references import plain_tuning
 from fewshot_bn.adapters import ADAPTERS, make_adapter
-from fewshot_bn.adapters.tuning.weights import FineTuning
+from fewshot_bn.adapters.tuning.adapted import Episodes
+from fewshot_bn.adapters.tuning.multiples import multiples
+from fewshot_bn.adapters.tuning.weights import FineTuning, Weights
 from fewshot_bn.backbones.backbone import freeze_in_place
 from fewshot_bn.backbones.concatenation import concatenate
 from fewshot_bn.backbones.load import load_backbone
@@ -49,6 +51,10 @@ def test_equals_the_plain_loop_for_every_policy_head_and_optimiser(statistics, h
         {"momentum": 0.0, "momentum_head": 0.9, "dampening_head": 0.9, "weight_decay_head": 0.1},
         {"units": "relative", "lr_body": 1.0, "optimiser": "adam"},
         {"units": "relative", "lr_body": 10.0, "scope": "bias", "statistics": "batch"},
+        {"units": "relative", "lr_body": 10.0, "weight_decay": 0.1, "statistics": "converted"},
+        {"units": "features", "lr_body": 0.5, "optimiser": "adam", "head": "lr", "scaling": "l2"},
+        {"units": "features", "lr_body": 0.5, "head": "proto", "statistics": "batch", "scope": "bn2.*,fc.*"},
+        {"units": "features", "lr_body": 0.5, "optimiser": "adam", "head": "normal", "batch_size": 4},
         {"optimiser": "adamw", "weight_decay": 0.1, "momentum_head": 0.5},
         {"optimiser": "adadelta", "lr_body": 0.1, "lr_head": 1.0},
         {"scope": "bias"},
@@ -99,6 +105,13 @@ def test_equals_the_plain_loop_on_torchvision_networks(model, scope, statistics)
     assert distance(load_backbone(model, weights="random"), settings, problem(2, side=32)) < 1e-6
 
 
+@pytest.mark.parametrize("units", ["relative", "features"])
+@pytest.mark.parametrize("model", [pytest.param("resnet18", marks=pytest.mark.full), "mobilenet_v2"])
+def test_equals_the_plain_loop_in_the_units_of_filters_and_features(units, model):
+    settings = FineTuning(steps=3, units=units, lr_body=0.5, optimiser="adam", head="lr", scaling="l2", batch_size=4)
+    assert distance(load_backbone(model, weights="random"), settings, problem(2, side=32)) < 1e-6
+
+
 def transformer():
     network = VisionTransformer(32, 8, num_layers=3, num_heads=2, hidden_dim=16, mlp_dim=32)
     network.heads = nn.Identity()
@@ -108,6 +121,36 @@ def transformer():
 @pytest.mark.parametrize("scope", ["all", "bias", "last-1", "class_token,encoder.pos_embedding", "*in_proj_weight"])
 def test_equals_the_plain_loop_on_a_transformer(scope):
     assert distance(transformer(), FineTuning(steps=4, scope=scope), problem(2, side=32)) < 1e-6
+
+
+def test_equals_the_plain_loop_on_a_transformer_in_the_units_of_features():
+    settings = FineTuning(steps=4, units="features", lr_body=0.5, optimiser="adam", head="lr", scaling="l2")
+    assert distance(transformer(), settings, problem(2, side=32)) < 1e-6
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.4])
+def test_the_first_step_moves_the_features_by_the_rate(rate, fresh_seed):
+    backbone, (x_s, y_s, x_q) = small_backbone(fresh_seed), problem(1, seed=fresh_seed)
+    backbone.module.double()
+    settings = FineTuning(steps=1, units="features", lr_body=rate / 100, optimiser="adam", head="lr", scaling="l2")
+    tuned = settings.adapted(backbone, settings.choose(backbone), Episodes(x_s, y_s, x_q, [0], None))
+    before = F.normalize(backbone.features(x_s[0]), dim=1)
+    with torch.no_grad():
+        after = F.normalize(next(tuned.features(x_s))[0], dim=1)
+    assert float((after - before).norm(dim=1).mean()) == pytest.approx(rate / 100, rel=0.05)
+
+
+def test_a_filter_of_zeros_stays_as_it_is_and_a_tensor_of_zeros_does_not(backbone):
+    with torch.no_grad():
+        backbone.module.conv2.weight[1] = 0
+        backbone.module.fc.bias.zero_()
+    settings = FineTuning(steps=3, units="relative", lr_body=10.0, optimiser="adam", head="lr")
+    network = settings.network(backbone, settings.choose(backbone), 1)
+    Weights(network, "relative").apply()
+    units = {name: each.unit for (name, each) in zip(network.own, multiples(network), strict=True)}
+    assert not units["conv2.weight"][1].any()
+    assert units["conv2.weight"][0].all()
+    assert units["fc.bias"].all()
 
 
 @pytest.mark.parametrize("scope", ["all", "bias", "0.*,1.fc.*"])
@@ -182,6 +225,7 @@ def test_bfloat16_stays_close_to_float32_and_keeps_the_weights_in_float32():
         ({"momentum_head": 2.0}, "momentum_head is 2.0; it must be at least 0 and below 1; or -1 for that of the netw"),
         ({"momentum_head": 0.0, "dampening_head": 0.5}, "dampening needs optimiser=sgd with a momentum above 0"),
         ({"weight_decay_head": -2.0}, "weight_decay_head is -2.0"),
+        ({"units": "features", "head": "zero"}, "units=features needs a head other than zero"),
     ],
 )
 def test_wrong_settings(settings, message):
