@@ -55,6 +55,20 @@ _RECIPE = NormTuning(  # docs/recipe.md says how it was found
     readout="lr+ridge",
     test_augment="flip,centre",
 )
+_FINE_TUNING = FineTuning(  # the recipe of bn, but that weights move; docs/methods.md says how its rate was found
+    scaling="l2",
+    head="lr",
+    C=10.0,
+    steps=0,
+    epochs=10,
+    batch_size=13,
+    optimiser="adam",
+    units="features",
+    lr_body=0.6,
+    lr_head=0.0,
+    readout="lr+ridge",
+    test_augment="flip,centre",
+)
 _PUBLISHED = NormTuning(statistics="batch", head="normal", steps=0, epochs=70, batch_size=16, weight_decay=1e-6)
 _ADABN = NormTuning(statistics="support", steps=0, readout="lr")
 
@@ -125,8 +139,13 @@ MODES: dict[str, Mode] = {
         replace(_ADABN, statistics="support+query"),
         "transductive: the same, with statistics of support set and queries together",
     ),
-    "ft": Mode(FineTuning(), "all weights and a linear head, fine-tuned together by full-support steps of SGD"),
-    "ft-last": Mode(FineTuning(scope="last"), "the same with the weights of the last stage alone"),
+    "ft": Mode(_FINE_TUNING, "the recipe of bn with all weights moving, at a rate that says how far features move"),
+    "ft-last": Mode(replace(_FINE_TUNING, scope="last"), "the same with the weights of the last stage alone"),
+    "bn-last": Mode(
+        replace(_FINE_TUNING, scope="last,scales"),
+        "the same with the weights of the last stage and the scales of all norm layers",
+    ),
+    "ft-plain": Mode(FineTuning(), "all weights and a linear head, fine-tuned together by full-support steps of SGD"),
     "ft-cdfsl": Mode(
         FineTuning(
             statistics="batch",

@@ -14,7 +14,7 @@ from fewshot_bn.evaluation.linear import LinearEvaluation
 from fewshot_bn.evaluation.metrics import METRICS, comparable
 
 WIDTH = 110
-COLUMNS = ("bn", "bn-plain", "ft", "tsa", "lora")  # modes whose settings are a column of the table of tuning
+COLUMNS = ("bn", "bn-plain", "ft", "ft-plain", "tsa", "lora")  # modes with a column in the table of settings
 PROBES = [name for name, adapter in ADAPTERS.items() if adapter.takes == "features"]
 TUNERS = [name for name in ADAPTERS if name not in PROBES]
 

@@ -26,7 +26,10 @@ def adapter_problem(name, *, n_episodes=4, n_support=2, n_query=5, seed=0):
         return means[torch.arange(n_episodes)[:, None], y] + 0.5 * noise
 
     x_s, x_q = inputs(y_s), inputs(y_q)
-    backbones = {"gn": mixed_backbone, "ln": mixed_backbone, "bn23": resnet_backbone, "ft-last": resnet_backbone}
+    backbones = {
+        **dict.fromkeys(("gn", "ln"), mixed_backbone),
+        **dict.fromkeys(("bn23", "ft-last", "bn-last"), resnet_backbone),
+    }
     return (x_s, y_s, x_q) if size == (DIM,) else (backbones.get(name, small_backbone)(), x_s, y_s, x_q)
 
 

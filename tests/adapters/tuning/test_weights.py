@@ -75,7 +75,7 @@ def test_equals_the_plain_loop_for_every_other_setting(settings):
     assert distance(small_backbone(), replace(FineTuning(steps=8), **settings), problem()) < 1e-6
 
 
-@pytest.mark.parametrize("mode", ["ft", "ft-cdfsl", "lp-ft", "daft", "bias", "bitfit"])
+@pytest.mark.parametrize("mode", ["ft", "ft-plain", "ft-cdfsl", "lp-ft", "daft", "bias", "bitfit"])
 def test_equals_the_plain_loop_for_the_presets(mode):
     settings = ADAPTERS[mode]
     shorter = replace(settings, epochs=min(settings.epochs, 4), steps=min(settings.steps, 12))
@@ -230,7 +230,7 @@ def test_bfloat16_stays_close_to_float32_and_keeps_the_weights_in_float32():
 )
 def test_wrong_settings(settings, message):
     with pytest.raises(UsageError, match=message):
-        make_adapter("ft", **settings)
+        make_adapter("ft-plain", **settings)
 
 
 def test_statistics_without_a_batch_norm_in_scope_are_an_error(backbone):
