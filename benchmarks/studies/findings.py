@@ -8,7 +8,7 @@ that of paired t-tests after Holm's correction over all cells of a stage.
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import median
@@ -69,11 +69,7 @@ class Findings:
 
     def mean_difference(self, name: str, shots: Sequence[int], to: str = "") -> Estimate:
         """Over all cells with so many shots."""
-        by_dataset = defaultdict[str, list[Float[ndarray, "n"]]](list)
-        for cell in self.runs:
-            if cell.n_support in shots:
-                by_dataset[cell.dataset].append(self.difference(name, cell, to))
-        return average([student(np.mean(differences, 0).tolist()) for differences in by_dataset.values()])
+        return over_datasets({cell: self.difference(name, cell, to) for cell in self.runs if cell.n_support in shots})
 
     def p_values(self, name: str) -> list[float]:
         """Of the difference to the best probe in each cell, after Holm's correction."""
@@ -89,6 +85,15 @@ class Findings:
     def not_finite(self, name: str) -> int:
         """Episodes."""
         return sum(int((~runs[name].finite).sum()) for runs in self.runs.values())
+
+
+def over_datasets(values: Mapping[Cell, Float[ndarray, "n"]]) -> Estimate:
+    """The mean over the cells; those of a dataset share their episodes, of which the first that all have count."""
+    by_dataset = defaultdict[str, list[Float[ndarray, "n"]]](list)
+    for cell, of_cell in values.items():
+        by_dataset[cell.dataset].append(of_cell)
+    shared = ([of_cell[: min(map(len, cells))] for of_cell in cells] for cells in by_dataset.values())
+    return average([student(np.mean(of_dataset, 0).tolist()) for of_dataset in shared])
 
 
 def findings_of(record: Runs, *stages: Stage) -> list[Findings]:

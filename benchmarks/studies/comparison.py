@@ -1,0 +1,147 @@
+"""The tables and the plot of the study of adaptation: README.md and modes.png beside its record.npz.
+
+    python -m benchmarks.studies.comparison FOLDER
+
+Every mode is compared with `bn` on the episodes that both have, the first ones of the same list. Runs of `bn` and the
+probes are those of the study of its recipe, whose record is read; a run counts only if it has the settings that its
+mode has today. Means are over the cells at hand, as in findings.py, and intervals those of paired differences.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from benchmarks.studies.experiments import adapter_of
+from benchmarks.studies.findings import Costs, costs_of, over_datasets
+from benchmarks.studies.recipe import BACKBONES, UNTUNED, Cell
+from benchmarks.studies.record import NAME, Run, read
+from benchmarks.studies.report import points, row
+from fewshot_bn.adapters import settings_of
+
+RECORDS = Path(__file__).parents[1] / "results"
+OF_RECIPE = RECORDS / "2026-11-26-recipe-study" / NAME
+OPPONENT, VIEWS, PROBE = "bn", UNTUNED[-1], "lr"
+STAGES = {"confirmation": "Development sets", "targets": "Targets"}
+Modes = Mapping[str, Mapping[Cell, Run]]
+
+
+def modes_of(record: Sequence[Run], stage: str) -> Modes:
+    """The runs of each candidate in this stage, of those whose settings are today's."""
+    found: dict[str, dict[Cell, Run]] = {}
+    for run in record:
+        if run.stage == stage and json.loads(run.settings) == settings_of(adapter_of(run.candidate)):
+            found.setdefault(run.candidate, {})[Cell(run.dataset, run.backbone, run.n_support)] = run
+    return found
+
+
+def difference(mine: Run, other: Run) -> Float[ndarray, "n"]:
+    """Accuracy of each episode that both have, less that of the other."""
+    n = min(len(mine.correct), len(other.correct))
+    return np.subtract(mine.accuracies[:n], other.accuracies[:n])
+
+
+def within(modes: Modes, n_support: int, backbone: str = "") -> Modes:
+    """The runs in the cells with so many shots, under that backbone or any."""
+    wanted = (backbone,) if backbone else BACKBONES
+    return {
+        name: {cell: run for cell, run in runs.items() if cell.n_support == n_support and cell.backbone in wanted}
+        for name, runs in modes.items()
+    }
+
+
+def differences(modes: Modes, name: str, to: str = OPPONENT) -> dict[Cell, Float[ndarray, "n"]]:
+    """In the cells that both have."""
+    others = modes.get(to, {})
+    return {cell: difference(run, others[cell]) for cell, run in modes[name].items() if cell in others}
+
+
+def mean(values: Mapping[Cell, Float[ndarray, "n"]]) -> str:
+    return points(over_datasets(values)) if values else "-"
+
+
+def summary(modes: Modes, costs: Costs) -> Iterator[str]:
+    """Every mode: differences over all cells, its worst cell, and its time in times of that of `bn`."""
+    for k in sorted({cell.n_support for runs in modes.values() for cell in runs}):
+        here = within(modes, k)
+        to_bn = {name: found for name in here if (found := differences(here, name))}
+        yield f"\n### {k}-shot\n"
+        heads = ["to `bn`", *(f"to `bn`, {backbone}" for backbone in BACKBONES), "worst cell", "to `lr`", "over views"]
+        yield row(["mode", "cells", "episodes", *heads, *(f"time, {backbone}" for backbone in BACKBONES)])
+        yield row(["---"] * (5 + len(heads)))
+        for name in sorted(to_bn, key=lambda name: -over_datasets(to_bn[name]).mean):
+            found = to_bn[name]
+            means = [mean(differences(within(modes, k, backbone), name)) for backbone in BACKBONES]
+            worst = f"{100 * min(float(values.mean()) for values in found.values()):+.2f}"
+            others = [mean(differences(here, name, to)) for to in (PROBE, VIEWS)]
+            times = [costs.get((b, k, name), np.nan) / costs.get((b, k, OPPONENT), np.nan) for b in BACKBONES]
+            shown = ["-" if np.isnan(time) else f"{time:.2g}" for time in times]
+            sizes = [str(len(found)), str(min(len(values) for values in found.values()))]
+            yield row([f"`{name}`", *sizes, mean(found), *means, worst, *others, *shown])
+
+
+def cells(modes: Modes, names: Sequence[str]) -> Iterator[str]:
+    """The differences to `bn` of some modes in every cell."""
+    found = sorted({cell for name in names for cell in modes.get(name, {})}, key=lambda c: (c[2], c[1], c[0]))
+    yield row(["dataset", "backbone", "shots", "`bn`", *(f"`{name}`" for name in names)])
+    yield row(["---"] * (4 + len(names)))
+    for cell in found:
+        bn = modes[OPPONENT][cell]
+        runs = [modes.get(name, {}).get(cell) for name in names]
+        shown = [mean({cell: difference(run, bn)}) if run else "-" for run in runs]
+        yield row([cell.dataset, cell.backbone, str(cell.n_support), f"{100 * np.mean(bn.accuracies):.2f}", *shown])
+
+
+def draw(modes: Modes, costs: Costs, n_support: int, path: Path) -> None:
+    """Mean difference to `bn` against seconds of an episode, a panel for each backbone."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, panels = plt.subplots(1, len(BACKBONES), figsize=(6 * len(BACKBONES), 5), layout="constrained", sharey=True)
+    for panel, backbone in zip(np.atleast_1d(panels), BACKBONES, strict=True):
+        for name in modes:
+            values, seconds = (
+                differences(modes, name, OPPONENT, n_support, backbone),
+                costs.get((backbone, n_support, name)),
+            )
+            if not values or seconds is None:
+                continue
+            found = over_datasets(values)
+            colour = "C3" if name == OPPONENT else "C1" if adapter_of(name).takes == "images" else "C0"
+            panel.errorbar(seconds, 100 * found.mean, 100 * found.half_width, fmt="o", color=colour, capsize=2)
+            text = "probes over views" if name == VIEWS else name
+            panel.annotate(text, (seconds, 100 * found.mean), xytext=(4, 4), textcoords="offset points", fontsize=8)
+        panel.axhline(0, color="grey", linewidth=0.5)
+        panel.set(xscale="log", xlabel="seconds per episode", title=f"{backbone}, {n_support}-shot")
+        panel.margins(x=0.2, y=0.1)
+    np.atleast_1d(panels)[0].set_ylabel("difference to bn, points")
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+    plt.close(figure)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args(argv).folder
+    own = read(folder / NAME)
+    costs: Costs = next(iter(costs_of(own).values()), {})
+    lines = ["# Ways to adapt, compared with `bn`\n"]
+    for stage, title in STAGES.items():
+        modes = modes_of([*read(OF_RECIPE), *own], stage)
+        ours = list(modes_of(own, stage))
+        lines += [f"## {title}", *summary(modes, costs), "\n### Every cell\n", *cells(modes, ours), ""]
+        if stage == "confirmation" and costs:
+            draw(modes, costs, 5, folder / "modes.png")
+    (folder / "README.md").write_text("\n".join([*lines, ""]), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
