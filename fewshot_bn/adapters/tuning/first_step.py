@@ -25,36 +25,31 @@ SMALL = 0.02  # root mean square of the part of the step, in the units of what i
 def with_rate_of_features(training: Training, support: Support) -> Training:
     """The training of one episode, the rate of its first group being a distance of features by the first step.
 
-    That is the mean over the images of the first batch, of features of unit length. A first step that moves none of
-    them, as without a gradient, has a rate of 0.
+    That is the mean over the images of the first batch, of features of unit length. The values of that group start from
+    zero. A first step that moves no feature, as without a gradient, has a rate of 0.
     """
     batch, body = next(iter(support.batches())), training.groups[0]
-    before = [tensor.detach().clone() for tensor in training.changing]
-
-    def undo() -> None:
-        with torch.no_grad():
-            for tensor, value in zip(training.changing, before, strict=True):
-                tensor.copy_(value)
+    others = [*(value for group in training.groups[1:] for value in group.values), *training.followers]
+    before = [tensor.detach().clone() for tensor in others]
 
     def features() -> Tensor:
         with torch.no_grad():
             z = [F.normalize(training.features(part.stem), dim=-1) for part in training.parts(batch)]
+            for tensor, start in zip(others, before, strict=True):
+                tensor.copy_(start)
         return torch.cat(z, 1)
 
+    started = features()
     optimiser, _ = training.optimiser(1)
     training.backward(batch)
     optimiser.step()
-    step = [value.detach() - start for value, start in zip(body.values, before, strict=False)]
     optimiser.zero_grad()
-    undo()
-    size = torch.cat([part.flatten() for part in step]).square().mean().sqrt()
-    distance = 0.0
-    if size > 0:
-        started = features()
-        with torch.no_grad():
-            for value, part in zip(body.values, step, strict=True):
-                value.add_(part * (SMALL / size))
+    with torch.no_grad():
+        size = torch.cat([value.flatten() for value in body.values]).square().mean().sqrt()
+        for value in body.values:
+            value.mul_(SMALL / size)
         distance = float((features() - started).norm(dim=-1).mean() * size / SMALL)
-        undo()
+        for value in body.values:
+            value.zero_()
     rate = body.lr**2 / distance if distance > 0 else 0.0
     return replace(training, groups=[replace(body, lr=rate), *training.groups[1:]])

@@ -31,7 +31,6 @@ from fewshot_bn.settings import setting
 
 Units = Literal["absolute", "relative", "features"]
 AS_BODY = -1.0
-COPIES = {"absolute": 0, "relative": 2, "features": 4}  # of what is trained, beside what an optimiser needs
 
 
 class Weights:
@@ -129,7 +128,8 @@ class FineTuning(Tuning):
             sum(stage.backbone.module.get_parameter(name).nbytes for name in stage.names)
             for stage in self.stages(backbone)
         )
-        return held_bytes(self.optimiser, largest) + COPIES[self.units] * largest
+        copies = 0 if self.units == "absolute" else 2  # what they start from, and what is trained in their place
+        return held_bytes(self.optimiser, largest) + copies * largest
 
     def network(self, backbone: Backbone, names: Sequence[str], n_episodes: int) -> EpisodicNetwork:
         layers = dict.fromkeys(self._norms(backbone, names), episodic)
