@@ -65,4 +65,11 @@ def cut(network: nn.Module, graph: fx.Graph, differs: Callable[[fx.Node], bool])
     copies = {node: after.placeholder(node.name) for node in between}
     for node in [*constants, *nodes[first:]]:
         copies[node] = after.node_copy(node, copies.__getitem__)
-    return fx.GraphModule(network, before), fx.GraphModule(network, after)
+    return _module(network, before), _module(network, after)
+
+
+def _module(network: nn.Module, graph: fx.Graph) -> fx.GraphModule:
+    """The module that runs the graph. It goes as soon as nothing refers to it, with its weights: the graph does not."""
+    module = fx.GraphModule(network, graph)
+    module.graph.owning_module = None
+    return module

@@ -14,6 +14,7 @@ Source: rates by the size of filters: Brock et al. 2021, arXiv:2102.06171 (eq. 3
 tensors: You et al. 2017, arXiv:1708.03888 (LARS). affines.py has the same for norm layers alone.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -37,13 +38,6 @@ class Multiple:
         with torch.no_grad():
             torch.addcmul(self.start, self.unit, self.value, out=self.parameter)
 
-    def hand_on(self, parameter: Tensor) -> None:
-        """The gradient of the parameter becomes one of the value."""
-        gradient, parameter.grad = parameter.grad, None
-        if gradient is not None:
-            gradient.mul_(self.unit)
-            self.value.grad = gradient if self.value.grad is None else self.value.grad.add_(gradient)
-
 
 def multiples(network: EpisodicNetwork) -> list[Multiple]:
     """The parameters that `network` owns, as multiples from zero on."""
@@ -52,10 +46,18 @@ def multiples(network: EpisodicNetwork) -> list[Multiple]:
     for name, parameter in network.own.items():
         start = parameter.detach().clone()
         unit = _size(network, name, start) / math.sqrt(n_values)
-        multiple = Multiple(parameter, start, unit, torch.zeros_like(start).requires_grad_())
-        parameter.register_post_accumulate_grad_hook(multiple.hand_on)
-        found.append(multiple)
+        value = torch.zeros_like(start).requires_grad_()
+        parameter.register_post_accumulate_grad_hook(functools.partial(_hand_on, unit, value))
+        found.append(Multiple(parameter, start, unit, value))
     return found
+
+
+def _hand_on(unit: Tensor, value: Tensor, parameter: Tensor) -> None:
+    """The gradient of the parameter becomes one of the value."""
+    gradient, parameter.grad = parameter.grad, None
+    if gradient is not None:
+        gradient.mul_(unit)
+        value.grad = gradient if value.grad is None else value.grad.add_(gradient)
 
 
 def _size(network: EpisodicNetwork, name: str, value: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 """Fine-tuning of weights against the loop everyone writes: one episode at a time, a deep copy, torch's own layers."""
 
+import gc
 import itertools
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -138,6 +140,26 @@ def test_the_first_step_moves_the_features_by_the_rate(rate, fresh_seed):
     with torch.no_grad():
         after = F.normalize(next(tuned.features(x_s))[0], dim=1)
     assert float((after - before).norm(dim=1).mean()) == pytest.approx(rate / 100, rel=0.05)
+
+
+@pytest.mark.parametrize("units", ["absolute", "features"])
+def test_the_weights_of_an_episode_go_with_it(units, backbone, monkeypatch):
+    """Without waiting for Python to find cycles, which it does by the number of objects and not by their size."""
+    made, make = [], FineTuning.network
+
+    def network(self, *arguments):
+        one = make(self, *arguments)
+        made.extend(weakref.ref(value) for value in one.own.values())
+        return one
+
+    monkeypatch.setattr(FineTuning, "network", network)
+    gc.disable()
+    try:
+        FineTuning(steps=2, units=units, head="lr")(backbone, *problem(2, dtype=torch.float32))
+        assert made
+        assert not [value for value in made if value() is not None]
+    finally:
+        gc.enable()
 
 
 def test_a_filter_of_zeros_stays_as_it_is_and_a_tensor_of_zeros_does_not(backbone):
