@@ -75,16 +75,14 @@ def plain_episode(backbone, x_s, y_s, x_q, seed, settings):
     n_way, generator = int(y_s.max()) + 1, rng.torch_generator(seed, "adapters")
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     added = add_to(network, settings.choose(backbone), settings, generator)
-    head = nn.Linear(backbone.dim, n_way).to(x_s.dtype)
+    head = head_of(backbone, x_s, y_s, settings)
     beta = nn.Linear(backbone.dim, backbone.dim, bias=False).to(x_s.dtype)
     with torch.no_grad():
-        head.weight.zero_()
-        head.bias.zero_()
         beta.weight.copy_(torch.eye(backbone.dim))
 
     def scores(x, z_s):
         z = mapped(x)
-        if settings.head == "zero":
+        if settings.head != "ncm":
             return head(z)
         means = torch.stack([z_s[y_s == k].mean(0) for k in range(n_way)])
         return settings.cosine_scale * F.cosine_similarity(z[:, None], means[None], dim=-1)
@@ -95,11 +93,15 @@ def plain_episode(backbone, x_s, y_s, x_q, seed, settings):
     rate = settings.lr_alpha if hasattr(settings, "lr_alpha") else settings.lr_factors
     groups = [{"params": added, "lr": rate}]
     groups += [{"params": [beta.weight], "lr": settings.lr_beta}] if getattr(settings, "beta", False) else []
-    groups += [{"params": [*head.parameters()], "lr": settings.lr_head}] if settings.head == "zero" else []
+    groups += [{"params": [*head.parameters()], "lr": settings.lr_head}] if settings.head != "ncm" else []
     optimiser = optimisers(settings)(groups)
     rates = [group["lr"] for group in groups]
     for norm in norms if settings.statistics == "batch" else []:
         norm.train()
+    if settings.units == "features":
+        trained = [value for group in groups[: len(groups) - (settings.head != "ncm")] for value in group["params"]]
+        factor = rate / first_distance(lambda: mapped(x_s), lambda z: F.cross_entropy(head(z), y_s), trained, settings)
+        rates[: len(rates) - (settings.head != "ncm")] = [lr * factor for lr in rates[: len(rates) - 1]]
     for step in range(settings.steps):
         for group, lr in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = lr * (
@@ -117,6 +119,42 @@ def plain_episode(backbone, x_s, y_s, x_q, seed, settings):
     network.eval()
     with torch.no_grad():
         return scores(x_q, mapped(x_s))
+
+
+@torch.no_grad()
+def head_of(backbone, x_s, y_s, settings):
+    n_way = int(y_s.max()) + 1
+    head = nn.Linear(backbone.dim, n_way).to(x_s.dtype)
+    head.weight.zero_()
+    head.bias.zero_()
+    if settings.head == "proto":
+        z = backbone.module(x_s)  # without what is added
+        means = torch.stack([z[y_s == k].mean(0) for k in range(n_way)])
+        head.weight.copy_(2 * means)
+        head.bias.copy_(-means.square().sum(1))
+    return head
+
+
+def first_distance(features, loss, trained, settings):
+    """How far a first step moves the features, by a small part of it."""
+    before = [value.detach().clone() for value in trained]
+    rate = settings.lr_alpha if hasattr(settings, "lr_alpha") else settings.lr_factors
+    groups = [{"params": [value], "lr": rate} for value in trained]
+    if getattr(settings, "beta", False):
+        groups[-1]["lr"] = settings.lr_beta
+    optimiser = optimisers(settings)(groups)
+    started = F.normalize(features(), dim=1).detach()
+    loss(features()).backward()
+    optimiser.step()
+    moves = [value.detach() - start for value, start in zip(trained, before, strict=True)]
+    part = settings.small / torch.cat([move.flatten() for move in moves]).square().mean().sqrt()
+    with torch.no_grad():
+        for value, start, move in zip(trained, before, moves, strict=True):
+            value.copy_(start + part * move)
+        distance = (F.normalize(features(), dim=1) - started).norm(dim=1).mean() / part
+        for value, start in zip(trained, before, strict=True):
+            value.copy_(start)
+    return float(distance)
 
 
 def optimisers(settings):

@@ -5,6 +5,7 @@ Statistics of BatchNorm follow the policy in all its layers; scales and shifts s
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from fewshot_bn.adapters.tuning.added_layers import AddedLayer
 from fewshot_bn.adapters.tuning.episodic_norm import episodic
 from fewshot_bn.adapters.tuning.network import EpisodicNetwork
 from fewshot_bn.adapters.tuning.norm_layers import affine_layers, check_batch_norms
-from fewshot_bn.adapters.tuning.settings import COSINE_SCALE, TuningSettings
+from fewshot_bn.adapters.tuning.settings import COSINE_SCALE, TuningSettings, check_units
 from fewshot_bn.adapters.tuning.training import held_bytes
 from fewshot_bn.adapters.tuning.tuner import Tuning
 from fewshot_bn.backbones.backbone import Backbone
@@ -55,10 +56,22 @@ class AddingTuner(Tuning):
     """A tuner but for what it adds to which layers."""
 
     cosine_scale: float = setting(COSINE_SCALE, "factor of the cosines of head=ncm", source="Li et al. 2022")
+    units: Literal["absolute", "features"] = setting(
+        "absolute",
+        "of what is added: absolute; or features, and its first rate is how far the first step moves the features, of "
+        "unit length, so that one rate suits all networks",
+        source="study",
+        later=True,
+    )
 
     def __post_init__(self) -> None:
         check_positive(cosine_scale=self.cosine_scale)
         TuningSettings.__post_init__(self)
+        check_units(self.units, self.head)
+
+    @property
+    def rates_of_features(self) -> bool:
+        return self.units == "features"
 
     def added(self, layer: nn.Module, n_episodes: int) -> AddedLayer:
         """The layer that adds to `layer`."""

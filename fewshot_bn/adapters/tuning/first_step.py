@@ -13,43 +13,48 @@ Source: step lengths by what a step does to the outputs: Pascanu and Bengio 2014
 from dataclasses import replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from fewshot_bn.adapters.tuning.batches import Support
-from fewshot_bn.adapters.tuning.training import Training
-
-SMALL = 0.02  # root mean square of the part of the step, in the units of what is trained
+from fewshot_bn.adapters.tuning.training import Training, set_between
 
 
-def with_rate_of_features(training: Training, support: Support) -> Training:
-    """The training of one episode, the rate of its first group being a distance of features by the first step.
+def with_rate_of_features(training: Training, support: Support, small: float) -> Training:
+    """The training, its first rate being a distance of features by the first step; other rates but the head's follow.
 
-    That is the mean over the images of the first batch, of features of unit length. The values of that group start from
-    zero. A first step that moves no feature, as without a gradient, has a rate of 0.
+    That is the mean over the images of the first batch of an episode, of features of unit length. Tried is a part of
+    the step that moves what is trained by a root mean square of `small`. Where the first step moves no feature, as
+    without a gradient, the rate is 0.
     """
-    batch, body = next(iter(support.batches())), training.groups[0]
-    others = [*(value for group in training.groups[1:] for value in group.values), *training.followers]
-    before = [tensor.detach().clone() for tensor in others]
+    batch, n_episodes = next(iter(support.batches())), len(support.y)
+    starts = [tensor.detach().clone() for tensor in training.changing]
 
-    def features() -> Tensor:
+    def features() -> Float[Tensor, "e b d"]:
         with torch.no_grad():
-            z = [F.normalize(training.features(part.stem), dim=-1) for part in training.parts(batch)]
-            for tensor, start in zip(others, before, strict=True):
-                tensor.copy_(start)
-        return torch.cat(z, 1)
+            return torch.cat([F.normalize(training.features(part.stem), dim=-1) for part in training.parts(batch)], 1)
 
     started = features()
     optimiser, _ = training.optimiser(1)
     training.backward(batch)
     optimiser.step()
     optimiser.zero_grad()
-    with torch.no_grad():
-        size = torch.cat([value.flatten() for value in body.values]).square().mean().sqrt()
-        for value in body.values:
-            value.mul_(SMALL / size)
-        distance = float((features() - started).norm(dim=-1).mean() * size / SMALL)
-        for value in body.values:
-            value.zero_()
-    rate = body.lr**2 / distance if distance > 0 else 0.0
-    return replace(training, groups=[replace(body, lr=rate), *training.groups[1:]])
+    size = _root_mean_square(training.body, starts[: len(training.body)], n_episodes)
+    part = torch.where(size > 0, small / size, 0)
+    set_between(training.body, starts, part)
+    distance = (features() - started).norm(dim=-1).mean(1) / part
+    set_between(training.changing, starts, torch.zeros_like(part))
+    factors = torch.where(distance > 0, training.groups[0].lr / distance, 0)
+    if n_episodes > 1:
+        return replace(training, factors=factors)
+    *body, head = training.groups
+    return replace(training, groups=[*(replace(group, lr=group.lr * float(factors)) for group in body), head])
+
+
+@torch.no_grad()
+def _root_mean_square(values: list[Tensor], starts: list[Tensor], n_episodes: int) -> Float[Tensor, "e"]:
+    """Of how far the values of each episode have come."""
+    pairs = zip(values, starts, strict=True)
+    sums = [(value - start).square().reshape(n_episodes, -1).sum(1) for value, start in pairs]
+    return (torch.stack(sums).sum(0) * n_episodes / sum(value.numel() for value in values)).sqrt()

@@ -156,6 +156,12 @@ def check_shares(**values: float) -> None:
             raise UsageError(f"{name} is {value}; it must be at least 0 and below 1")
 
 
+def check_units(units: str, head: str) -> None:
+    """Raise `UsageError` where no rate can be found by what a first step does."""
+    if units == "features" and head == "zero":
+        raise UsageError("units=features needs a head other than zero: through that, no gradient reaches the network")
+
+
 def check_dampening(optimiser: str, momentum: float, dampening: float) -> None:
     """Raise `UsageError` where there is no momentum to dampen."""
     if dampening and (optimiser != "sgd" or not momentum):

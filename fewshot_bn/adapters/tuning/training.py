@@ -60,8 +60,9 @@ def held_bytes(optimiser: str, n_bytes: int) -> int:
 class Training:
     """The parameters of `groups` are trained in place, by the scores of the features of batches or parts of them.
 
-    `scores` is told the labels, too. `followers` [e ...] change with the parameters, such as running statistics.
-    `images_at_once` of an episode are in memory together.
+    `scores` is told the labels, too. The last group is the head. `followers` [e ...] change with the parameters, such
+    as running statistics. `images_at_once` of an episode are in memory together. Steps of all but the head are
+    `factors` times as long as the rates say.
     """
 
     settings: TuningSettings
@@ -70,6 +71,7 @@ class Training:
     groups: Sequence[Group]
     followers: Sequence[Tensor]
     images_at_once: int
+    factors: Float[Tensor, "e"] | None = None
 
     def run(self, support: Support, n_steps: int) -> Int64[Tensor, "e"]:
         """The steps that each episode took."""
@@ -82,7 +84,7 @@ class Training:
             kept = [tensor.clone() for tensor in self.changing] if stop_loss else []
             optimiser.zero_grad()
             losses = self.backward(batch)
-            optimiser.step()
+            self._step(optimiser)
             schedule.step()
             steps += going
             if stop_loss:
@@ -97,9 +99,23 @@ class Training:
         return steps
 
     @property
+    def body(self) -> list[Tensor]:
+        """What is trained but the head."""
+        return [value for group in self.groups[:-1] for value in group.values]
+
+    @property
     def changing(self) -> list[Tensor]:
         """All that a step changes."""
         return [*(value for group in self.groups for value in group.values), *self.followers]
+
+    def _step(self, optimiser: torch.optim.Optimizer) -> None:
+        """A step of every optimiser is in proportion to its rate, so episodes can have rates of their own."""
+        if self.factors is None:
+            optimiser.step()
+            return
+        before = [value.detach().clone() for value in self.body]
+        optimiser.step()
+        set_between(self.body, before, self.factors)
 
     def _zeros(self, n_episodes: int) -> Float[Tensor, "e"]:
         return next(value for group in self.groups for value in group.values).new_zeros(n_episodes)
@@ -134,6 +150,14 @@ class Training:
             return (1 + math.cos(math.pi * step / max(1, n_steps))) / 2 if settings.schedule == "cosine" else 1.0
 
         return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+
+
+@torch.no_grad()
+def set_between(values: Sequence[Tensor], before: Sequence[Tensor], factors: Float[Tensor, "e"]) -> None:
+    """Of the way that the values [e ...] have come, let each episode go so many times."""
+    for value, start in zip(values, before, strict=False):
+        shape = (-1, *[1] * (value.ndim - 1)) if len(factors) > 1 else ()
+        value.copy_(torch.lerp(start, value, factors.to(value.dtype).reshape(shape)))
 
 
 def _options(optimiser: str, group: Group, inertia: Inertia) -> dict[str, Any]:

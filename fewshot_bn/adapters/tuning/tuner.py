@@ -30,6 +30,7 @@ from fewshot_bn.adapters.contract import Fit, count_ways
 from fewshot_bn.adapters.tuning.adapted import Adapted, Episodes, in_parts, joined
 from fewshot_bn.adapters.tuning.batches import Support
 from fewshot_bn.adapters.tuning.episodic_norm import Statistics
+from fewshot_bn.adapters.tuning.first_step import with_rate_of_features
 from fewshot_bn.adapters.tuning.heads import Head, seen, start_head
 from fewshot_bn.adapters.tuning.network import EpisodicNetwork, Stem
 from fewshot_bn.adapters.tuning.norm_layers import check_batch_statistics
@@ -59,6 +60,7 @@ class Tuning(TuningSettings):
 
     takes: ClassVar[Literal["images"]] = "images"
     one_by_one: ClassVar[bool] = False  # whether an episode needs a network of its own
+    small: ClassVar[float] = 0.001  # what moves a network a little, as a root mean square of what is trained
 
     def choose(self, backbone: Backbone) -> Sequence[str]:
         """Names of what is changed of the backbone. Raises `ModelError` or `UsageError` where that cannot be."""
@@ -79,10 +81,10 @@ class Tuning(TuningSettings):
         """What an optimiser has to know."""
         raise NotImplementedError
 
-    def measured(self, training: Training, support: Support) -> Training:
-        """The training with rates in the units of the network and the episode, if they have such units."""
-        del support
-        return training
+    @property
+    def rates_of_features(self) -> bool:
+        """Whether the first rate says how far the first step moves the features (first_step.py)."""
+        return False
 
     @property
     def transductive(self) -> bool:
@@ -187,7 +189,9 @@ class Tuning(TuningSettings):
         groups, at_most = self.groups(trained, head), episodes.images_at_once or n
         training = Training(self, features, scores, groups, network.running, at_most)
         with torch.enable_grad():
-            steps = self.measured(training, support).run(support, self.n_steps(n))
+            if self.rates_of_features:
+                training = with_rate_of_features(training, support, self.small)
+            steps = training.run(support, self.n_steps(n))
         networks = [network]
         with torch.no_grad():
             trained.apply()

@@ -14,16 +14,20 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from fewshot_bn.adapters.tuning.batches import Support
 from fewshot_bn.adapters.tuning.episodic_norm import episodic
-from fewshot_bn.adapters.tuning.first_step import with_rate_of_features
 from fewshot_bn.adapters.tuning.heads import Head
 from fewshot_bn.adapters.tuning.multiples import multiples
 from fewshot_bn.adapters.tuning.network import EpisodicNetwork
 from fewshot_bn.adapters.tuning.norm_layers import affine_layers, check_batch_norms
 from fewshot_bn.adapters.tuning.scopes import CHOICES, choose_parameters
-from fewshot_bn.adapters.tuning.settings import TuningSettings, check_dampening, check_rates, check_shares
-from fewshot_bn.adapters.tuning.training import Group, Inertia, Training, held_bytes
+from fewshot_bn.adapters.tuning.settings import (
+    TuningSettings,
+    check_dampening,
+    check_rates,
+    check_shares,
+    check_units,
+)
+from fewshot_bn.adapters.tuning.training import Group, Inertia, held_bytes
 from fewshot_bn.adapters.tuning.tuner import Trained, Tuning
 from fewshot_bn.backbones.backbone import Backbone
 from fewshot_bn.errors import UsageError
@@ -62,6 +66,7 @@ class FineTuning(Tuning):
     """Fine-tuning of the parameters in a scope, as the settings say."""
 
     one_by_one: ClassVar[bool] = True
+    small: ClassVar[float] = 0.02  # 1 is as much as the weights themselves, over the root of their number
     scope: str = setting("all", f"which parameters: {CHOICES}, such as layer4.*", source="Ben Zaken et al. 2022 (bias)")
     units: Units = setting(
         "absolute",
@@ -85,10 +90,11 @@ class FineTuning(Tuning):
             check_dampening(self.optimiser, of_head.momentum, of_head.dampening)
         except UsageError as problem:
             raise UsageError(f"{problem}; or -1 for that of the network") from problem
-        if self.units == "features" and self.head == "zero":
-            raise UsageError(
-                "units=features needs a head other than zero: through that, no gradient reaches the network"
-            )
+        check_units(self.units, self.head)
+
+    @property
+    def rates_of_features(self) -> bool:
+        return self.units == "features"
 
     @property
     def of_head(self) -> Inertia:
@@ -128,7 +134,7 @@ class FineTuning(Tuning):
             sum(stage.backbone.module.get_parameter(name).nbytes for name in stage.names)
             for stage in self.stages(backbone)
         )
-        copies = 0 if self.units == "absolute" else 2  # what they start from, and what is trained in their place
+        copies = {"absolute": 0, "relative": 2, "features": 3}[self.units]  # in their place, where they started, trial
         return held_bytes(self.optimiser, largest) + copies * largest
 
     def network(self, backbone: Backbone, names: Sequence[str], n_episodes: int) -> EpisodicNetwork:
@@ -141,6 +147,3 @@ class FineTuning(Tuning):
 
     def groups(self, trained: Trained, head: Head) -> list[Group]:
         return [Group(trained.values, self.lr_body), Group(head.values, self.lr_head, self.of_head)]
-
-    def measured(self, training: Training, support: Support) -> Training:
-        return with_rate_of_features(training, support) if self.units == "features" else training

@@ -158,6 +158,9 @@ def test_low_rank_products_equal_the_plain_loop(name, fresh_seed):
         replace(LORA, rank=7, scope="*.0.conv*"),
         replace(LORA, head="ncm", optimiser="adadelta", lr_factors=1.0),
         replace(LORA, statistics="batch", lr_factors=0.01),
+        replace(LORA, units="features", head="proto", lr_factors=0.1),
+        replace(TSA, units="features", head="proto", lr_alpha=0.1, optimiser="adam"),
+        replace(TSA, units="features", head="proto", lr_alpha=0.1, optimiser="sgd", beta=False),
     ],
     ids=str,
 )
