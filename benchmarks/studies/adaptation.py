@@ -28,12 +28,16 @@ FINE_TUNING = (
     *(f"ft scope=last,scales lr_body={rate}" for rate in ("0.3", "0.9")),
 )
 ADAPTERS = (
-    f"tsa {VIEWS}",
-    *(f"lora {AS_BN} lr_factors={rate}" for rate in ("1e-3", "3e-3", "1e-2")),
+    f"tsa-ncm {VIEWS}",
+    *(f"tsa units=absolute lr_alpha={rate}" for rate in ("1e-3", "4e-3", "1.6e-2")),
+    *(f"tsa lr_alpha={rate}" for rate in ("0.6", "1")),
+    *(f"lora units=absolute lr_factors={rate}" for rate in ("1e-3", "3e-3", "1e-2", "3e-2")),
+    *(f"lora lr_factors={rate}" for rate in ("0.15", "0.6")),
 )
 SEARCH = Stage("search", DEVELOPMENT, 0, (1, 5), 8, ("bn", UNTUNED[-1], *FINE_TUNING, *ADAPTERS))
-CONFIRMATION = Stage("confirmation", DEVELOPMENT, 1, (1, 5), 100, ("ft", "bn-last"))
-TARGET = Stage("targets", TARGETS, 0, (1, 5), 100, ("ft", "bn-last"))
+CONFIRMED = ("ft", "bn-last", "tsa", "lora")
+CONFIRMATION = Stage("confirmation", DEVELOPMENT, 1, (1, 5, 20), 100, CONFIRMED)
+TARGET = Stage("targets", TARGETS, 0, (1, 5, 20), 100, CONFIRMED)
 PARTS = {"search": (SEARCH,), "confirm": (CONFIRMATION,), "targets": (TARGET,)}
 
 

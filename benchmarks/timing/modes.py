@@ -1,6 +1,6 @@
-"""What tuners cost beside one another, with as many full-support steps each.
+"""What tuners cost beside one another, with as many steps each.
 
-    python -m benchmarks.timing.modes [--mode bn-plain tsa lora] [--case resnet18@64 resnet20@32] [--steps 20]
+    python -m benchmarks.timing.modes [--mode bn tsa lora ft bn-last] [--case resnet18@64 resnet20@32] [--steps 20]
 
 Seconds of processor time per 5-way 5-shot episode of random images, as many episodes at once as the command takes; in
 turn, so that the ratio of a repetition to the first mode is of one time. Meant to be at most 1.6 for `tsa` and `lora`.
@@ -22,7 +22,7 @@ from fewshot_bn.adapters.tuning.tuner import Tuning
 from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.cli.options import run_verb
 
-DEFAULTS = ("bn-plain", "tsa", "lora")
+DEFAULTS = ("bn", "tsa", "lora", "ft", "bn-last")
 TUNERS = tuple(name for name, adapter in ADAPTERS.items() if isinstance(adapter, Tuning))
 
 

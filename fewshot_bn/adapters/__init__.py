@@ -40,35 +40,22 @@ __all__ = [
 
 Settings = TypeVar("Settings")
 
-_RECIPE = NormTuning(  # docs/recipe.md says how it was found
-    affines="scale",
-    scaling="l2",
-    head="lr",
-    C=10.0,
-    steps=0,
-    epochs=10,
-    batch_size=13,
-    optimiser="adam",
-    units="relative",
-    lr_norm=1.0,
-    lr_head=0.0,
-    readout="lr+ridge",
-    test_augment="flip,centre",
-)
-_FINE_TUNING = FineTuning(  # the recipe of bn, but that weights move; docs/methods.md says how its rate was found
-    scaling="l2",
-    head="lr",
-    C=10.0,
-    steps=0,
-    epochs=10,
-    batch_size=13,
-    optimiser="adam",
-    units="features",
-    lr_body=0.6,
-    lr_head=0.0,
-    readout="lr+ridge",
-    test_augment="flip,centre",
-)
+_RECIPE: dict[str, Any] = {  # docs/recipe.md says how it was found
+    "scaling": "l2",
+    "head": "lr",
+    "C": 10.0,
+    "steps": 0,
+    "epochs": 10,
+    "batch_size": 13,
+    "optimiser": "adam",
+    "lr_head": 0.0,
+    "readout": "lr+ridge",
+    "test_augment": "flip,centre",
+}
+_NORM_TUNING = NormTuning(affines="scale", units="relative", lr_norm=1.0, **_RECIPE)
+_FINE_TUNING = FineTuning(units="features", lr_body=0.6, **_RECIPE)  # docs/methods.md: this rate and those below
+_RESIDUAL_ADAPTERS = ResidualAdapters(units="features", lr_alpha=1.0, beta=False, **_RECIPE)
+_LOW_RANK = LowRank(units="features", lr_factors=0.15, **_RECIPE)
 _PUBLISHED = NormTuning(statistics="batch", head="normal", steps=0, epochs=70, batch_size=16, weight_decay=1e-6)
 _ADABN = NormTuning(statistics="support", steps=0, readout="lr")
 
@@ -113,7 +100,7 @@ MODES: dict[str, Mode] = {
         "transductive: nearest class mean, with queries that are neighbours drawn to one class (Ziko et al. 2020)",
     ),
     "bn": Mode(
-        _RECIPE,
+        _NORM_TUNING,
         "BatchNorm scales tuned under the solution of lr; then lr and ridge solved anew, averaged over views",
     ),
     "bn-plain": Mode(
@@ -176,16 +163,21 @@ MODES: dict[str, Mode] = {
         "every bias and shift by Adam at a constant rate (Ben Zaken et al. 2022)",
     ),
     "tsa": Mode(
+        _RESIDUAL_ADAPTERS, "the recipe of bn with a trained 1x1 convolution beside every larger one (Li et al. 2022)"
+    ),
+    "tsa-ncm": Mode(
         ResidualAdapters(head="ncm", steps=40, optimiser="adadelta", schedule="constant"),
-        "a 1x1 convolution beside every larger one and a linear map under the nearest class mean (Li et al. 2022)",
+        "the same and a linear map of the features, under the nearest class mean, as published",
     ),
     "lora": Mode(
-        LowRank(optimiser="adam"),
-        "low-rank products beside linear layers and convolutions, and a linear head (Hu et al. 2021)",
+        _LOW_RANK,
+        "the recipe of bn with low-rank products beside linear layers and convolutions (Hu et al. 2021)",
     ),
-    "gn": Mode(replace(_RECIPE, norm="group"), "the recipe of bn on the GroupNorm layers of networks that have those"),
+    "gn": Mode(
+        replace(_NORM_TUNING, norm="group"), "the recipe of bn on the GroupNorm layers of networks that have those"
+    ),
     "ln": Mode(
-        replace(_RECIPE, norm="layer"),
+        replace(_NORM_TUNING, norm="layer"),
         "the recipe of bn on the LayerNorm layers of networks that have those, such as ConvNeXt and ViT",
     ),
 }

@@ -17,6 +17,7 @@ from torchvision.models.swin_transformer import SwinTransformer
 
 from fewshot_bn import rng
 from fewshot_bn.adapters import make_adapter
+from fewshot_bn.adapters.tuning.low_rank import LowRank
 from fewshot_bn.backbones.backbone import freeze_in_place
 from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.backbones.networks import CifarResNet
@@ -25,7 +26,7 @@ from fewshot_bn.backbones.padding import pad_same
 from fewshot_bn.errors import ModelError, UsageError
 from fewshot_bn.preprocessing import Preprocessing
 
-TSA, LORA = make_adapter("tsa", steps=5), make_adapter("lora", steps=5)
+TSA, LORA = make_adapter("tsa-ncm", steps=5), LowRank(optimiser="adam", steps=5)
 
 
 def frozen(network, side=16):

@@ -181,10 +181,19 @@ def test_equals_the_plain_loop_on_networks_side_by_side(scope):
     assert distance(both, FineTuning(steps=4, statistics="batch", scope=scope), problem()) < 1e-6
 
 
-@pytest.mark.parametrize(("statistics", "batch_size"), [("frozen", 0), ("frozen", 5), ("batch", 0)])
-def test_how_many_images_are_in_memory_at_once_does_not_matter(backbone, statistics, batch_size):
+@pytest.mark.parametrize(
+    ("statistics", "batch_size", "more"),
+    [
+        ("frozen", 0, {}),
+        ("frozen", 5, {}),
+        ("batch", 0, {}),
+        ("frozen", 5, {"units": "features", "lr_body": 0.1, "head": "lr"}),
+        ("batch", 0, {"units": "features", "lr_body": 0.1, "head": "proto"}),
+    ],
+)
+def test_how_many_images_are_in_memory_at_once_does_not_matter(backbone, statistics, batch_size, more):
     backbone.module.double()
-    settings = FineTuning(steps=8, statistics=statistics, batch_size=batch_size, stop_loss=0.9)
+    settings = FineTuning(steps=8, statistics=statistics, batch_size=batch_size, stop_loss=0.9, **more)
     expected = settings(backbone, *problem(), seeds=SEEDS)
     for n in (1, 2, 4, 100):
         fit = settings(backbone, *problem(), seeds=SEEDS, images_at_once=n)
