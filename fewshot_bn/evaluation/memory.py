@@ -48,7 +48,7 @@ def choose_portion(
     room = _cuda_room(device) if device.type == "cuda" else CPU_BYTES
     most_by_host = HOST_BYTES // ((n_support + n_query) * image_bytes)
     episodes = min(MOST_EPISODES[device.type], room // (together * per_image + beside), most_by_host)
-    return Portion(max(1, episodes), max(1, min(together, max(room - beside, room // 2) // per_image)))
+    return Portion(max(1, episodes), max(1, min(together, max(room - beside, room // 4) // per_image)))
 
 
 def halved(portion: Portion, device: torch.device) -> Portion:

@@ -29,7 +29,7 @@ def with_rate_of_features(training: Training, support: Support, small: float) ->
     without a gradient, the rate is 0.
     """
     batch, n_episodes = next(iter(support.batches())), len(support.y)
-    starts = [tensor.detach().clone() for tensor in training.changing]
+    starts = [_kept(tensor) for tensor in training.changing]
 
     def features() -> Float[Tensor, "e b d"]:
         with torch.no_grad():
@@ -40,6 +40,7 @@ def with_rate_of_features(training: Training, support: Support, small: float) ->
     training.backward(batch)
     optimiser.step()
     optimiser.zero_grad()
+    del optimiser  # it keeps as much as twice what is trained
     size = _root_mean_square(training.body, starts[: len(training.body)], n_episodes)
     part = torch.where(size > 0, small / size, 0)
     set_between(training.body, starts, part)
@@ -50,6 +51,12 @@ def with_rate_of_features(training: Training, support: Support, small: float) ->
         return replace(training, factors=factors)
     *body, head = training.groups
     return replace(training, groups=[*(replace(group, lr=group.lr * float(factors)) for group in body), head])
+
+
+@torch.no_grad()
+def _kept(tensor: Tensor) -> Tensor:
+    """A copy; one of zeros takes no memory."""
+    return tensor.clone() if tensor.any() else tensor.new_zeros(()).expand(tensor.shape)
 
 
 @torch.no_grad()

@@ -44,7 +44,9 @@ def multiples(network: EpisodicNetwork) -> list[Multiple]:
     n_values = sum(parameter.numel() for parameter in network.own.values())
     found = []
     for name, parameter in network.own.items():
-        start = parameter.detach().clone()
+        start = network.pretrained[name]
+        if not torch.equal(start, parameter):
+            start = parameter.detach().clone()
         unit = _size(network, name, start) / math.sqrt(n_values)
         value = torch.zeros_like(start).requires_grad_()
         parameter.register_post_accumulate_grad_hook(functools.partial(_hand_on, unit, value))

@@ -50,7 +50,8 @@ class EpisodicNetwork:
     ) -> None:
         self.n_episodes, self.dim = n_episodes, backbone.dim
         parameters = dict(backbone.module.named_parameters())
-        self.own = {name: nn.Parameter(parameters[name].clone()) for name in own}
+        self.pretrained = {name: parameters[name].detach() for name in own}
+        self.own = {name: nn.Parameter(value.clone()) for name, value in self.pretrained.items()}
         replaced: dict[int, Tensor] = _in_bfloat16(backbone.module) if low_precision else {}
         self._network = shared_copy(
             backbone.module, {**replaced, **{id(parameters[name]): value for name, value in self.own.items()}}

@@ -134,8 +134,8 @@ class FineTuning(Tuning):
             sum(stage.backbone.module.get_parameter(name).nbytes for name in stage.names)
             for stage in self.stages(backbone)
         )
-        copies = {"absolute": 0, "relative": 2, "features": 3}[self.units]  # in their place, where they started, trial
-        return held_bytes(self.optimiser, largest) + copies * largest
+        in_their_place = 0 if self.units == "absolute" else largest  # multiples.py
+        return held_bytes(self.optimiser, largest) + in_their_place
 
     def network(self, backbone: Backbone, names: Sequence[str], n_episodes: int) -> EpisodicNetwork:
         layers = dict.fromkeys(self._norms(backbone, names), episodic)
