@@ -106,11 +106,9 @@ def draw(modes: Modes, costs: Costs, n_support: int, path: Path) -> None:
 
     figure, panels = plt.subplots(1, len(BACKBONES), figsize=(6 * len(BACKBONES), 5), layout="constrained", sharey=True)
     for panel, backbone in zip(np.atleast_1d(panels), BACKBONES, strict=True):
-        for name in modes:
-            values, seconds = (
-                differences(modes, name, OPPONENT, n_support, backbone),
-                costs.get((backbone, n_support, name)),
-            )
+        here = within(modes, n_support, backbone)
+        for name in here:
+            values, seconds = differences(here, name), costs.get((backbone, n_support, name))
             if not values or seconds is None:
                 continue
             found = over_datasets(values)
