@@ -2,12 +2,17 @@
 
     python -m benchmarks.studies.adaptation search --data FOLDER --weights FOLDER --output FOLDER
     python -m benchmarks.studies.adaptation confirm --data FOLDER --weights FOLDER --output FOLDER
+    python -m benchmarks.studies.adaptation modes --data FOLDER --weights FOLDER --output FOLDER
     python -m benchmarks.studies.adaptation targets --data FOLDER --weights FOLDER --output FOLDER
+    python -m benchmarks.studies.adaptation cost --data FOLDER --weights FOLDER --output FOLDER
+    python -m benchmarks.studies.comparison FOLDER
 
 Everything that is compared with `bn` sees the same views of the images as it does, and is read out in the same way, so
 what differs is what moves. `search` tries recipes on a few episodes of the development sets, from which defaults are
-set by hand; `confirm` measures those on episodes of another seed; `targets` measures them once, and takes no part in
-any choice. `bn` and the probes were measured on the same episodes by recipe.py; their runs are taken from its record.
+set by hand; `confirm` measures those on episodes of another seed; `modes` measures all other modes, the slow ones on
+few episodes; `targets` measures once, and takes no part in any choice; `cost` measures seconds per episode of traffic
+signs, beside which nothing else should run. `bn` and the probes were measured on the same episodes by recipe.py; their
+runs are taken from its record.
 
 Each part adds result files to FOLDER and makes record.npz of all of them. It goes on where it was stopped.
 """
@@ -36,9 +41,20 @@ ADAPTERS = (
 )
 SEARCH = Stage("search", DEVELOPMENT, 0, (1, 5), 8, ("bn", UNTUNED[-1], *FINE_TUNING, *ADAPTERS))
 CONFIRMED = ("ft", "bn-last", "tsa", "lora")
+PROBES = ("proto", "lr", "lr-c1", "ridge", "lda", "knn", "svm", "cosine")
+TRANSDUCTIVE = ("soft-kmeans", "label-propagation", "laplacian", "adabn-query")
+QUICK = (*PROBES, *TRANSDUCTIVE, "adabn", UNTUNED[-1])
+PLAIN = ("bn-plain", "ft-plain", "ft-last", "bias")
+PUBLISHED = ("bn-all", "bn-cdfsl", "ft-cdfsl", "lp-ft", "daft", "bitfit", "tsa-ncm")  # bn23 exists for ResNets only
 CONFIRMATION = Stage("confirmation", DEVELOPMENT, 1, (1, 5, 20), 100, CONFIRMED)
+MODES = (
+    Stage("quick modes", DEVELOPMENT, 1, (5,), 100, QUICK, "confirmation"),
+    Stage("slow modes", DEVELOPMENT, 1, (5,), 8, (*PLAIN, *PUBLISHED), "confirmation"),
+)
 TARGET = Stage("targets", TARGETS, 0, (1, 5, 20), 100, CONFIRMED)
-PARTS = {"search": (SEARCH,), "confirm": (CONFIRMATION,), "targets": (TARGET,)}
+ALL = ("bn", *CONFIRMED, *QUICK, *PLAIN, *PUBLISHED)
+COST = tuple(Stage(f"cost {repetition}", ("gtsrb",), 0, (5,), 2, ALL) for repetition in (1, 2, 3))
+PARTS = {"search": (SEARCH,), "confirm": (CONFIRMATION,), "modes": MODES, "targets": (TARGET,), "cost": COST}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

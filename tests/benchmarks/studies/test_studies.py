@@ -6,7 +6,7 @@ import re
 import pytest
 from reference.places import SHARED, needs_shared
 
-from benchmarks.studies import experiments, probes, recipe, report, transductive
+from benchmarks.studies import adaptation, experiments, probes, recipe, report, transductive
 from benchmarks.studies.record import read
 from fewshot_bn.adapters import ADAPTERS
 
@@ -18,7 +18,8 @@ def test_candidates():
     assert experiments.adapter_of("start") == experiments.START
     changed = experiments.adapter_of("start epochs=10 readout=lr+ridge")
     assert changed == dataclasses.replace(experiments.START, steps=0, epochs=10, readout="lr+ridge")
-    names = [*probes.candidates(), *recipe.CANDIDATES]
+    stages = [stage for part in adaptation.PARTS.values() for stage in part]
+    names = [*probes.candidates(), *recipe.CANDIDATES, *(name for stage in stages for name in stage.candidates)]
     assert len({(name.split()[0], experiments.adapter_of(name)) for name in probes.candidates()}) == 34
     assert all(experiments.adapter_of(name) for name in names)
 
