@@ -133,7 +133,7 @@ def test_tables_hold_defaults_and_sources():
     assert rows_of(modes.mode_table(["gn"]))[-1][-1] == "as `bn` with `norm=group`"
     settings = {row[0]: row[1:] for row in rows_of(modes.tuning_settings_table())}
     assert {f"`{key}`" for name in modes.COLUMNS for key in modes.defaults(ADAPTERS[name])} == {*list(settings)[2:]}
-    assert settings["`epochs`"][:3] == ["`10`", "`0`", "`0`"]
+    assert settings["`epochs`"][:4] == ["`10`", "`0`", "`10`", "`0`"]
     assert settings["`lr_norm`"][:3] == ["`1`", "`0.01`", ""]
     assert settings["`statistics`"][-1] == "DAFT (converted), Li et al. 2017 (support, support+query)"
     many_shot = {row[0]: row[1:] for row in rows_of(modes.many_shot_table())}

@@ -71,8 +71,8 @@ class FineTuning(Tuning):
     units: Units = setting(
         "absolute",
         "of what is trained: absolute; relative to the size of each filter and divided by the root of the number of "
-        "trained values, so that one rate suits filters of all sizes; or features, the same, and lr_body is how far "
-        "the first step moves the features, of unit length, so that one rate suits all networks",
+        "trained values; or features, the same, and lr_body is how far the first step moves the features, of unit "
+        "length, so that one rate suits all networks",
         source="study",
     )
     lr_body: float = setting(0.001, "learning rate of the network, in these units", source="study")
