@@ -107,15 +107,15 @@ def draw(modes: Modes, costs: Costs, n_support: int, path: Path) -> None:
     figure, panels = plt.subplots(1, len(BACKBONES), figsize=(6 * len(BACKBONES), 5), layout="constrained", sharey=True)
     for panel, backbone in zip(np.atleast_1d(panels), BACKBONES, strict=True):
         here = within(modes, n_support, backbone)
-        for name in here:
-            values, seconds = differences(here, name), costs.get((backbone, n_support, name))
-            if not values or seconds is None:
-                continue
-            found = over_datasets(values)
+        found = {name: over_datasets(values) for name in here if (values := differences(here, name))}
+        shown = [name for name in found if (backbone, n_support, name) in costs]
+        for rank, name in enumerate(sorted(shown, key=lambda name, found=found: found[name].mean)):
             colour = "C3" if name == OPPONENT else "C1" if adapter_of(name).takes == "images" else "C0"
-            panel.errorbar(seconds, 100 * found.mean, 100 * found.half_width, fmt="o", color=colour, capsize=2)
-            text = "probes over views" if name == VIEWS else name
-            panel.annotate(text, (seconds, 100 * found.mean), xytext=(4, 4), textcoords="offset points", fontsize=8)
+            place = costs[backbone, n_support, name], 100 * found[name].mean
+            panel.errorbar(*place, 100 * found[name].half_width, fmt="o", color=colour, capsize=2)
+            text, side = "probes over views" if name == VIEWS else name, ("left", "right")[rank % 2]
+            offset = (6, -3) if side == "left" else (-6, -3)
+            panel.annotate(text, place, xytext=offset, ha=side, textcoords="offset points", fontsize=8)
         panel.axhline(0, color="grey", linewidth=0.5)
         panel.set(xscale="log", xlabel="seconds per episode", title=f"{backbone}, {n_support}-shot")
         panel.margins(x=0.2, y=0.1)
