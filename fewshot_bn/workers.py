@@ -87,8 +87,18 @@ def _mapped(pool: Executor, job: Job[Done], groups: list[list[int]]) -> Iterator
                 futures = {pool.submit(job, group): group for group in groups}
         except (OSError, ValueError) as problem:  # too many processes, too little memory; pipes of one that is gone
             raise _NotStarted(problem if isinstance(problem, OSError) else "") from problem
+        failed: BaseException | None = None
         for future in as_completed(futures):
-            yield futures.pop(future), future.result()
+            if future.cancelled():
+                continue
+            if (reason := future.exception()) is None:
+                yield futures.pop(future), future.result()
+            elif failed is None:  # what was done by then comes first
+                failed = reason
+                for other in futures:
+                    other.cancel()
+        if failed is not None:
+            raise failed
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -1,3 +1,4 @@
+import concurrent.futures
 import multiprocessing
 import os
 import signal
@@ -46,6 +47,23 @@ def test_a_process_that_is_killed_is_said(processes):
 def test_what_the_work_raises_arrives(processes):
     with pytest.raises(OSError, match="No space left on device"):
         list(map_rows(stumble, np.arange(9), 2))
+
+
+def test_what_was_done_before_something_failed_comes_first(processes, monkeypatch):
+    def failures_first(futures):
+        concurrent.futures.wait(futures)
+        return sorted(futures, key=lambda future: future.exception() is None)
+
+    def work(rows):
+        if 3 in rows:
+            raise OSError("the disk is full")
+        return squares(rows)
+
+    monkeypatch.setattr(workers, "as_completed", failures_first)
+    found = map_rows(work, np.arange(9), 1, in_memory=True)
+    assert [next(found), next(found)] == [([0, 1, 2], [0, 1, 4]), ([6, 7, 8], [36, 49, 64])]
+    with pytest.raises(OSError, match="the disk is full"):
+        next(found)
 
 
 def test_stopping_early_leaves_nothing_running(processes):
