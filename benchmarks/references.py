@@ -25,6 +25,7 @@ from benchmarks.norm_references import (
     plain_norms,
     take_statistics,
 )
+from benchmarks.step_references import first_distance
 from fewshot_bn import rng
 from fewshot_bn.adapters.probes.lr import LogisticRegression
 from fewshot_bn.adapters.probes.ridge import Ridge
@@ -102,7 +103,7 @@ def plain_tuned(
         body = measure_weights_from_here(network, names) if relative else [network.get_parameter(n) for n in names]
         groups = [{"params": body, "lr": settings.lr_body}]
         if settings.units == "features":
-            groups[0]["lr"] = settings.lr_body**2 / first_distance(network, head, (x_s, y_s), body, settings, seed)
+            groups[0]["lr"] = settings.lr_body**2 / plain_first_distance(network, head, x_s, y_s, body, settings, seed)
     optimiser = plain_optimiser(groups, head, settings)
     train_plainly(network, head, (x_s, y_s), optimiser, settings=settings, seed=seed)
     if settings.statistics != "transductive":
@@ -143,39 +144,22 @@ def train_plainly(
             break
 
 
-def first_distance(  # noqa: PLR0917
-    network: nn.Module,
-    head: nn.Linear,
-    support: tuple[Tensor, Tensor],
-    body: list[Tensor],
-    settings: FineTuning,
-    seed: int,
+def plain_first_distance(  # noqa: PLR0917
+    network: nn.Module, head: nn.Linear, x_s: Tensor, y_s: Tensor, body: list[Tensor], settings: FineTuning, seed: int
 ) -> float:
-    """How far the first step moves the features of its batch, by a hundredth of it."""
+    """How far the first step of the training moves the features of its batch."""
     network, head, body = copy.deepcopy((network, head, body))  # with one memory, so that they stay together
-    size = min(settings.batch_size or len(support[1]), len(support[1]))
-    rows = (
-        torch.arange(size)
-        if size == len(support[1])
-        else torch.from_numpy(rng.permutation(len(support[1]), seed, "batches", 0))[:size]
-    )
-    x, y = support[0][rows], support[1][rows]
-    before = [value.detach().clone() for value in body]
+    n, size = len(y_s), min(settings.batch_size or len(y_s), len(y_s))
+    rows = torch.arange(n) if size == n else torch.from_numpy(rng.permutation(n, seed, "batches", 0))[:size]
+    x, y = x_s[rows], y_s[rows]
     optimiser = plain_optimiser([{"params": body, "lr": settings.lr_body}], head, settings)
-    statistics = copy.deepcopy([*network.buffers()])
-    F.cross_entropy(head(plain_seen(network(x), settings)), y, label_smoothing=settings.label_smoothing).backward()
-    optimiser.step()
-    after = [value.detach().clone() for value in body]
-    features = []
-    for share in (0, 0.02):
-        with torch.no_grad():
-            for buffer, value in zip(network.buffers(), statistics, strict=True):
-                buffer.copy_(value)
-            length = torch.cat([(a - b).flatten() for a, b in zip(after, before, strict=True)]).square().mean().sqrt()
-            for value, a, b in zip(body, after, before, strict=True):
-                value.copy_(b + share / length * (a - b))
-            features.append(F.normalize(network(x), dim=1))
-    return float((features[1] - features[0]).norm(dim=1).mean() * length / 0.02)
+
+    def step() -> None:
+        scores = head(plain_seen(network(x), settings))
+        F.cross_entropy(scores, y, label_smoothing=settings.label_smoothing).backward()
+        optimiser.step()
+
+    return first_distance(body, lambda: network(x), step, settings.small)
 
 
 PLAIN_VIEWS = {

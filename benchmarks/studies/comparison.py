@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -21,7 +22,7 @@ from benchmarks.studies.experiments import adapter_of
 from benchmarks.studies.findings import Costs, costs_of, over_datasets
 from benchmarks.studies.recipe import BACKBONES, UNTUNED, Cell
 from benchmarks.studies.record import NAME, Run, read
-from benchmarks.studies.report import points, row
+from benchmarks.studies.report import against_cost, mark, points, row
 from fewshot_bn.adapters import settings_of
 
 RECORDS = Path(__file__).parents[1] / "results"
@@ -99,40 +100,27 @@ def cells(modes: Modes, names: Sequence[str]) -> Iterator[str]:
 
 def draw(modes: Modes, costs: Costs, n_support: int, path: Path) -> None:
     """Mean difference to `bn` against seconds of an episode, a panel for each backbone."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, panels = plt.subplots(1, len(BACKBONES), figsize=(6 * len(BACKBONES), 5), layout="constrained", sharey=True)
-    for panel, backbone in zip(np.atleast_1d(panels), BACKBONES, strict=True):
-        here = within(modes, n_support, backbone)
-        found = {name: over_datasets(values) for name in here if (values := differences(here, name))}
-        shown = [name for name in found if (backbone, n_support, name) in costs]
-        for rank, name in enumerate(sorted(shown, key=lambda name, found=found: found[name].mean)):
-            colour = "C3" if name == OPPONENT else "C1" if adapter_of(name).takes == "images" else "C0"
-            place = costs[backbone, n_support, name], 100 * found[name].mean
-            panel.errorbar(*place, 100 * found[name].half_width, fmt="o", color=colour, capsize=2)
-            text, side = "probes over views" if name == VIEWS else name, ("left", "right")[rank % 2]
-            offset = (6, -3) if side == "left" else (-6, -3)
-            panel.annotate(text, place, xytext=offset, ha=side, textcoords="offset points", fontsize=8)
-        panel.axhline(0, color="grey", linewidth=0.5)
-        panel.set(xscale="log", xlabel="seconds per episode", title=f"{backbone}, {n_support}-shot")
-        panel.margins(x=0.2, y=0.1)
-    np.atleast_1d(panels)[0].set_ylabel("difference to bn, points")
-    figure.savefig(path, dpi=120, metadata={"Software": None})
-    plt.close(figure)
+    shape: dict[str, Any] = {"size": (6, 5), "margins": (0.2, 0.1), "label": "difference to bn, points", "sharey": True}
+    with against_cost([f"{backbone}, {n_support}-shot" for backbone in BACKBONES], path, **shape) as panels:
+        for panel, backbone in zip(panels, BACKBONES, strict=True):
+            here = within(modes, n_support, backbone)
+            found = {name: over_datasets(values) for name in here if (values := differences(here, name))}
+            shown = [name for name in found if (backbone, n_support, name) in costs]
+            for rank, name in enumerate(sorted(shown, key=lambda name, found=found: found[name].mean)):
+                place = {"xytext": (-6, -3), "ha": "right"} if rank % 2 else {"xytext": (6, -3), "ha": "left"}
+                probe = adapter_of(name).takes == "features"
+                mark(panel, costs[backbone, n_support, name], found[name], name, probe=probe, **place)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args(argv).folder
-    own = read(folder / NAME)
+    own, of_recipe = read(folder / NAME), read(OF_RECIPE)
     costs: Costs = next(iter(costs_of(own).values()), {})
     lines = ["# Ways to adapt, compared with `bn`\n"]
     for stage, title in STAGES.items():
-        modes = modes_of([*read(OF_RECIPE), *own], stage)
+        modes = modes_of([*of_recipe, *own], stage)
         ours = list(modes_of(own, stage))
         lines += [f"## {title}", *summary(modes, costs), "\n### Every cell\n", *cells(modes, ours), ""]
         if stage == "confirmation" and costs:

@@ -10,7 +10,9 @@ import argparse
 import math
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -103,36 +105,59 @@ def report(log: str, found: Sequence[Findings], costs: dict[str, Costs]) -> Iter
         yield from cost_table(here)
 
 
-def draw(group: Sequence[Findings], costs: Costs, path: Path) -> None:
-    """Mean difference to the best probe against cost, a panel for each number of shots.
-
-    Of findings with the same shots, the first ones where a candidate is complete tell.
-    """
+@contextmanager
+def against_cost(
+    titles: Sequence[str],
+    path: Path,
+    *,
+    size: tuple[float, float],
+    margins: tuple[float, float],
+    label: str,
+    **more: Any,
+) -> Iterator[Any]:
+    """A panel for each title, for differences in points against seconds of an episode; then the file is written."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    shots = sorted({k for findings in group for k in findings.stage.shots})
-    figure, panels = plt.subplots(1, len(shots), figsize=(4 * len(shots), 3.6), layout="constrained", squeeze=False)
-    for panel, k in zip(panels[0], shots, strict=True):
-        of_shots = [findings for findings in group if k in findings.stage.shots]
-        for name in recipe.DRAWN:
-            findings = next((one for one in of_shots if name in one.complete), None)
-            times = [costs[backbone, k, name] for backbone in recipe.BACKBONES if (backbone, k, name) in costs]
-            if findings is None or not times:
-                continue
-            found, seconds = findings.mean_difference(name, [k]), float(np.mean(times))
-            colour = "C3" if name == "bn" else "C0" if name in recipe.PROBES else "C1"
-            panel.errorbar(seconds, 100 * found.mean, 100 * found.half_width, fmt="o", color=colour, capsize=2)
-            text = "probes over views" if name == recipe.UNTUNED[-1] else name
-            panel.annotate(text, (seconds, 100 * found.mean), xytext=(4, 4), textcoords="offset points", fontsize=8)
+    size = size[0] * len(titles), size[1]
+    figure, (panels,) = plt.subplots(1, len(titles), figsize=size, layout="constrained", squeeze=False, **more)
+    yield panels
+    for panel, title in zip(panels, titles, strict=True):
         panel.axhline(0, color="grey", linewidth=0.5)
-        panel.set(xscale="log", xlabel="seconds per episode", title=f"{k}-shot")
-        panel.margins(x=0.35, y=0.25)
-    panels[0][0].set_ylabel("difference to the best probe, points")
+        panel.set(xscale="log", xlabel="seconds per episode", title=title)
+        panel.margins(*margins)
+    panels[0].set_ylabel(label)
     figure.savefig(path, dpi=120, metadata={"Software": None})
     plt.close(figure)
+
+
+def mark(panel: Any, seconds: float, found: Estimate, name: str, *, probe: bool, **place: Any) -> None:
+    """A difference and its interval, and beside it whose it is."""
+    colour = "C3" if name == "bn" else "C0" if probe else "C1"
+    panel.errorbar(seconds, 100 * found.mean, 100 * found.half_width, fmt="o", color=colour, capsize=2)
+    text = "probes over views" if name == recipe.UNTUNED[-1] else name
+    panel.annotate(text, (seconds, 100 * found.mean), textcoords="offset points", fontsize=8, **place)
+
+
+def draw(group: Sequence[Findings], costs: Costs, path: Path) -> None:
+    """Mean difference to the best probe against cost, a panel for each number of shots.
+
+    Of findings with the same shots, the first ones where a candidate is complete tell.
+    """
+    shots = sorted({k for findings in group for k in findings.stage.shots})
+    shape: dict[str, Any] = {"size": (4, 3.6), "margins": (0.35, 0.25), "label": "difference to the best probe, points"}
+    with against_cost([f"{k}-shot" for k in shots], path, **shape) as panels:
+        for panel, k in zip(panels, shots, strict=True):
+            of_shots = [findings for findings in group if k in findings.stage.shots]
+            for name in recipe.DRAWN:
+                findings = next((one for one in of_shots if name in one.complete), None)
+                times = [costs[backbone, k, name] for backbone in recipe.BACKBONES if (backbone, k, name) in costs]
+                if findings is None or not times:
+                    continue
+                found, seconds = findings.mean_difference(name, [k]), float(np.mean(times))
+                mark(panel, seconds, found, name, probe=name in recipe.PROBES, xytext=(4, 4))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrize import register_parametrization
 
+from benchmarks.step_references import first_distance
 from fewshot_bn import rng
 
 
@@ -80,8 +81,7 @@ def plain_episode(backbone, x_s, y_s, x_q, seed, settings):
     with torch.no_grad():
         beta.weight.copy_(torch.eye(backbone.dim))
 
-    def scores(x, z_s):
-        z = mapped(x)
+    def scores(z, z_s):
         if settings.head != "ncm":
             return head(z)
         means = torch.stack([z_s[y_s == k].mean(0) for k in range(n_way)])
@@ -99,26 +99,27 @@ def plain_episode(backbone, x_s, y_s, x_q, seed, settings):
     for norm in norms if settings.statistics == "batch" else []:
         norm.train()
     if settings.units == "features":
-        trained = [value for group in groups[: len(groups) - (settings.head != "ncm")] for value in group["params"]]
-        factor = rate / first_distance(lambda: mapped(x_s), lambda z: F.cross_entropy(head(z), y_s), trained, settings)
-        rates[: len(rates) - (settings.head != "ncm")] = [lr * factor for lr in rates[: len(rates) - 1]]
+        trial, body = optimisers(settings)(groups[:-1]), groups[:-1]  # the last is the head
+        trained = [value for group in body for value in group["params"]]
+
+        def first_step():
+            F.cross_entropy(head(mapped(x_s)), y_s).backward()
+            trial.step()
+
+        factor = rate / first_distance(trained, lambda: mapped(x_s), first_step, settings.small)
+        rates[:-1] = [lr * factor for lr in rates[:-1]]
     for step in range(settings.steps):
         for group, lr in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = lr * (
                 (1 + math.cos(math.pi * step / settings.steps)) / 2 if settings.schedule == "cosine" else 1
             )
         optimiser.zero_grad()
-        if settings.head == "ncm":
-            z_s = mapped(x_s)
-            means = torch.stack([z_s[y_s == k].mean(0) for k in range(n_way)])
-            logits = settings.cosine_scale * F.cosine_similarity(z_s[:, None], means[None], dim=-1)
-        else:
-            logits = head(mapped(x_s))
-        F.cross_entropy(logits, y_s).backward()
+        z_s = mapped(x_s)
+        F.cross_entropy(scores(z_s, z_s), y_s).backward()
         optimiser.step()
     network.eval()
     with torch.no_grad():
-        return scores(x_q, mapped(x_s))
+        return scores(mapped(x_q), mapped(x_s))
 
 
 @torch.no_grad()
@@ -133,28 +134,6 @@ def head_of(backbone, x_s, y_s, settings):
         head.weight.copy_(2 * means)
         head.bias.copy_(-means.square().sum(1))
     return head
-
-
-def first_distance(features, loss, trained, settings):
-    """How far a first step moves the features, by a small part of it."""
-    before = [value.detach().clone() for value in trained]
-    rate = settings.lr_alpha if hasattr(settings, "lr_alpha") else settings.lr_factors
-    groups = [{"params": [value], "lr": rate} for value in trained]
-    if getattr(settings, "beta", False):
-        groups[-1]["lr"] = settings.lr_beta
-    optimiser = optimisers(settings)(groups)
-    started = F.normalize(features(), dim=1).detach()
-    loss(features()).backward()
-    optimiser.step()
-    moves = [value.detach() - start for value, start in zip(trained, before, strict=True)]
-    part = settings.small / torch.cat([move.flatten() for move in moves]).square().mean().sqrt()
-    with torch.no_grad():
-        for value, start, move in zip(trained, before, moves, strict=True):
-            value.copy_(start + part * move)
-        distance = (F.normalize(features(), dim=1) - started).norm(dim=1).mean() / part
-        for value, start in zip(trained, before, strict=True):
-            value.copy_(start)
-    return float(distance)
 
 
 def optimisers(settings):

@@ -29,7 +29,9 @@ def with_rate_of_features(training: Training, support: Support, small: float) ->
     without a gradient, the rate is 0.
     """
     batch, n_episodes = next(iter(support.batches())), len(support.y)
-    starts = [_kept(tensor) for tensor in training.changing]
+    body, changing = training.body, training.changing
+    starts = [_kept(tensor) for tensor in changing]
+    starts_of_body = starts[: len(body)]
 
     def features() -> Float[Tensor, "e b d"]:
         with torch.no_grad():
@@ -41,16 +43,16 @@ def with_rate_of_features(training: Training, support: Support, small: float) ->
     optimiser.step()
     optimiser.zero_grad()
     del optimiser  # it keeps as much as twice what is trained
-    size = _root_mean_square(training.body, starts[: len(training.body)], n_episodes)
+    size = _root_mean_square(body, starts_of_body, n_episodes)
     part = torch.where(size > 0, small / size, 0)
-    set_between(training.body, starts, part)
+    set_between(body, starts_of_body, part)
     distance = (features() - started).norm(dim=-1).mean(1) / part
-    set_between(training.changing, starts, torch.zeros_like(part))
+    set_between(changing, starts, torch.zeros_like(part))
     factors = torch.where(distance > 0, training.groups[0].lr / distance, 0)
     if n_episodes > 1:
         return replace(training, factors=factors)
-    *body, head = training.groups
-    return replace(training, groups=[*(replace(group, lr=group.lr * float(factors)) for group in body), head])
+    *groups, head = training.groups
+    return replace(training, groups=[*(replace(group, lr=group.lr * float(factors)) for group in groups), head])
 
 
 @torch.no_grad()

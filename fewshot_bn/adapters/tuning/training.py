@@ -113,9 +113,10 @@ class Training:
         if self.factors is None:
             optimiser.step()
             return
-        before = [value.detach().clone() for value in self.body]
+        body = self.body
+        before = [value.detach().clone() for value in body]
         optimiser.step()
-        set_between(self.body, before, self.factors)
+        set_between(body, before, self.factors)
 
     def _zeros(self, n_episodes: int) -> Float[Tensor, "e"]:
         return next(value for group in self.groups for value in group.values).new_zeros(n_episodes)
@@ -155,7 +156,7 @@ class Training:
 @torch.no_grad()
 def set_between(values: Sequence[Tensor], before: Sequence[Tensor], factors: Float[Tensor, "e"]) -> None:
     """Of the way that the values [e ...] have come, let each episode go so many times."""
-    for value, start in zip(values, before, strict=False):
+    for value, start in zip(values, before, strict=True):
         shape = (-1, *[1] * (value.ndim - 1)) if len(factors) > 1 else ()
         value.copy_(torch.lerp(start, value, factors.to(value.dtype).reshape(shape)))
 
