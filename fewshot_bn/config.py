@@ -182,10 +182,13 @@ class FewShotConfig(SourceConfig):
 class ManyShotConfig(SourceConfig):
     """Linear evaluation on all training images, the strength of its penalty chosen on validation images.
 
-    `modes` are names of `CLASSIFIERS`, or their settings by such a name.
+    `modes` are names of `CLASSIFIERS`, or their settings by such a name. `split` of None is as the files say, or drawn.
     """
 
     modes: "Sequence[str] | Mapping[str, LinearEvaluation]" = setting(("lr",), "", flag="--mode", several=True)
+    split: Path | None = setting(
+        None, "of many-shot: train, val and test by a CSV table as data split writes it", metavar="FILE", parse=Path
+    )
 
 
 def _taken(field: "dataclasses.Field[Any]", value: Any) -> Any:

@@ -9,7 +9,7 @@ from fewshot_bn.cli import few_shot, many_shot
 from fewshot_bn.cli.help import EXAMPLES
 from fewshot_bn.cli.options import EPISODES, Parser, add_options, run_verb
 from fewshot_bn.cli.settings import Texts, parse_texts
-from fewshot_bn.config import Config, FewShotConfig
+from fewshot_bn.config import Config, FewShotConfig, ManyShotConfig
 from fewshot_bn.host_memory import keep_freed_memory
 
 
@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         help="few-shot episodes, or linear evaluation on all training images with C chosen on validation images; "
         "default: %(default)s",
     )
+    add_options(data, ManyShotConfig, ["split"], only_given=True)
     add_options(data, FewShotConfig, ["strict"], only_given=True)
     group("episodes", *EPISODES, "metrics")
     adapters = group("backbone and adapters", "model", "weights", "preprocessing", "model_root", "modes", "baseline")

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 def config_of(given: Mapping[str, Any], texts: Texts) -> FewShotConfig:
     """`given` are the options that are given, `texts` the settings. Raises `UsageError` where they make no config."""
+    if "split" in given:
+        raise UsageError("--split belongs to --regime many-shot; episodes are drawn from all images")
     baseline = None if given.get("baseline") == "none" else given.get("baseline", "lr")
     adapters = _adapters([*([baseline] if baseline else []), *given.get("modes", ["bn"])], texts)
     named = {"modes": adapters, "baseline": next(iter(adapters)) if baseline else None}

@@ -19,6 +19,7 @@ from fewshot_bn.evaluation.linear import CLASSIFIERS, LinearEvaluation, Samples
 from fewshot_bn.evaluation.metrics import measured, metrics_of
 from fewshot_bn.events import Progress
 from fewshot_bn.experiment.events import Done, Event, Started
+from fewshot_bn.experiment.splitting import notes_on_split
 from fewshot_bn.inputs.source import Source, compute_features
 from fewshot_bn.results.files import check_same, held, write_many_shot
 from fewshot_bn.results.key import Key, many_shot_key
@@ -43,7 +44,7 @@ class ManyShot:
     def open(self, source: Source, devices: Sequence[torch.device]) -> tuple[Started, list["Job"]]:
         """What is about to be done. Raises `DataError` where the images cannot be split."""
         dataset, seed = source.images.dataset, self._config.seed
-        split = split_of(dataset, seed)
+        split = split_of(dataset, seed, self._config.split)
         jobs = [
             Job(
                 mode,
@@ -55,20 +56,19 @@ class ManyShot:
             )
             for mode, classifier in self._classifiers.items()
         ]
-        return Started(f"{source.subject}; {_plan(split, seed)}; {device_names(devices)}"), jobs
+        return Started(f"{source.subject}; {_plan(split)}; {device_names(devices)}"), jobs
 
     def notices(self, source: Source) -> Iterator[str]:
-        """Nothing beyond what the data and the backbone say."""
-        del source
-        yield from ()
+        """What is odd about the split. Raises `DataError` if it is `strict` and its parts share images."""
+        dataset, config = source.images.dataset, self._config
+        yield from notes_on_split(dataset, split_of(dataset, config.seed, config.split), config)
 
 
-def _plan(split: Split, seed: int) -> str:
+def _plan(split: Split) -> str:
     """Which images are for what, in words."""
-    origin = "as the files say" if split.official else f"drawn with seed {seed}"
     return (
         f"many-shot: {len(split.train):,} training, {len(split.val):,} validation and {len(split.test):,} test "
-        f"images, {origin}"
+        f"images, {split.origin}"
     )
 
 

@@ -54,3 +54,16 @@ def test_a_class_that_is_too_small_is_named(dataset):
 def test_official_splits_need_test_images(dataset):
     with pytest.raises(DataError, match="has training and validation images, but no test images"):
         split_of(replace(dataset, splits=np.arange(29) % 2), 0)
+
+
+def test_every_class_needs_training_images(dataset):
+    splits = np.where(dataset.labels == 2, 2, np.arange(29) % 3)
+    with pytest.raises(DataError, match="shapes: class 'd e' has no training images, so they could not be told"):
+        split_of(replace(dataset, splits=splits), 0)
+
+
+def test_images_of_no_official_split_take_no_part(dataset):
+    splits = np.tile([0, 2, -1], 10)[:29]
+    split = split_of(replace(dataset, splits=splits), 0)
+    assert set(split.train) | set(split.val) == set(np.flatnonzero(splits == 0))
+    assert split.test.tolist() == np.flatnonzero(splits == 2).tolist()

@@ -1,0 +1,134 @@
+"""Images that are the same byte for byte, and such copies on both sides of a split.
+
+Of files, only those are read of which another one has the same size: first their ends, which hold what differs even in
+images of one camera, then the whole of those whose ends are the same. Images in arrays and archives are all read. What
+was found is kept, by the stamp of the dataset.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from fewshot_bn.datasets.dataset import Dataset, Finding
+from fewshot_bn.datasets.looks import Scaled
+from fewshot_bn.datasets.rows import FileReader
+from fewshot_bn.datasets.splits import Split
+from fewshot_bn.errors import some
+from fewshot_bn.files.atomic import digest, make_folder, plain_name, replace_file
+from fewshot_bn.raster import unreadable
+
+Sets = list[tuple[int, ...]]
+
+END = 4096  # bytes
+MOST_BYTES = 2**32  # of arrays and archives: a minute
+SAMPLED = 16  # images whose sizes stand for those of all
+VERSION = 1
+
+
+def sets_of_copies(dataset: Dataset, cache: Path | None = None) -> Sets | None:
+    """The rows of images that are the same, in order, for each image that there is more than once.
+
+    They are kept in `cache`, if there is one. Images that cannot be read are no copies. None for arrays and archives of
+    so many bytes that it would take long.
+    """
+    place = (
+        cache / "copies" / f"{plain_name(dataset.name)}_{digest([VERSION, dataset.stamp])[:16]}.json" if cache else None
+    )
+    found = _kept(place, len(dataset)) if place else None
+    if found is None:
+        found = _found(dataset)
+        if place and found is not None:
+            with contextlib.suppress(OSError):  # a full disk is no reason to stop
+                make_folder(place.parent)
+                replace_file(place, json.dumps(found).encode())
+    return found
+
+
+def _kept(place: Path, n: int) -> Sets | None:
+    """None for a file that is absent or damaged."""
+    try:
+        sets = [tuple(map(int, rows)) for rows in json.loads(place.read_bytes())]
+    except (OSError, ValueError, TypeError):
+        return None
+    return sets if all(len(rows) > 1 and min(rows) >= 0 and max(rows) < n for rows in sets) else None
+
+
+def _found(dataset: Dataset) -> Sets | None:
+    reader = dataset.read.read if isinstance(dataset.read, Scaled) else dataset.read
+    if isinstance(reader, FileReader):
+        files = [reader.folder / path for path in reader.paths]
+        sets: Sets = [tuple(range(len(files)))]
+        for property_of in (_size, _end, _whole):
+            sets = _parted(sets, files, property_of)
+        return sorted(sets)
+    rows = dataset.in_reading_order(np.arange(len(dataset))).tolist()
+    if _n_bytes(reader, rows) > MOST_BYTES:
+        return None
+    return sorted(_alike(rows, lambda row: hashlib.blake2b(reader(row), digest_size=16).digest()))
+
+
+def _parted(sets: Sets, files: Sequence[Path], property_of: Callable[[Path], Hashable]) -> Sets:
+    """Sets of rows, those in each with files of the same property."""
+    return [same for rows in sets for same in _alike(rows, lambda row: property_of(files[row]))]
+
+
+def _alike(rows: Iterable[int], property_of: Callable[[int], Hashable]) -> Sets:
+    """The rows by their property, but for those that are alone with it."""
+    rows_of = defaultdict(list)
+    for row in rows:
+        with contextlib.suppress(*unreadable()):
+            rows_of[property_of(row)].append(row)
+    return [tuple(sorted(same)) for same in rows_of.values() if len(same) > 1]
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size
+
+
+def _end(file: Path) -> bytes:
+    with file.open("rb", buffering=0) as opened:
+        opened.seek(max(0, opened.seek(0, os.SEEK_END) - END))
+        return hashlib.blake2b(opened.read(END), digest_size=16).digest()
+
+
+def _whole(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "blake2b").digest()
+
+
+def _n_bytes(read: Callable[[int], bytes], rows: Sequence[int]) -> float:
+    """Of all images, by the sizes of some."""
+    sizes = []
+    for row in rows[:: 1 + len(rows) // SAMPLED]:
+        with contextlib.suppress(*unreadable()):
+            sizes.append(len(read(row)))
+    return len(rows) * float(np.mean(sizes)) if sizes else 0.0
+
+
+def findings(dataset: Dataset, split: Split, sets: Sets) -> list[Finding]:
+    """That test images are among those that are learnt from, or validation images among the training images."""
+    part_of = dict.fromkeys(split.train.tolist(), "train")
+    part_of |= dict.fromkeys(split.val.tolist(), "val") | dict.fromkeys(split.test.tolist(), "test")
+    taken = [[row for row in rows if row in part_of] for rows in sets]
+    shared = [rows for rows in taken if len({part_of[row] for row in rows}) > 1]
+    if not shared:
+        return []
+    rows = list(chain.from_iterable(shared))
+    n_test = sum(part_of[row] == "test" for row in rows)
+    in_training = [rows for rows in shared if any(part_of[row] == "train" for row in rows)]
+    n_val = sum(part_of[row] == "val" for row in chain.from_iterable(in_training))
+    parts = [
+        f"{n_test:,} of {len(split.test):,} test images are also among the training and validation images",
+        f"{n_val:,} of {len(split.val):,} validation images among the training images",
+    ]
+    cases = tuple(" = ".join(f"{dataset.ids[row]} ({part_of[row]})" for row in rows) for rows in shared)
+    said = ", and ".join(part for n, part in zip((n_test, n_val), parts, strict=True) if n)
+    text = f"{dataset.name}: {said}, byte for byte: {some(cases)}; what they score says nothing of new images"
+    return [Finding(text, cases, is_wrong=True)]
