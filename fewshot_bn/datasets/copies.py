@@ -130,5 +130,5 @@ def findings(dataset: Dataset, split: Split, sets: Sets) -> list[Finding]:
     ]
     cases = tuple(" = ".join(f"{dataset.ids[row]} ({part_of[row]})" for row in rows) for rows in shared)
     said = ", and ".join(part for n, part in zip((n_test, n_val), parts, strict=True) if n)
-    text = f"{dataset.name}: {said}, byte for byte: {some(cases)}; what they score says nothing of new images"
+    text = f"{dataset.name}: {said}, byte for byte: {some(cases)}; scores on these say nothing of new images"
     return [Finding(text, cases, is_wrong=True)]
