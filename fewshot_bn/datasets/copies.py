@@ -10,7 +10,9 @@ import hashlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -28,6 +30,7 @@ Sets = list[tuple[int, ...]]
 
 END = 4096  # bytes
 MOST_BYTES = 2**32  # of arrays and archives: a minute
+WAITING, PART = 8, 100  # files that are opened at once; files of one task, for which a thread is worth it
 SAMPLED = 16  # images whose sizes stand for those of all
 VERSION = 1
 
@@ -63,53 +66,70 @@ def _kept(place: Path, n: int) -> Sets | None:
 def _found(dataset: Dataset) -> Sets | None:
     reader = dataset.read.read if isinstance(dataset.read, Scaled) else dataset.read
     if isinstance(reader, FileReader):
-        files = [reader.folder / path for path in reader.paths]
-        sets: Sets = [tuple(range(len(files)))]
-        for property_of in (_size, _end, _whole):
-            sets = _parted(sets, files, property_of)
-        return sorted(sets)
+        return _among_files([reader.folder / path for path in reader.paths])
     rows = dataset.in_reading_order(np.arange(len(dataset))).tolist()
     if _n_bytes(reader, rows) > MOST_BYTES:
         return None
-    return sorted(_alike(rows, lambda row: hashlib.blake2b(reader(row), digest_size=16).digest()))
+    return _alike({row: _digest(reader, row) for row in rows})
 
 
-def _parted(sets: Sets, files: Sequence[Path], property_of: Callable[[Path], Hashable]) -> Sets:
-    """Sets of rows, those in each with files of the same property."""
-    return [same for rows in sets for same in _alike(rows, lambda row: property_of(files[row]))]
+def _among_files(files: Sequence[Path]) -> Sets:
+    sets: Sets = [tuple(range(len(files)))]
+    with ThreadPoolExecutor(WAITING) as pool:  # for disks in a network
+        for property_of in (_size, _end, _whole):
+            rows = list(chain.from_iterable(sets))
+            parts = [[files[row] for row in rows[k : k + PART]] for k in range(0, len(rows), PART)]
+            values = chain.from_iterable(pool.map(partial(_each, property_of), parts))
+            found = dict(zip(rows, values, strict=True))
+            sets = [same for rows in sets for same in _alike({row: found[row] for row in rows})]
+    return sorted(sets)
 
 
-def _alike(rows: Iterable[int], property_of: Callable[[int], Hashable]) -> Sets:
-    """The rows by their property, but for those that are alone with it."""
+def _each(property_of: Callable[[Path], Hashable], files: Sequence[Path]) -> list[Hashable]:
+    return [property_of(file) for file in files]
+
+
+def _alike(property_of: Mapping[int, Hashable]) -> Sets:
+    """The rows by their property, but for those that have none (None), or are alone with it."""
     rows_of = defaultdict(list)
-    for row in rows:
-        with contextlib.suppress(*unreadable()):
-            rows_of[property_of(row)].append(row)
-    return [tuple(sorted(same)) for same in rows_of.values() if len(same) > 1]
+    for row, value in property_of.items():
+        if value is not None:
+            rows_of[value].append(row)
+    return sorted(tuple(sorted(same)) for same in rows_of.values() if len(same) > 1)
 
 
-def _size(file: Path) -> int:
-    return file.stat().st_size
+def _size(file: Path) -> int | None:
+    with contextlib.suppress(OSError):
+        return file.stat().st_size
+    return None
 
 
-def _end(file: Path) -> bytes:
-    with file.open("rb", buffering=0) as opened:
+def _end(file: Path) -> bytes | None:
+    with contextlib.suppress(OSError), file.open("rb", buffering=0) as opened:
         opened.seek(max(0, opened.seek(0, os.SEEK_END) - END))
         return hashlib.blake2b(opened.read(END), digest_size=16).digest()
+    return None
 
 
-def _whole(file: Path) -> bytes:
-    with file.open("rb") as opened:
+def _whole(file: Path) -> bytes | None:
+    with contextlib.suppress(OSError), file.open("rb") as opened:
         return hashlib.file_digest(opened, "blake2b").digest()
+    return None
+
+
+def _digest(read: Callable[[int], bytes], row: int) -> bytes | None:
+    with contextlib.suppress(*unreadable()):
+        return hashlib.blake2b(read(row), digest_size=16).digest()
+    return None
 
 
 def _n_bytes(read: Callable[[int], bytes], rows: Sequence[int]) -> float:
     """Of all images, by the sizes of some."""
-    sizes = []
+    sizes = [0]
     for row in rows[:: 1 + len(rows) // SAMPLED]:
         with contextlib.suppress(*unreadable()):
             sizes.append(len(read(row)))
-    return len(rows) * float(np.mean(sizes)) if sizes else 0.0
+    return len(rows) * sum(sizes) / max(1, len(sizes) - 1)
 
 
 def findings(dataset: Dataset, split: Split, sets: Sets) -> list[Finding]:
