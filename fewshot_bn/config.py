@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fewshot_bn.adapters import Adapter
     from fewshot_bn.backbones.backbone import Backbone
     from fewshot_bn.datasets import Dataset
-    from fewshot_bn.evaluation.linear import LinearEvaluation
+    from fewshot_bn.evaluation.many_shot.modes import Classifier
     from fewshot_bn.preprocessing import Preprocessing
 
 
@@ -180,12 +180,14 @@ class FewShotConfig(SourceConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManyShotConfig(SourceConfig):
-    """Linear evaluation on all training images, the strength of its penalty chosen on validation images.
+    """Training on all training images of a dataset.
 
-    `modes` are names of `CLASSIFIERS`, or their settings by such a name.
+    `modes` are names of `CLASSIFIERS` (evaluation/many_shot/modes.py), or their settings by such a name; they are
+    compared with `baseline`, a name of `CLASSIFIERS`, on the same test images.
     """
 
-    modes: "Sequence[str] | Mapping[str, LinearEvaluation]" = setting(("lr",), "", flag="--mode", several=True)
+    modes: "Sequence[str] | Mapping[str, Classifier]" = setting(("lr",), "", flag="--mode", several=True)
+    baseline: str | None = setting("lr", "", metavar="MODE")
 
 
 def _taken(field: "dataclasses.Field[Any]", value: Any) -> Any:

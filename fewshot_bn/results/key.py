@@ -12,8 +12,9 @@ from fewshot_bn.datasets.dataset import Dataset
 from fewshot_bn.datasets.splits import Split
 from fewshot_bn.episodes import EpisodeShape, Plan
 from fewshot_bn.episodes.plan import sharing_parts
-from fewshot_bn.evaluation.linear import LinearEvaluation
+from fewshot_bn.evaluation.many_shot.modes import Classifier
 from fewshot_bn.files.atomic import digest, plain_name
+from fewshot_bn.settings import told
 
 Key = dict[str, Any]
 
@@ -39,7 +40,7 @@ def few_shot_key(
 
 
 def many_shot_key(
-    dataset: Dataset, backbone: Backbone, adapter: tuple[str, LinearEvaluation], *, split: Split, seed: int
+    dataset: Dataset, backbone: Backbone, adapter: tuple[str, Classifier], *, split: Split, seed: int
 ) -> Key:
     """As `few_shot_key`, with a split instead of the shape of episodes."""
     name, settings = adapter
@@ -48,7 +49,7 @@ def many_shot_key(
     return _plain(
         {
             **_subject(dataset, backbone),
-            "adapter": {"name": name, "settings": asdict(settings)},
+            "adapter": {"name": name, "settings": told(settings)},
             "split": {**sizes, "official": split.official, "fingerprint": rows},
             "seed": seed,
         }
