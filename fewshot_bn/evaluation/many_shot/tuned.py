@@ -84,7 +84,7 @@ class TunedEvaluation:
         scores: list[list[Tensor]] = []  # of every member and view
         views: list[list[View]] = []
         for place, stage in enumerate(stages):
-            learner = self._learner(place, stage, alone=len(stages) == 1)
+            learner = self.learner(place, stage, alone=len(stages) == 1)
             yield from learner.train(checkpoint, f"{place}.{stage.backbone.name}" if len(stages) > 1 else "")
             yield Progress("classifying", "image", 0, None)
             if self.tuner.readout == "head":
@@ -102,7 +102,8 @@ class TunedEvaluation:
         verdict = yield from linear.verdict([_side_by_side(view) for view in zip(*views, strict=True)], metric)
         return replace(verdict, training=training)
 
-    def _learner(self, place: int, stage: Chosen, *, alone: bool) -> Learner:
+    def learner(self, place: int, stage: Chosen, *, alone: bool) -> Learner:
+        """Of the stage at that place, ready to be trained; not `alone`, it sees images as a member takes them."""
         module, batch = self.source.backbone.module, min(self.tuner.batch_size, len(self.rows))
         seen = module.seen_by if isinstance(module, SideBySide) and not alone else lambda _, x: x
         pictures = Pictures(self.source, partial(seen, place))
