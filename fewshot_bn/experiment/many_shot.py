@@ -12,11 +12,13 @@ from numpy import ndarray
 from torch import Tensor
 
 from fewshot_bn.adapters import named
+from fewshot_bn.adapters.tuning.tuner import Tuning
 from fewshot_bn.backbones.concatenation import check_one_geometry
 from fewshot_bn.config import ManyShotConfig
 from fewshot_bn.datasets.splits import Split, split_of
 from fewshot_bn.errors import FewshotError, UsageError
 from fewshot_bn.evaluation.many_shot.checkpoint import Checkpoint
+from fewshot_bn.evaluation.many_shot.grid import Grid, Search
 from fewshot_bn.evaluation.many_shot.linear import LinearEvaluation
 from fewshot_bn.evaluation.many_shot.modes import CLASSIFIERS, Classifier
 from fewshot_bn.evaluation.many_shot.samples import Samples, View
@@ -44,6 +46,14 @@ class ManyShot:
         wanted = named(config.modes, CLASSIFIERS, KIND)
         baseline = config.baseline if config.baseline not in wanted else None
         self._classifiers = {**named([baseline] if baseline else [], CLASSIFIERS, KIND), **wanted}
+        self._grids = {mode: Grid(lists, config.budget) for mode, lists in (config.grid or {}).items()}
+        for mode in self._grids:
+            if not isinstance(self._classifiers.get(mode), Tuning):
+                tuners = [name for name, one in self._classifiers.items() if isinstance(one, Tuning)]
+                raise UsageError(
+                    f"grid names {mode!r}, which is not a mode of this run that is trained by steps "
+                    f"({', '.join(tuners) or 'none is'})"
+                )
 
     def check_devices(self, devices: Sequence[torch.device]) -> None:
         """Raises `UsageError` where there are several."""
@@ -62,7 +72,10 @@ class ManyShot:
             Job(
                 mode,
                 classifier,
-                many_shot_key(dataset, source.backbone, (mode, classifier), split=split, seed=seed),
+                self._grids.get(mode),
+                many_shot_key(
+                    dataset, source.backbone, (mode, classifier), split=split, seed=seed, grid=self._grids.get(mode)
+                ),
                 split,
                 source,
                 self._config,
@@ -94,6 +107,7 @@ class Job:
 
     title: str
     classifier: Classifier
+    grid: Grid | None
     key: Key
     split: Split
     source: Source
@@ -105,7 +119,7 @@ class Job:
             return
         try:
             check_one_geometry(self.source.backbone)
-            TunedEvaluation(self.classifier, self.source, self.split, self.config.seed).check()
+            self._trained(self.classifier).check()
         except FewshotError as problem:
             raise type(problem)(f"--mode {self.title}: {problem}") from problem
 
@@ -134,11 +148,14 @@ class Job:
             yield from decode_images(self.source, rows, [self.source.device])
             yield from check_input(self.source, rows)
             self.source.features.release()
-            tuned = TunedEvaluation(self.classifier, self.source, self.split, self.config.seed)
-            verdict = yield from tuned.run(kept, metric)
+            verdict = yield from self._trained(self.classifier).run(kept, metric)
             yield from notes_on_looks(self.source.images)
         seconds = time.perf_counter() - began
         return self._result(metric, verdict, seconds)
+
+    def _trained(self, tuner: Tuning) -> TunedEvaluation | Search:
+        evaluation = TunedEvaluation(tuner, self.source, self.split, self.config.seed)
+        return Search(self.grid, evaluation, self.title) if self.grid else evaluation
 
     def _linear(self, classifier: LinearEvaluation, metric: str) -> Generator[Event, None, Verdict]:
         yield from compute_features(self.source, np.arange(len(self.source.images.dataset)))
@@ -160,6 +177,8 @@ class Job:
             predictions=predictions(verdict.logits).tolist(),
             labels=self._labels.tolist(),
             training=dict(verdict.training),
+            trials=verdict.trials,
+            chosen=dict(verdict.chosen),
             run={"seconds": seconds, "device": device_names([self.source.device]), "versions": versions()},
         )
 

@@ -18,8 +18,9 @@ class ManyShotResult:
     `path` holds the value of C, its validation scores by metric, and whether its fit reached the tolerance; it is
     empty, and `C` None, where nothing was chosen. `predictions` and `labels` follow the rows of the test images in
     ascending order; -1 is predicted where scores were not finite. `training` is what is to be said of a training by
-    steps. Half widths and `test_intervals` are those of the metrics that have one. Older files have no `labels` and no
-    `test_intervals`.
+    steps. `trials` are the points of a grid that were trained, each with its settings, steps and scores on the
+    validation images; `chosen` are the settings of one of them. Half widths and `test_intervals` are those of the
+    metrics that have one. Older files have no `labels` and no `test_intervals`.
     """
 
     key: Key
@@ -34,6 +35,8 @@ class ManyShotResult:
     test_intervals: dict[str, list[float]] | None = None
     labels: list[int] | None = None
     training: dict[str, Any] = field(default_factory=dict)
+    trials: list[dict[str, Any]] = field(default_factory=list)
+    chosen: dict[str, Any] = field(default_factory=dict)
 
     @property
     def mode(self) -> str:

@@ -192,6 +192,9 @@ def _same(one: Any, other: Any) -> bool:
     return one is other if one is None or other is None else math.isclose(one, other, abs_tol=1e-9)
 
 
+NOT_IN_OLDER: Mapping[str, Any] = {"test_intervals": None, "labels": None, "training": {}, "trials": [], "chosen": {}}
+
+
 def read_many_shot(path: Path) -> ManyShotResult:
     """Read a result file. Raises `ResultError` where it is not a whole one of this format."""
     try:
@@ -199,8 +202,7 @@ def read_many_shot(path: Path) -> ManyShotResult:
         if content.pop("format") != MANY_SHOT_FORMAT:
             raise ResultError(f"{path}: is of another format than {MANY_SHOT_FORMAT}; move it away")
         content["key"] = content["identity"]
-        older: Mapping[str, Any] = {"test_intervals": None, "labels": None, "training": {}}  # have nothing of these
-        content = {**older, **content}
+        content = {**NOT_IN_OLDER, **content}
         result = ManyShotResult(**{field.name: content[field.name] for field in fields(ManyShotResult)})
         whole = _is_whole(result) and not _other_sum(content)
     except DAMAGE as problem:

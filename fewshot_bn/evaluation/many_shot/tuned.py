@@ -77,15 +77,19 @@ class TunedEvaluation:
         """Raise `ModelError` or `UsageError` where the backbone cannot be tuned so."""
         self.tuner.check(self.source.backbone, len(self.rows), 1)
 
-    def run(self, checkpoint: Checkpoint, metric: str) -> Generator[Event, None, Verdict]:
-        """Train what is to be trained, then classify; of networks side by side perhaps one after the other."""
+    def run(self, checkpoint: Checkpoint, metric: str, trial: str = "") -> Generator[Event, None, Verdict]:
+        """Train what is to be trained, then classify; of networks side by side perhaps one after the other.
+
+        `trial` tells several trainings of one checkpoint apart.
+        """
         stages = self.tuner.stages(self.source.backbone)
         facts: list[Mapping[str, Any]] = []
         scores: list[list[Tensor]] = []  # of every member and view
         views: list[list[View]] = []
         for place, stage in enumerate(stages):
             learner = self.learner(place, stage, alone=len(stages) == 1)
-            yield from learner.train(checkpoint, f"{place}.{stage.backbone.name}" if len(stages) > 1 else "")
+            member = f"{place}.{stage.backbone.name}" if len(stages) > 1 else ""
+            yield from learner.train(checkpoint, f"{trial} {member}".strip())
             yield Progress("classifying", "image", 0, None)
             if self.tuner.readout == "head":
                 scores.append(list(learner.head_scores(self.split.test)))
