@@ -60,7 +60,6 @@ def _parser() -> argparse.ArgumentParser:
         help="few-shot episodes, or linear evaluation on all training images with C chosen on validation images; "
         "default: %(default)s",
     )
-    add_options(data, ManyShotConfig, ["split"], only_given=True)
     add_options(data, FewShotConfig, ["strict"], only_given=True)
     group("episodes", *EPISODES, "metrics")
     adapters = group("backbone and adapters", "model", "weights", "preprocessing", "model_root", "modes", "baseline")
@@ -73,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MODE.SETTING=VALUE",
         help="change a setting of a mode",
     )
+    add_options(parser.add_argument_group("many-shot"), ManyShotConfig, ["split", "grid", "budget"], only_given=True)
     running = group("running", "device", "shard", "chunk", "output", "keep_features", "keep_pixels")
     running.add_argument("--quiet", action="store_true", help="no progress and no notes, only the table")
     return parser
