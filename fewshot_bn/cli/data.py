@@ -87,6 +87,10 @@ def _add_split(add: Add) -> None:
     what = "write which images are for training, validation and testing (many-shot) as a CSV table for --split"
     verb = _verb(add, "split", f"{what}: as the files say, else drawn with the seed")
     verb.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of what is drawn; default: %(default)s")
+    per_class = (
+        "draw N of each class for training and validation, the others for testing, as usual for Caltech 101 (30)"
+    )
+    verb.add_argument("--per-class", type=at_least(2), metavar="N", help=per_class)
     verb.add_argument("--output", type=Path, metavar="FILE", help="default: <dataset>_split_seed<N>.csv, here")
 
 

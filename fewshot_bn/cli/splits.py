@@ -13,9 +13,10 @@ from fewshot_bn.files.atomic import replace_file
 
 
 def split(arguments: Namespace) -> int:
-    dataset = open_named(arguments)
-    drawn = splits.split_of(dataset, arguments.seed)
-    path = arguments.output or default_file(dataset.name, "split", f"seed{arguments.seed}", suffix=".csv")
+    dataset, seed, n = open_named(arguments), arguments.seed, arguments.per_class
+    drawn = splits.split_of(dataset, seed) if n is None else splits.split_per_class(dataset, seed, n)
+    kind = [] if n is None else [f"{n}-per-class"]
+    path = arguments.output or default_file(dataset.name, "split", *kind, f"seed{seed}", suffix=".csv")
     if path.suffix.lower() != ".csv":
         raise UsageError(f"--output {path}: a list of a split is a CSV table; choose a name that ends in .csv")
     if path.resolve() == Path(arguments.dataset).resolve():

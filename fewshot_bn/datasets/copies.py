@@ -29,7 +29,7 @@ from fewshot_bn.raster import unreadable
 Sets = list[tuple[int, ...]]
 
 END = 4096  # bytes
-MOST_BYTES = 2**32  # of arrays and archives: a minute
+MOST_BYTES = 2**32  # of arrays and archives: half a minute
 WAITING, PART = 8, 100  # files that are opened at once; files of one task, for which a thread is worth it
 SAMPLED = 16  # images whose sizes stand for those of all
 VERSION = 1
@@ -148,7 +148,16 @@ def findings(dataset: Dataset, split: Split, sets: Sets) -> list[Finding]:
         f"{n_test:,} of {len(split.test):,} test images are also among the training and validation images",
         f"{n_val:,} of {len(split.val):,} validation images among the training images",
     ]
-    cases = tuple(" = ".join(f"{dataset.ids[row]} ({part_of[row]})" for row in rows) for rows in shared)
+    cases = tuple(_case(dataset, rows, part_of) for rows in shared)
     said = ", and ".join(part for n, part in zip((n_test, n_val), parts, strict=True) if n)
     text = f"{dataset.name}: {said}, byte for byte: {some(cases)}; scores on these say nothing of new images"
     return [Finding(text, cases, is_wrong=True)]
+
+
+def _case(dataset: Dataset, rows: Sequence[int], part_of: Mapping[int, str]) -> str:
+    """One image of each part, and how many more are the same."""
+    first: dict[str, int] = {}
+    for row in rows:
+        first.setdefault(part_of[row], row)
+    shown = " = ".join(f"{dataset.ids[row]} ({part})" for part, row in first.items())
+    return shown + (f" and {len(rows) - len(first):,} more" if len(rows) > len(first) else "")

@@ -50,15 +50,14 @@ def text_of(dataset: Dataset, splits: Int64[ndarray, "n"]) -> str:
 
 
 def splits_of_list(path: Path, dataset: Dataset) -> Int64[ndarray, "n"]:
-    """The split of each row by the list `path`; -1 for images that are not on it.
+    """The split of each row by the list `path`; -1 for images that are not on it. A column `label` may be left out.
 
     Raises `DataError` for a line with another split, an image that is not in the data or there of another class, and
     for images that are listed more than once.
     """
     header = header_of(path)
-    label = column_for(path, "label", header)
     split = next((column for column in header if column.lower() == "split"), "split")
-    columns = [column_for(path, "path", header), split, *([label] if label in header else [])]
+    columns = [column_for(path, "path", header), split, *(["label"] if "label" in header else [])]
     lines = list(cells_of(path, columns))
     if not lines:
         raise DataError(f"{path}: names no image; lines of path, label and split are needed")

@@ -88,6 +88,26 @@ def _check_classes(where: str, dataset: Dataset, splits: Int64[ndarray, "n"]) ->
         )
 
 
+def split_per_class(dataset: Dataset, seed: int, n: int) -> Split:
+    """`n` images of each class for training, a fifth of them for validation, and all others for testing.
+
+    So Caltech 101 is split, 30 of each class (Kornblith et al. 2019, arXiv:1805.08974, appendix). Raises `DataError`
+    for a class that has no more than `n`.
+    """
+    splits = np.full(len(dataset), TEST)
+    for k, name in enumerate(dataset.class_names):
+        rows = np.flatnonzero(dataset.labels == k)
+        if len(rows) <= n:
+            raise DataError(
+                f"{dataset.name}: class {name!r} has {len(rows)} images, too few for {n} to train on and one to test; "
+                "lower --per-class"
+            )
+        chosen = rows[rng.permutation(len(rows), seed, "split per class", k)[:n]]
+        splits[chosen], splits[chosen[: max(1, round(0.2 * n))]] = TRAIN, VAL
+    train, val, test = (np.flatnonzero(splits == part) for part in (TRAIN, VAL, TEST))
+    return Split(train, val, test, official=False, origin=f"{n} of each class drawn with seed {seed}")
+
+
 def numbers_of(split: Split, n: int) -> Int64[ndarray, "n"]:
     """The number of its split for each of `n` rows; -1 for those in none."""
     numbers = np.full(n, -1, np.int64)

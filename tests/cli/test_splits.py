@@ -59,6 +59,15 @@ def test_the_command_that_it_names_works(here, capsys):
     assert main([*line.split()[5:], "--model", "card.toml", *FEW]) == 0
 
 
+def test_a_number_of_each_class_is_drawn_instead(here, capsys):
+    assert data(["split", "shapes", "--per-class", "5", "--seed", "1"]) == 0
+    line, _ = capsys.readouterr().out.splitlines()
+    path = "shapes_split_5-per-class_seed1.csv"
+    assert line == f"12 training, 3 validation and 14 test images, 5 of each class drawn with seed 1, are in {path}"
+    assert run("--split", path) == 0
+    assert f"12 training, 3 validation and 14 test images, as {path} says" in capsys.readouterr().err
+
+
 def test_the_split_of_the_files_is_written(here, capsys):
     for name in ("train", "val", "test"):
         shutil.copytree(here / "shapes", here / "parted" / name)
@@ -150,6 +159,8 @@ def test_bad_lists_are_one_clear_line_and_status_2(here, capsys, arguments, mess
         (["shaps"], "unknown dataset 'shaps'"),
         (["eurosat"], "eurosat: no data found"),
         (["shapes", "--seed", "-1"], "argument --seed: '-1' is not a whole number of at least 0"),
+        (["shapes", "--per-class", "1"], "argument --per-class: '1' is not a whole number of at least 2"),
+        (["shapes", "--per-class", "8"], "shapes: class 'd e' has 8 images, too few for 8 .*; lower --per-class"),
         (["shapes", "--output", "mine.txt"], "--output mine.txt: a list of a split is a CSV table"),
         (["shapes", "--output", "no/such/list.csv"], "list.csv: this list cannot be written: No such file"),
         (["shapes", "--output", "folder.csv"], "folder.csv: this list cannot be written: it is a folder"),

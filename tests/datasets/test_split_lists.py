@@ -107,13 +107,14 @@ def test_images_that_are_not_listed_take_no_part_and_classes_without_test_images
 
 
 @pytest.mark.parametrize(
-    "header", ["path,split", "image,split", "split,file_name", "path,label,split,note", "Path,Split"]
+    "header",
+    ["path,split", "image,split", "split,file_name", "path,label,split,note", "Path,Split", "path,class,species,split"],
 )
 def test_a_list_needs_path_and_split_alone_and_paths_may_be_written_in_any_way(dataset, image_folder, tmp_path, header):
     first, second, third, fourth, *_ = dataset.ids
     forms = {f"./{first}": "Training", second.replace("/", "\\"): "valid"}
     forms |= {f'"{(image_folder / third).absolute()}"': "test", fourth.replace("/", "//"): "TEST"}
-    cells = {"label": "a, b", "note": "x"}
+    cells = {"label": "a, b", "note": "x", "class": "7", "species": ""}
     lines = []
     for path, split in forms.items():
         own = {"path": path, "image": path, "file_name": path, "split": split, **cells}
