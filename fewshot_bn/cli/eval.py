@@ -9,7 +9,7 @@ from fewshot_bn.cli import few_shot, many_shot
 from fewshot_bn.cli.help import EXAMPLES
 from fewshot_bn.cli.options import EPISODES, Parser, add_options, run_verb
 from fewshot_bn.cli.settings import Texts, parse_texts
-from fewshot_bn.config import Config, FewShotConfig
+from fewshot_bn.config import Config, FewShotConfig, ManyShotConfig
 from fewshot_bn.host_memory import keep_freed_memory
 
 
@@ -62,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_options(data, FewShotConfig, ["strict"], only_given=True)
     group("episodes", *EPISODES, "metrics")
+    many = parser.add_argument_group("many-shot")
+    add_options(many, ManyShotConfig, [field.name for field in many_shot.options()], only_given=True)
     adapters = group("backbone and adapters", "model", "weights", "preprocessing", "model_root", "modes", "baseline")
     adapters.add_argument(
         "--set",

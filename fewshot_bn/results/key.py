@@ -1,6 +1,7 @@
 """The key of a result: everything that decides its answer, as plain values, and the file name made of it."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +14,7 @@ from fewshot_bn.datasets.splits import Split
 from fewshot_bn.episodes import EpisodeShape, Plan
 from fewshot_bn.episodes.plan import sharing_parts
 from fewshot_bn.evaluation.many_shot.modes import Classifier
+from fewshot_bn.evaluation.many_shot.other_tests import OtherTest
 from fewshot_bn.files.atomic import digest, plain_name
 from fewshot_bn.settings import told
 
@@ -40,9 +42,15 @@ def few_shot_key(
 
 
 def many_shot_key(
-    dataset: Dataset, backbone: Backbone, adapter: tuple[str, Classifier], *, split: Split, seed: int
+    dataset: Dataset,
+    backbone: Backbone,
+    adapter: tuple[str, Classifier],
+    *,
+    split: Split,
+    seed: int,
+    others: Sequence[OtherTest] = (),
 ) -> Key:
-    """As `few_shot_key`, with a split instead of the shape of episodes."""
+    """As `few_shot_key`, with a split instead of the shape of episodes, and other datasets that are tested on."""
     name, settings = adapter
     sizes = {part: len(getattr(split, part)) for part in ("train", "val", "test")}
     rows = digest([part.astype("<i8").tobytes() for part in (split.train, split.val, split.test)])
@@ -52,8 +60,20 @@ def many_shot_key(
             "adapter": {"name": name, "settings": told(settings)},
             "split": {**sizes, "official": split.official, "fingerprint": rows},
             "seed": seed,
+            **({"tests": {other.name: _images_of(other) for other in others}} if others else {}),
         }
     )
+
+
+def _images_of(other: OtherTest) -> Key:
+    dataset = other.source.images.dataset
+    return {
+        "name": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "card": dataset.card,
+        "n_images": len(other.rows),
+        "rows": digest([part.astype("<i8").tobytes() for part in (other.rows, other.labels)]),
+    }
 
 
 def _subject(dataset: Dataset, backbone: Backbone) -> Key:

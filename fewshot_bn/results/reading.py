@@ -20,7 +20,7 @@ from fewshot_bn.errors import ResultError
 from fewshot_bn.evaluation.metrics import METRICS, metrics_of
 from fewshot_bn.files.atomic import digest, read_file
 from fewshot_bn.results.key import Key
-from fewshot_bn.results.many_shot import ManyShotResult
+from fewshot_bn.results.many_shot import ManyShotResult, Tested
 from fewshot_bn.results.result import Result, Run
 from fewshot_bn.results.statistics import student
 
@@ -28,6 +28,7 @@ FORMAT = 3  # format 1 had no measures, format 2 no predictions
 CHECKSUM = "checksum"
 INTERVALS = ("test_half_widths", "test_intervals")
 OUTCOMES = ("correct", "converged", "steps", "measures", "path", "C", "test", *INTERVALS, "predictions")
+LATER = ("worst_group", "tests")  # of many-shot results that have them
 MANY_SHOT_FORMAT = "many-shot 1"
 MOST_BYTES = 2**28  # about 700,000 episodes
 LONG_S = 1e12
@@ -77,7 +78,8 @@ def _json(path: Path) -> Any:
 
 def checksum_of(content: Mapping[str, Any]) -> str:
     """Of what came out, as plain values."""
-    return digest(json.dumps(content.get(name), sort_keys=True) for name in OUTCOMES)
+    names = [*OUTCOMES, *(name for name in LATER if name in content)]
+    return digest(json.dumps(content.get(name), sort_keys=True) for name in names)
 
 
 def _other_sum(content: Mapping[str, Any]) -> str:
@@ -198,10 +200,10 @@ def read_many_shot(path: Path) -> ManyShotResult:
         content = _json(path)
         if content.pop("format") != MANY_SHOT_FORMAT:
             raise ResultError(f"{path}: is of another format than {MANY_SHOT_FORMAT}; move it away")
-        content["key"] = content["identity"]
         older: Mapping[str, Any] = {"test_intervals": None, "labels": None, "training": {}}  # have nothing of these
-        content = {**older, **content}
-        result = ManyShotResult(**{field.name: content[field.name] for field in fields(ManyShotResult)})
+        found = {**older, **dict.fromkeys(LATER), **content, "key": content["identity"]}
+        found["tests"] = {name: Tested(**tested) for name, tested in (found["tests"] or {}).items()}
+        result = ManyShotResult(**{field.name: found[field.name] for field in fields(ManyShotResult)})
         whole = _is_whole(result) and not _other_sum(content)
     except DAMAGE as problem:
         why = f"cannot be read as a many-shot result ({_short(problem)})"
@@ -214,14 +216,27 @@ def read_many_shot(path: Path) -> ManyShotResult:
 def _is_whole(result: ManyShotResult) -> bool:
     """Whether scores are fractions, every C has its scores and the chosen one is among them."""
     metrics = result.test.keys()
-    scores = [result.test, *({metric: point[metric] for metric in metrics} for point in result.path)]
-    estimates = [result.test_estimate(metric) for metric in result.test_half_widths]
+    points = [{metric: point[metric] for metric in metrics} for point in result.path]
+    tests = result.key.get("tests", {})
     return (
         result.metric in metrics <= METRICS.keys()
-        and all(0 <= value <= 1 for score in scores for value in score.values())
-        and all(found.low <= found.mean <= found.high for found in estimates if found)
+        and all(0 <= value <= 1 for point in points for value in point.values())
         and len(result.path) == result.key["adapter"]["settings"].get("n_values", len(result.path))
         and all(type(point["converged"]) is bool for point in result.path)
         and result.C in ([point["C"] for point in result.path] or [None])
-        and {len(result.predictions), len(result.labels or result.predictions)} == {result.key["split"]["test"]}
+        and _fits(result.tested(), result.key["split"]["test"])
+        and tests.keys() == result.tests.keys()
+        and all(tested.test.keys() == metrics for tested in result.tests.values())
+        and all(_fits(tested, tests[name]["n_images"]) for name, tested in result.tests.items())
+    )
+
+
+def _fits(tested: Tested, n_images: int) -> bool:
+    """Whether scores are fractions within their intervals, and those of so many images."""
+    estimates = [tested.estimate(metric) for metric in tested.half_widths]
+    return (
+        all(0 <= value <= 1 for value in tested.test.values())
+        and all(found.low <= found.mean <= found.high for found in estimates if found)
+        and {len(tested.predictions), len(tested.labels or tested.predictions)} == {n_images}
+        and 0 <= (tested.worst_group or {"accuracy": 0})["accuracy"] <= 1
     )
