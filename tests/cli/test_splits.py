@@ -12,7 +12,7 @@ from fewshot_bn.data import main as data
 from fewshot_bn.datasets import open_dataset
 from fewshot_bn.datasets.splits import split_of
 from fewshot_bn.eval import main
-from fewshot_bn.results.reading import read_many_shot
+from fewshot_bn.results.many_shot_files import read_many_shot
 
 FEW = ("--set", "lr.n_values=3")
 

@@ -21,8 +21,12 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The features of the training, validation and test images, as one view of them gives."""
+    """The features of the training, validation and test images, as one view of them gives.
+
+    `others` are those of images of other datasets that are classified, too.
+    """
 
     train: Samples
     val: Samples
     test: Samples
+    others: tuple[Float[Tensor, "_ d"], ...] = ()

@@ -85,7 +85,7 @@ def test_readout_lr_fits_the_features_of_the_tuned_network(source, split, exact,
     C = linear.grid[int(np.argmax(right))]
     assert verdict.C == C
     assert [point["top-1"] for point in verdict.path] == right
-    p = torch.stack([linear.fit(train + val, test, C)[0].softmax(1) for train, val, test in samples]).mean(0)
+    p = torch.stack([linear.fit(train + val, [test.z], C)[0][0].softmax(1) for train, val, test in samples]).mean(0)
     torch.testing.assert_close(verdict.logits.softmax(1), p, rtol=1e-7, atol=1e-9)
 
 
