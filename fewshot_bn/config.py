@@ -183,11 +183,18 @@ class ManyShotConfig(SourceConfig):
     `modes` are names of `CLASSIFIERS` (evaluation/many_shot/modes.py), or their settings by such a name; they are
     compared with `baseline`, a name of `CLASSIFIERS`, on the same test images. `test_datasets` are names and paths as
     `dataset` is, or `Dataset`s. `grid` has, by mode, one or several lists of settings that are searched in turn:
-    `{"ft": [[{"lr_body": 0.01}, {"lr_body": 0.1}]]}`.
+    `{"ft": [[{"lr_body": 0.01}, {"lr_body": 0.1}]]}`. `split` of None is as the files say, or drawn.
     """
 
     modes: "Sequence[str] | Mapping[str, Classifier]" = setting(("lr",), "", flag="--mode", several=True)
     baseline: str | None = setting("lr", "", metavar="MODE")
+    split: Path | None = setting(
+        None,
+        "which images are for train, val and test: a CSV table (path, split), as python -m fewshot_bn.data split writes"
+        " it; default: as the files say, else drawn with --seed",
+        metavar="FILE",
+        parse=Path,
+    )
     grid: "Mapping[str, Sequence[Points]] | None" = setting(
         None,
         "settings that are chosen on validation images: values, of one setting or of several that have the same, such "
