@@ -100,7 +100,11 @@ def _two_lists(train: Path, test: Path, id_of: Callable[[str], str]) -> Pairs:
 
 
 def _lines(path: Path) -> list[str]:
-    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    """Those that are not blank. Raises `DataError` where there are none."""
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    if not lines:
+        raise DataError(f"{path}: names no image")
+    return lines
 
 
 LISTS: Mapping[str, Callable[[Path], Pairs]] = {"chestx": _chestx, "cub": _cub, "sun397": _sun397}

@@ -128,6 +128,7 @@ def test_a_list_without_the_other_is_said(tmp_path, name):
         ("cub", "1 1\n2 2\n", "train_test_split.txt: holds '2 2'; the number of an image and 0 or 1 are needed"),
         ("cub", "1 1\n2\n", "train_test_split.txt: holds '2'; two words are needed in each line"),
         ("cub", "1 1\n2 0 0\n", "train_test_split.txt: holds '2 0 0'; two words are needed in each line"),
+        ("cub", "\n \n", "train_test_split.txt: names no image; so there is no official split"),
         ("cub", "1 1\n1 0\n", f"the official lists name {FOOTED}/z.jpg for training and for testing"),
         (
             "sun397",
