@@ -4,12 +4,15 @@ Passes over a support set are made of batches without repetition, the last of wh
 order of its own, from the seed of the episode.
 """
 
+import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
+from numpy import ndarray
 from torch import Tensor
 
 from fewshot_bn import rng
@@ -51,7 +54,8 @@ class Support:
     def batches(self) -> Iterator[Batch]:
         """Batches without end."""
         n = self.y.shape[1]
-        for step, (rows, ends_pass) in enumerate(self._rows()):
+        for step, (order, ends_pass) in enumerate(orders(n, self.batch_size, self.seeds)):
+            rows = torch.from_numpy(order).to(self.y.device)
             y = self.y.gather(1, rows)
             if self.views:
                 x = augment(
@@ -62,19 +66,22 @@ class Support:
                 values = self.stem if rows.shape[1] == n else tuple(_pick(value, rows) for value in self.stem)
             yield Batch(values, y, rows.shape[1] / n, ends_pass)
 
-    def _rows(self) -> Iterator[tuple[Int64[Tensor, "e b"], bool]]:
-        """Which images make a batch, by position in the support set."""
-        n_episodes, n = self.y.shape
-        size = min(self.batch_size or n, n)
-        order = torch.arange(n, device=self.y.device).expand(n_episodes, -1)
-        epoch = 0
-        while True:
-            if size < n:
-                shuffled = [rng.permutation(n, seed, "batches", epoch) for seed in self.seeds]
-                order = torch.from_numpy(np.stack(shuffled)).to(self.y.device)
-            for start in range(0, n, size):
-                yield order[:, start : start + size], start + size >= n
-            epoch += 1
+
+def orders(
+    n: int, batch_size: int, seeds: Sequence[int], *, start: int = 0
+) -> Iterator[tuple[Int64[ndarray, "e b"], bool]]:
+    """Which of n images make a batch, and whether it ends a pass, from batch `start` on, without end.
+
+    A batch of all images has them in their order.
+    """
+    size = min(batch_size or n, n)
+    per_pass = math.ceil(n / size)
+    for epoch in itertools.count(start // per_pass):
+        passing = [rng.permutation(n, seed, "batches", epoch) if size < n else np.arange(n) for seed in seeds]
+        order = np.stack(passing)
+        first = start % per_pass if epoch == start // per_pass else 0
+        for place in range(first * size, n, size):
+            yield order[:, place : place + size], place + size >= n
 
 
 def _pick(values: Float[Tensor, "e n *size"], rows: Int64[Tensor, "e b"]) -> Float[Tensor, "e b *size"]:

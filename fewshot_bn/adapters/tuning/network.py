@@ -10,7 +10,7 @@ Shapes: images [e b 3 h w]; features [e b d].
 
 import contextlib
 import itertools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import torch
 from jaxtyping import Float
@@ -158,10 +158,24 @@ class EpisodicNetwork:
             z = self.features(self.stem(x))
         return sum(n for place, n in kept.items() if place not in frozen) // x.shape[:2].numel() if z.numel() else 0
 
-    def convert(self, stem: Stem) -> None:
-        """Give episodic BatchNorm the statistics of its input on these images; eval mode stays as it is."""
-        for layer, (mean, var) in self._statistics(stem, taken=False).items():
-            layer.convert(mean, var)
+    def convert(self, stems: Iterable[Stem]) -> None:
+        """Give episodic BatchNorm the statistics of its input on these images; eval mode stays as it is.
+
+        The images come in parts, whose statistics are pooled by the law of total variance.
+        """
+        pooled: dict[EpisodicBatchNorm, tuple[Tensor, Tensor]] = {}
+        n_before = 0
+        for stem in stems:
+            n = stem[0].shape[1]
+            share = n / (n_before + n)
+            for layer, found in self._statistics(stem, taken=False).items():
+                mean, var = (value.double() for value in found)
+                pooled_mean, pooled_var = pooled.get(layer, (mean, var))
+                between = share * (1 - share) * (mean - pooled_mean).square()
+                pooled[layer] = pooled_mean.lerp(mean, share), pooled_var.lerp(var, share) + between
+            n_before += n
+        for layer, (mean, var) in pooled.items():
+            layer.convert(mean.to(self._like.dtype), var.to(self._like.dtype))
 
     def take_statistics(self, stem: Stem) -> None:
         """Give episodic BatchNorm the statistics of its input on these images, scale and shift staying as they are.

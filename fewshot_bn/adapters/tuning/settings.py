@@ -56,8 +56,10 @@ class TuningSettings:
     momentum: float = setting(0.9, "of sgd, the β1 of adam, or the ρ of adadelta", source="Yazdanpanah et al. 2022")
     dampening: float = setting(0.0, "share of the gradient that the momentum of sgd leaves out")
     weight_decay: float = setting(0.0, "pull towards 0; in relative units, towards the pretrained values")
-    schedule: Literal["cosine", "constant"] = setting(
-        "cosine", "of the learning rates: cosine, down to 0; or constant", source="Yazdanpanah et al. 2022"
+    schedule: Literal["cosine", "constant", "steps"] = setting(
+        "cosine",
+        "of the learning rates: cosine, down to 0; constant; or steps, a tenth after 2/7, 4/7 and 6/7 of the training",
+        source="Yazdanpanah et al. 2022 (cosine), Zhang and Bottou 2023 (steps)",
     )
     label_smoothing: float = setting(0.0, "share of the targets that is spread over all classes")
     augment: str = setting(
@@ -95,6 +97,7 @@ class TuningSettings:
         source="Zhang and Bottou 2023",
         later=True,
     )
+    nesterov: bool = setting(default=False, text="true: Nesterov's momentum, of sgd", later=True)
 
     def __post_init__(self) -> None:
         check_positive(head_std=self.head_std, C=self.C)
@@ -137,8 +140,14 @@ class TuningSettings:
                 "average_frozen needs a readout other than head: the pretrained network has no head of its own"
             )
         check_dampening(self.optimiser, self.momentum, self.dampening)
+        self.check_nesterov(self.momentum, self.dampening)
         parse_views(self.augment, RANDOM_VIEWS)
         parse_views(self.test_augment, FIXED_VIEWS)
+
+    def check_nesterov(self, momentum: float, dampening: float) -> None:
+        """Raise `UsageError` where Nesterov's momentum is asked for and this is none."""
+        if self.nesterov and (self.optimiser != "sgd" or not momentum or dampening):
+            raise UsageError("nesterov needs optimiser=sgd with a momentum above 0 and a dampening of 0")
 
 
 def check_rates(**values: float) -> None:

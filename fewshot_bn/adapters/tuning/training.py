@@ -3,21 +3,21 @@
 Episodes are trained side by side and independently: their losses are summed, and no parameter is shared.
 
 Shapes: parameters [e ...], support labels y [e n], scores [e b way].
-Source: the schedule: Loshchilov and Hutter 2017, arXiv:1608.03983, eq. 5 without restarts.
+Sources: cosine schedule: Loshchilov and Hutter 2017, arXiv:1608.03983, eq. 5 without restarts; the other, of 28 epochs
+with drops after 8, 16 and 24: Zhang and Bottou 2023, arXiv:2212.07346.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from fewshot_bn.adapters.tuning.batches import Batch, Support
+from fewshot_bn.adapters.tuning.batches import Batch
 from fewshot_bn.adapters.tuning.network import Stem
 from fewshot_bn.adapters.tuning.settings import TuningSettings
 
@@ -26,6 +26,11 @@ OPTIMISERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] =
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
     "adadelta": torch.optim.Adadelta,
+}
+SCHEDULES: dict[str, Callable[[int, int], float]] = {  # factor of the rates after so many steps of so many
+    "cosine": lambda step, n: (1 + math.cos(math.pi * step / n)) / 2,
+    "constant": lambda *_: 1.0,
+    "steps": lambda step, n: 0.1 ** sum(7 * step >= sevenths * n for sevenths in (2, 4, 6)),
 }
 N_KEPT = {"sgd": 1, "adam": 2, "adamw": 2, "adadelta": 2}  # numbers that an optimiser keeps of each trained one
 
@@ -73,31 +78,6 @@ class Training:
     images_at_once: int
     factors: Float[Tensor, "e"] | None = None
 
-    def run(self, support: Support, n_steps: int) -> Int64[Tensor, "e"]:
-        """The steps that each episode took."""
-        optimiser, schedule = self.optimiser(n_steps)
-        going = torch.ones(len(support.y), dtype=torch.bool, device=support.y.device)
-        steps = torch.zeros(len(support.y), dtype=torch.int64, device=support.y.device)
-        pass_loss = self._zeros(len(support.y))
-        stop_loss = self.settings.stop_loss
-        for batch in itertools.islice(support.batches(), n_steps):
-            kept = [tensor.clone() for tensor in self.changing] if stop_loss else []
-            optimiser.zero_grad()
-            losses = self.backward(batch)
-            self._step(optimiser)
-            schedule.step()
-            steps += going
-            if stop_loss:
-                if len(going) > 1:  # else the episode is still going
-                    _put_back(self.changing, kept, where=~going)
-                pass_loss += losses * batch.share
-                if batch.ends_pass:
-                    going &= ~(pass_loss <= stop_loss)
-                    pass_loss.zero_()
-                    if not bool(going.any()):
-                        break
-        return steps
-
     @property
     def body(self) -> list[Tensor]:
         """What is trained but the head."""
@@ -108,8 +88,8 @@ class Training:
         """All that a step changes."""
         return [*(value for group in self.groups for value in group.values), *self.followers]
 
-    def _step(self, optimiser: torch.optim.Optimizer) -> None:
-        """A step of every optimiser is in proportion to its rate, so episodes can have rates of their own."""
+    def advance(self, optimiser: torch.optim.Optimizer) -> None:
+        """Take a step; those of all optimisers are in proportion to the rate, so episodes can have their own."""
         if self.factors is None:
             optimiser.step()
             return
@@ -118,7 +98,8 @@ class Training:
         optimiser.step()
         set_between(body, before, self.factors)
 
-    def _zeros(self, n_episodes: int) -> Float[Tensor, "e"]:
+    def zeros(self, n_episodes: int) -> Float[Tensor, "e"]:
+        """One for each episode, of the kind of what is trained."""
         return next(value for group in self.groups for value in group.values).new_zeros(n_episodes)
 
     def parts(self, batch: Batch) -> Iterable[Batch]:
@@ -127,7 +108,7 @@ class Training:
 
     def backward(self, batch: Batch) -> Float[Tensor, "e"]:
         """Add the gradients of the mean loss of each episode; those losses."""
-        total = self._zeros(len(batch.y))
+        total = self.zeros(len(batch.y))
         for part in self.parts(batch):
             losses = F.cross_entropy(
                 self.scores(self.features(part.stem), part.y).flatten(0, 1),
@@ -144,13 +125,11 @@ class Training:
         """A fresh one, and the schedule of its rates."""
         settings = self.settings
         common = Inertia(settings.momentum, settings.dampening, settings.weight_decay)
-        groups = [_options(settings.optimiser, group, group.inertia or common) for group in self.groups if group.values]
+        groups = [_options(settings, group, group.inertia or common) for group in self.groups if group.values]
         optimiser = OPTIMISERS[settings.optimiser](groups)
 
-        def factor(step: int) -> float:
-            return (1 + math.cos(math.pi * step / max(1, n_steps))) / 2 if settings.schedule == "cosine" else 1.0
-
-        return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+        factor = SCHEDULES[settings.schedule]
+        return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: factor(step, max(1, n_steps)))
 
 
 @torch.no_grad()
@@ -161,17 +140,10 @@ def set_between(values: Sequence[Tensor], before: Sequence[Tensor], factors: Flo
         value.copy_(torch.lerp(start, value, factors.to(value.dtype).reshape(shape)))
 
 
-def _options(optimiser: str, group: Group, inertia: Inertia) -> dict[str, Any]:
+def _options(settings: TuningSettings, group: Group, inertia: Inertia) -> dict[str, Any]:
     """The group as torch's optimisers take it."""
     own = {
-        "sgd": {"momentum": inertia.momentum, "dampening": inertia.dampening},
+        "sgd": {"momentum": inertia.momentum, "dampening": inertia.dampening, "nesterov": settings.nesterov},
         "adadelta": {"rho": inertia.momentum},
-    }.get(optimiser, {"betas": (inertia.momentum, 0.999)})
+    }.get(settings.optimiser, {"betas": (inertia.momentum, 0.999)})
     return {"params": list(group.values), "lr": group.lr, "weight_decay": inertia.weight_decay, **own}
-
-
-def _put_back(tensors: Sequence[Tensor], kept: Sequence[Tensor], *, where: Bool[Tensor, "e"]) -> None:
-    """Undo what happened to the episodes that have stopped."""
-    with torch.no_grad():
-        for tensor, before in zip(tensors, kept, strict=True):
-            tensor[where] = before[where]

@@ -17,6 +17,7 @@ Shapes: x_s [e n 3 h w], y_s [e n], x_q [e q 3 h w]; logits [e q way].
 Source: statistics of the new domain in place of the pretrained ones (AdaBN): Li et al. 2017, arXiv:1603.04779.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from torch import Tensor
 from fewshot_bn.adapters.contract import Fit, count_ways
 from fewshot_bn.adapters.tuning.adapted import Adapted, Episodes, in_parts, joined
 from fewshot_bn.adapters.tuning.batches import Support
+from fewshot_bn.adapters.tuning.course import Course
 from fewshot_bn.adapters.tuning.episodic_norm import Statistics
 from fewshot_bn.adapters.tuning.first_step import with_rate_of_features
 from fewshot_bn.adapters.tuning.heads import Head, seen, start_head
@@ -175,8 +177,26 @@ class Tuning(TuningSettings):
                 like=x_s,
             )
         if self.statistics == "converted":
-            network.convert(stem)
+            network.convert([stem])
         trained = self.trained(network, episodes.seeds)
+        training = self.training(network, trained, head, episodes.images_at_once or n)
+        with torch.enable_grad():
+            if self.rates_of_features:
+                training = with_rate_of_features(training, support, self.small)
+            course = Course(training, len(y_s), self.n_steps(n))
+            for batch in itertools.islice(support.batches(), self.n_steps(n)):
+                if not course.step(batch):
+                    break
+        networks = [network]
+        with torch.no_grad():
+            trained.apply()
+            if self.average_frozen:
+                networks.append(self.network(backbone, names, len(x_s)))
+                networks[1].try_cut(x_s[:, :1])
+        return Adapted(self, networks, head, support, course.steps, at_once)
+
+    def training(self, network: EpisodicNetwork, trained: Trained, head: Head, images_at_once: int) -> Training:
+        """How what is trained of the network, and the head, follow from batches of images."""
         statistics: Statistics = "batch, tracked" if self.statistics in OF_TRAINING_BATCHES else "running"
 
         def features(stem: Stem) -> Float[Tensor, "e b d"]:
@@ -186,19 +206,7 @@ class Tuning(TuningSettings):
         def scores(z: Float[Tensor, "e b d"], y: Int64[Tensor, "e b"]) -> Float[Tensor, "e b way"]:
             return head.fitted(lambda: z, y)(z)
 
-        groups, at_most = self.groups(trained, head), episodes.images_at_once or n
-        training = Training(self, features, scores, groups, network.running, at_most)
-        with torch.enable_grad():
-            if self.rates_of_features:
-                training = with_rate_of_features(training, support, self.small)
-            steps = training.run(support, self.n_steps(n))
-        networks = [network]
-        with torch.no_grad():
-            trained.apply()
-            if self.average_frozen:
-                networks.append(self.network(backbone, names, len(x_s)))
-                networks[1].try_cut(x_s[:, :1])
-        return Adapted(self, networks, head, support, steps, at_once)
+        return Training(self, features, scores, self.groups(trained, head), network.running, images_at_once)
 
     def _take_statistics(self, network: EpisodicNetwork, support: Stem, x_q: Float[Tensor, "e q 3 h w"]) -> None:
         if self.statistics == "support":

@@ -88,6 +88,7 @@ class FineTuning(Tuning):
             check_shares(momentum_head=of_head.momentum, dampening_head=of_head.dampening)
             check_rates(weight_decay_head=of_head.weight_decay)
             check_dampening(self.optimiser, of_head.momentum, of_head.dampening)
+            self.check_nesterov(of_head.momentum, of_head.dampening)
         except UsageError as problem:
             raise UsageError(f"{problem}; or -1 for that of the network") from problem
         check_units(self.units, self.head)

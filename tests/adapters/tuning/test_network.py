@@ -58,7 +58,7 @@ def test_conversion_leaves_eval_mode_unchanged_and_takes_the_statistics_of_the_i
     backbone = small_backbone(dtype=torch.float64)
     network, x = engine(backbone), images(n=50, dtype=torch.float64)
     before = network.features(network.stem(x))
-    network.convert(network.stem(x))
+    network.convert([network.stem(x)])
     assert torch.allclose(network.features(network.stem(x)), before, rtol=1e-10)
     z = backbone.module.conv1(x[1])
     assert torch.allclose(network.norms[0].running_mean[1], z.mean((0, 2, 3)))
