@@ -61,9 +61,9 @@ def find_results(paths: Sequence[Path]) -> tuple[list[Found], list[str]]:
     others = [path for path, one in read.items() if one is None]
     shards = [path for path, one in read.items() if one is not None and "shard" in one.key]
     found = [one for one in read.values() if one is not None and "shard" not in one.key]
-    notes = [f"left out: {len(others)} JSON files that are no results: {some(others)}"] if others else []
+    notes = [f"left out, as they are no results: {some(others)}"] if others else []
     if shards:
-        notes += [f"left out: {len(shards)} shards (their command without --shard merges them): {some(shards)}"]
+        notes += [f"left out, as they are shards, which their command without --shard merges: {some(shards)}"]
     if not found:
         why = f"; {'; '.join(notes)}" if notes else ""
         raise ResultError(f"no result file (*.json) in {some(paths)}; name the --output folder of runs, or files{why}")
@@ -112,6 +112,6 @@ def _found(path: Path, result: Result | ManyShotResult) -> Found:
             raise ValueError("names that are no texts, or settings that are none")
         task = digest([json.dumps(drawn(key), sort_keys=True)])
     except DAMAGE as problem:
-        why = f"its key lacks a part or has odd ones ({problem!r})"
+        why = f"its key has no {problem}" if isinstance(problem, KeyError) else f"its key has {problem}"
         raise ResultError(f"{path}: does not say what it is of: {why}; move it away") from problem
     return Found(path, result, task, str(key["adapter"]["name"]), backbone)

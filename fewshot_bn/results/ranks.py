@@ -101,7 +101,7 @@ def _means(shared: Sequence[Task], samples: Sequence[Samples], baseline: str | N
 
 
 def _mean_estimates(of_tasks: Sequence[Sequence[Estimate]], mode: str, samples: Samples) -> tuple[Estimate, ...]:
-    """The mean scores of backbones; where units are known, with intervals over them: tasks may have the same queries."""
+    """Mean scores of backbones, with intervals over units where these are known, which tasks may have in common."""
     found = [average(estimates) for estimates in zip(*of_tasks, strict=True)]
     if OVER_UNITS not in samples:
         return tuple(found)

@@ -1,12 +1,17 @@
 """Result files of several backbones and modes, made without running anything."""
 
-from dataclasses import replace
-
 import numpy as np
 
+from fewshot_bn.reports.ranks import RankReport
 from fewshot_bn.results.files import _write, write_many_shot
+from fewshot_bn.results.folders import BackboneId
 from fewshot_bn.results.key import file_name
+from fewshot_bn.results.ranks import rank
+from fewshot_bn.results.resampling import Bootstrap
 from fewshot_bn.results.result import ManyShotResult, Result, Run
+from fewshot_bn.results.statistics import Estimate
+from fewshot_bn.results.tasks import Task
+from fewshot_bn.rng import uniforms
 
 WAY, QUERY = 5, 4
 
@@ -20,7 +25,7 @@ def key_of(mode, backbone, **parts):
     return {
         "fewshot_bn": "0.1.0",
         "dataset": {"name": "plants", "fingerprint": "d"} | parts.pop("dataset", {}),
-        "backbone": facts | parts.pop("backbone", {}),
+        "backbone": facts | parts.pop("facts", {}),
         "adapter": {"name": mode, "settings": settings, "transductive": False} | parts.pop("adapter", {}),
         "shape": shape,
         "seed": 0,
@@ -80,5 +85,27 @@ def family(n_backbones=12, n_episodes=20, seed=0, **parts):
     return [result_of(mode, f"b{b:02}", row, **parts) for mode, rows in found.items() for b, row in enumerate(rows)]
 
 
-def with_key(result, **parts):
-    return replace(result, key={**result.key, **parts})
+MODES = ("ft", "lr", "proto")
+
+
+def task_of(values, *, name="plants", stream="s", known=True):
+    """A task of few shots with these values by mode, backbone and episode."""
+    values = np.asarray(values, dtype=np.float64)
+    estimates = {
+        mode: tuple(Estimate(float(one.mean()), 0.1, len(one)) for one in row)
+        for mode, row in zip(MODES[: len(values)], values, strict=True)
+    }
+    backbones = tuple(f"b{b}" for b in range(values.shape[1]))
+    return Task(name, "few-shot", backbones, estimates, values if known else None, stream)
+
+
+def report_of(*tasks, metric="accuracy", notes=()):
+    """What is said of tasks, by few samples."""
+    backbones = {name: BackboneId(name, "w", f"f-{name}") for task in tasks for name in task.backbones}
+    drawn = Bootstrap(100, 3)
+    return RankReport(rank(tasks, metric, "lr", drawn), metric, "ft", "lr", drawn, backbones, notes)
+
+
+def drawn_places(n, n_samples, seed, *path):
+    """Which of `n` things are in each sample, drawn one by one."""
+    return [np.floor(uniforms(n, seed, "rank", *path, i) * n).astype(int) for i in range(n_samples)]
