@@ -112,7 +112,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace) -> "RankReport":
     from fewshot_bn.reports.ranks import RankReport
     from fewshot_bn.results.folders import find_results
-    from fewshot_bn.results.ranks import rank
+    from fewshot_bn.results.ranks import doubts, rank
     from fewshot_bn.results.resampling import Bootstrap
     from fewshot_bn.results.selection import matching
     from fewshot_bn.results.shared_tasks import notes_on_means
@@ -125,7 +125,7 @@ def _report(arguments: argparse.Namespace) -> "RankReport":
     baseline = _baseline(arguments.baseline, proxies)
     bootstrap = Bootstrap(arguments.samples, arguments.seed)
     rankings = rank(made.tasks, asked.metric, baseline, bootstrap)
-    notes += [*made.notes, *notes_on_means(made.tasks)]
+    notes += [*made.notes, *notes_on_means(made.tasks), *doubts(rankings)]
     return RankReport(rankings, asked.metric, asked.reference, baseline, bootstrap, made.backbones, notes)
 
 

@@ -95,5 +95,5 @@ def _quotient(
 ) -> Float64[ndarray, "r"]:
     """The dividend by the root of the product; NaN elsewhere."""
     found = np.full(len(dividend), np.nan)
-    np.divide(dividend, np.sqrt(one) * np.sqrt(other), out=found, where=where)
+    np.divide(dividend, np.sqrt(one * other), out=found, where=where)  # exactly 1 where all three are the same
     return found.clip(-1.0, 1.0)

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
+from fewshot_bn.errors import some
 from fewshot_bn.evaluation.metrics import METRICS
 from fewshot_bn.results.agreement import TAU, agreement
 from fewshot_bn.results.resampling import (
@@ -33,7 +34,7 @@ from fewshot_bn.results.resampling import (
     samples_of,
 )
 from fewshot_bn.results.shared_tasks import shared_modes, shared_tasks
-from fewshot_bn.results.statistics import Estimate, average
+from fewshot_bn.results.statistics import ROUNDING, Estimate, average
 from fewshot_bn.results.tasks import Regime, Task
 
 ENDS = (0.025, 0.975)
@@ -157,3 +158,15 @@ def _interval(draws: Float64[ndarray, "r"]) -> Interval | None:
         return None
     low, high = np.quantile(defined, ENDS)
     return float(low), float(high)
+
+
+def doubts(rankings: Sequence[Ranking]) -> Iterator[str]:
+    """Where an interval has no width since all backbones that there are agree, which tells nothing of another one."""
+    for ranking in rankings:
+        ends = {mode: numbers[TAU].over_backbones for mode, numbers in ranking.proxies.items()}
+        certain = [mode for mode, found in ends.items() if found is not None and found[1] - found[0] <= ROUNDING]
+        if certain:
+            yield (
+                f"{ranking.name}: in every sample of backbones {some(certain)} ranks them alike, so its intervals over "
+                "backbones have no width; more backbones may show a difference"
+            )

@@ -6,7 +6,8 @@ from typing import Any
 
 from fewshot_bn.errors import ResultError, UsageError, some, unknown
 from fewshot_bn.results.folders import BackboneId, Found
-from fewshot_bn.results.result import ManyShotResult, Result
+from fewshot_bn.results.measured import n_units
+from fewshot_bn.results.result import ManyShotResult
 
 SETTINGS = "adapter.settings."
 ABSENT = "not there"
@@ -66,7 +67,7 @@ def one_each(found: Sequence[Found], label: Mapping[BackboneId, str]) -> dict[st
         other = backbones.get(one.backbone)
         if other is not None:
             _check_copies(other, one, label[one.backbone])
-        if other is None or _n_units(one) > _n_units(other):
+        if other is None or n_units(one) > n_units(other):
             backbones[one.backbone] = one
     return chosen
 
@@ -75,12 +76,14 @@ def _check_copies(one: Found, other: Found, backbone: str) -> None:
     """Raise `ResultError` unless both hold the same, as far as both have come."""
     both = f"{one.path} and {other.path} are both of {one.mode} on {backbone} in one task"
     if differences := _differences(one, other):
-        where, (mine, its) = next(iter(differences.items()))
-        told = f"{where.removeprefix(SETTINGS)} is {_shown(mine)} in the first and {_shown(its)} in the second"
-        setting = where.removeprefix(SETTINGS) if where.startswith(SETTINGS) else ""
-        choose = f"choose by --match {one.mode}.{setting}={_shown(mine)}, or" if setting else "name only one, or"
-        raise ResultError(f"{both}, but {told}; {choose} move one away")
-    n = min(_n_units(one), _n_units(other))
+        where, values = next(iter(differences.items()))
+        name, (mine, its) = where.removeprefix(SETTINGS), map(_shown, values)
+        value = its if values[0] == ABSENT else mine
+        choose = f"choose by --match {one.mode}.{name}={value}" if where.startswith(SETTINGS) else "name only one"
+        raise ResultError(
+            f"{both}, but {name} is {mine} in the first and {its} in the second; {choose}, or move one away"
+        )
+    n = min(n_units(one), n_units(other))
     if _outcomes(one, n) != _outcomes(other, n):
         raise ResultError(f"{both} and have the same settings, but not the same answers; name only one of them")
 
@@ -113,10 +116,6 @@ def preprocessing_of(one: Found) -> dict[str, Any]:
     }
 
 
-def _n_units(one: Found) -> int:
-    return len(one.result) if isinstance(one.result, Result) else len(one.result.predictions)
-
-
 def _outcomes(one: Found, n: int) -> object:
     result = one.result
     if isinstance(result, ManyShotResult):
@@ -130,7 +129,7 @@ def oddities(mode: str, results: ByBackbone, reference: ByBackbone, label: Mappi
     Those are images of another size, or otherwise preprocessed, than the `reference` has seen of a backbone.
     """
     first, *others = results.values()
-    for name in first.settings:
+    for name in dict.fromkeys(name for one in (first, *others) for name in one.settings):
         values = dict.fromkeys(_shown(one.settings.get(name, ABSENT)) for one in (first, *others))
         if len(values) > 1:
             yield f"{mode} has not the same settings on all backbones: {name} is {some([*values])}"

@@ -4,7 +4,7 @@ from reference.ranked import drawn_places, task_of
 from scipy import stats
 
 from fewshot_bn.results.agreement import REGRET, RHO, TAU, R
-from fewshot_bn.results.ranks import Number, _interval, rank
+from fewshot_bn.results.ranks import Number, _interval, doubts, rank
 from fewshot_bn.results.resampling import Bootstrap
 from fewshot_bn.results.statistics import average
 
@@ -125,6 +125,18 @@ def test_an_interval_is_of_the_samples_that_define_the_number_if_those_are_most(
     assert _interval(drawn) == pytest.approx(tuple(np.quantile(np.arange(50.0, 101.0), [0.025, 0.975])))
     drawn[50] = np.nan
     assert _interval(drawn) is None
+
+
+def test_an_interval_without_width_is_said_to_be_none(values):
+    values[1] = values[0]
+    rankings = rank([task_of(values, name="one")], "accuracy", "lr", Bootstrap(N))
+    assert rankings[0].proxies["lr"][TAU].over_backbones == (1.0, 1.0)
+    (told,) = doubts(rankings)
+    assert told.startswith(
+        "one: in every sample of backbones lr ranks them alike, so its intervals over backbones have"
+    )
+    values[1, :3] = values[0, 3:]
+    assert list(doubts(rank([task_of(values)], "accuracy", "lr", Bootstrap(N)))) == []
 
 
 def test_the_lowest_score_is_best_by_a_metric_of_losses(values):

@@ -67,6 +67,16 @@ def test_two_results_of_other_settings_are_an_error_that_names_both(three):
     assert "choose by --match bn.flip=true, or move one away" in text
 
 
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_a_setting_that_one_lacks_is_chosen_by_the_value_of_the_other(tmp_path, order):
+    for folder, settings in zip(order, ({"steps": 50}, {"steps": 50, "extra": 2}), strict=True):
+        write(tmp_path / folder, result_of("mine", "net", [3], settings=settings))
+    with pytest.raises(
+        ResultError, match=r"extra is .*not there in the .*; choose by --match mine\.extra=2, or move one"
+    ):
+        one_each(found_in(tmp_path), LABEL)
+
+
 def test_after_the_choice_there_is_one_of_each(three):
     ((by_mode),) = one_each(matching(three, {"bn": {"steps": "100"}}), LABEL).values()
     assert {mode: len(backbones) for mode, backbones in by_mode.items()} == {"bn": 1, "lr": 1}
@@ -79,7 +89,7 @@ def test_after_the_choice_there_is_one_of_each(three):
     [
         (
             {"preprocessing": {"crop_px": 64}},
-            "preprocessing.crop_px is 32 in the first and 64 in the second; name only",
+            "preprocessing.crop_px is 32 in the first and 64 in the second; name only one, or",
         ),
         ({"adapter": {"code": "x"}}, "adapter.code is not there in the first and x in the second; name only one, or"),
         ({"fewshot_bn": "0.2"}, r"fewshot_bn is 0\.1\.0 in the first and 0\.2 in the second; name only one, or"),
