@@ -4,6 +4,7 @@ A row of panels for each task, a panel for each proxy. Needs matplotlib, which i
 """
 
 import io
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ UNDATED: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date":
 STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "fewshot_bn", "pdf.fonttype": 42, "font.size": 8}
 PANEL = (4.2, 3.8)  # inches
 DPI = 120
-MOST_PANELS = 60  # in a row or a column
+MOST_PANELS = 120  # in one row they are as wide as a picture may be
 LEADER = {"arrowstyle": "-", "linewidth": 0.4, "color": "0.5", "shrinkA": 0, "shrinkB": 2}  # from a name to its point
 PLAIN: dict[str, Any] = {"parse_math": False}  # of a name with $ in it
 
@@ -52,10 +53,10 @@ def draw_ranks(report: RankReport, path: Path) -> None:
     """
     rankings = [ranking for ranking in report.rankings if ranking.estimates]
     shape = len(rankings), max(len(ranking.proxies) for ranking in rankings)
-    if max(shape) > MOST_PANELS:
+    if math.prod(shape) > MOST_PANELS:
         raise UsageError(
-            f"--plot: a picture has at most {MOST_PANELS} by {MOST_PANELS} panels, there are {shape[0]} tasks and "
-            f"{shape[1]} proxies; name fewer results, or fewer modes with --mode"
+            f"--plot: a picture has at most {MOST_PANELS} panels, {shape[0]} tasks by {shape[1]} modes are more; name "
+            "fewer results, or fewer modes with --mode"
         )
     content = _picture(rankings, report, shape, _form(path))
     try:

@@ -67,7 +67,7 @@ def one_each(found: Sequence[Found], label: Mapping[BackboneId, str]) -> dict[st
         other = backbones.get(one.backbone)
         if other is not None:
             _check_copies(other, one, label[one.backbone])
-        if other is None or n_units(one) > n_units(other):
+        if other is None or n_units(one.result) > n_units(other.result):
             backbones[one.backbone] = one
     return chosen
 
@@ -83,7 +83,7 @@ def _check_copies(one: Found, other: Found, backbone: str) -> None:
         raise ResultError(
             f"{both}, but {name} is {mine} in the first and {its} in the second; {choose}, or move one away"
         )
-    n = min(n_units(one), n_units(other))
+    n = min(n_units(one.result), n_units(other.result))
     if _outcomes(one, n) != _outcomes(other, n):
         raise ResultError(f"{both} and have the same settings, but not the same answers; name only one of them")
 

@@ -88,7 +88,7 @@ def tasks_of(found: Sequence[Found], asked: Asked) -> Tasks:
     candidates = [_Candidate(names[task], by_task[task], asked, label) for task in keys]
     unfit = {one.name: why for one in candidates if (why := one.unfit)}
     if len(unfit) == len(candidates):
-        raise ResultError("; ".join(f"{name}: {why}" for name, why in unfit.items()))
+        raise ResultError(some([f"{name}: {why}" for name, why in unfit.items()]))
     fit = [one for one in candidates if one.name not in unfit]
     tasks = [one.task() for one in fit]
     notes = [f"{name} is left out: {why}" for name, why in unfit.items()]

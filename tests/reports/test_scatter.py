@@ -118,6 +118,6 @@ def test_a_file_that_cannot_be_written_is_an_error(task, tmp_path):
 
 def test_a_picture_of_too_many_panels_is_refused(task, tmp_path, monkeypatch):
     monkeypatch.setattr(scatter, "MOST_PANELS", 1)
-    with pytest.raises(UsageError, match="at most 1 by 1 panels, there are 1 tasks and 2 proxies"):
+    with pytest.raises(UsageError, match="a picture has at most 1 panels, 1 tasks by 2 modes are more; name fewer"):
         draw_ranks(report_of(task), tmp_path / "ranks.svg")
     assert not list(tmp_path.iterdir())
