@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from fewshot_bn.adapters import Adapter
     from fewshot_bn.backbones.backbone import Backbone
     from fewshot_bn.datasets import Dataset
-    from fewshot_bn.evaluation.linear import LinearEvaluation
+    from fewshot_bn.evaluation.many_shot.grid import Points
+    from fewshot_bn.evaluation.many_shot.modes import Classifier
     from fewshot_bn.preprocessing import Preprocessing
 
 
@@ -180,12 +181,29 @@ class FewShotConfig(SourceConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManyShotConfig(SourceConfig):
-    """Linear evaluation on all training images, the strength of its penalty chosen on validation images.
+    """Training on all training images of a dataset.
 
-    `modes` are names of `CLASSIFIERS`, or their settings by such a name.
+    `modes` are names of `CLASSIFIERS` (evaluation/many_shot/modes.py), or their settings by such a name; they are
+    compared with `baseline`, a name of `CLASSIFIERS`, on the same test images. `grid` has, by mode, one or several
+    lists of settings that are searched in turn: `{"ft": [[{"lr_body": 0.01}, {"lr_body": 0.1}]]}`.
     """
 
-    modes: "Sequence[str] | Mapping[str, LinearEvaluation]" = setting(("lr",), "", flag="--mode", several=True)
+    modes: "Sequence[str] | Mapping[str, Classifier]" = setting(("lr",), "", flag="--mode", several=True)
+    baseline: str | None = setting("lr", "", metavar="MODE")
+    grid: "Mapping[str, Sequence[Points]] | None" = setting(
+        None,
+        "settings that are chosen on validation images: values, of one setting or of several that have the same, such "
+        "as ft.lr_body+lr_head=1e-3,1e-2 ft.weight_decay=0,1e-4; or a named grid, ft=transfer or daft=in-turn",
+        metavar="MODE.SETTING=VALUE,...",
+        several=True,
+    )
+    budget: float = setting(
+        10.0,
+        "what the search of a grid may cost, in whole trainings: more points are first trained for a part of the steps "
+        "(successive halving); default: %(default)s",
+        metavar="TRAININGS",
+        parse=float,
+    )
 
 
 def _taken(field: "dataclasses.Field[Any]", value: Any) -> Any:

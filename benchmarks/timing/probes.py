@@ -37,7 +37,7 @@ from fewshot_bn.adapters import ADAPTERS, make_adapter
 from fewshot_bn.adapters.probes.newton import path, regressions
 from fewshot_bn.adapters.probes.span import span
 from fewshot_bn.cli.options import run_verb
-from fewshot_bn.evaluation.linear import LinearEvaluation
+from fewshot_bn.evaluation.many_shot.linear import LinearEvaluation
 from fewshot_bn.evaluation.memory import FEATURE_BYTES, MOST_PROBED
 from fewshot_bn.host_memory import keep_freed_memory
 from fewshot_bn.runtime import choose_device

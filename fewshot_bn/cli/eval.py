@@ -9,7 +9,7 @@ from fewshot_bn.cli import few_shot, many_shot
 from fewshot_bn.cli.help import EXAMPLES
 from fewshot_bn.cli.options import EPISODES, Parser, add_options, run_verb
 from fewshot_bn.cli.settings import Texts, parse_texts
-from fewshot_bn.config import Config, FewShotConfig
+from fewshot_bn.config import Config, FewShotConfig, ManyShotConfig
 from fewshot_bn.host_memory import keep_freed_memory
 
 
@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MODE.SETTING=VALUE",
         help="change a setting of a mode",
     )
+    add_options(parser.add_argument_group("many-shot"), ManyShotConfig, ["grid", "budget"], only_given=True)
     running = group("running", "device", "shard", "chunk", "output", "keep_features", "keep_pixels")
     running.add_argument("--quiet", action="store_true", help="no progress and no notes, only the table")
     return parser

@@ -24,6 +24,7 @@ def texts(root: Path) -> dict[Path, str]:
         "settings of probes": modes.probe_settings_table(),
         "norm tuning": modes.mode_table(modes.TUNERS),
         "settings of norm tuning": modes.tuning_settings_table(),
+        "many-shot modes": modes.many_shot_mode_table(),
         "many-shot": modes.many_shot_table(),
     }
     return {

@@ -22,7 +22,8 @@ from fewshot_bn.experiment.many_shot import ManyShot
 from fewshot_bn.experiment.source import open_source
 from fewshot_bn.inputs.source import notes_on_input, notes_on_looks
 from fewshot_bn.results.files import check_folder
-from fewshot_bn.results.result import ManyShotResult, Result
+from fewshot_bn.results.many_shot import ManyShotResult
+from fewshot_bn.results.result import Result
 from fewshot_bn.runtime import choose_devices, in_plain_torch
 
 REGIMES = {FewShotConfig: FewShot, ManyShotConfig: ManyShot}

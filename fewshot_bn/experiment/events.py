@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fewshot_bn.events import Note, Progress
-from fewshot_bn.results.result import ManyShotResult, Result
+from fewshot_bn.results.many_shot import ManyShotResult
+from fewshot_bn.results.result import Result
 from fewshot_bn.results.statistics import Estimate
 
 

@@ -55,6 +55,11 @@ MOST_BYTES = 2**28  # of a part
 UNKNOWN = np.iinfo(np.int64).max  # a place that nothing can be read from; -1 would be the last
 
 
+def images_together(side: int, device: torch.device) -> int:
+    """How many images of that side go through a network together, without gradients, to be fast in bounded memory."""
+    return max(1, min(CPU_IMAGES, CPU_PIXELS // side**2)) if device.type == "cpu" else BATCH
+
+
 class Features:
     """The features of a dataset under a backbone, computed where they are not yet known."""
 
@@ -173,8 +178,7 @@ class Features:
     @property
     def n_together(self) -> int:
         """How many images go through the network together, always as many."""
-        room = CPU_PIXELS // self.images.preprocessing.crop_px**2
-        return max(1, min(CPU_IMAGES, room)) if self._device.type == "cpu" else BATCH
+        return images_together(self.images.preprocessing.crop_px, self._device)
 
     def _read_parts(self, folder: Path) -> None:
         """Take what parts hold that are new here."""

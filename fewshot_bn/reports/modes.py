@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fewshot_bn.adapters import ADAPTERS, MODES
-from fewshot_bn.evaluation.linear import LinearEvaluation
+from fewshot_bn.evaluation.many_shot.linear import LinearEvaluation
+from fewshot_bn.evaluation.many_shot.modes import MODES as MANY_SHOT_MODES
 from fewshot_bn.evaluation.metrics import METRICS, comparable
 
 WIDTH = 110
@@ -47,7 +48,10 @@ def help_text() -> str:
         "modes:": [Entry((name,), [MODES[name].title, *_settings_line(name, "{}")]) for name in ADAPTERS],
         f"settings of {', '.join(PROBES)} (--set MODE.SETTING=VALUE):": _probe_entries(),
         f"settings of {', '.join(TUNERS)}:": _tuning_entries(),
-        "settings with --regime many-shot:": [
+        "modes with --regime many-shot:": [
+            Entry((name,), [mode.title, *_many_shot_line(name, "{}")]) for name, mode in MANY_SHOT_MODES.items()
+        ],
+        "settings of lr with --regime many-shot:": [
             Entry((setting, default), [text]) for setting, default, text, _ in _many_shot_settings()
         ],
     }
@@ -80,6 +84,15 @@ def tuning_settings_table() -> str:
         for setting, modes, text, source in _meanings(TUNERS)
     )
     return _markdown(("setting", *(f"`{name}`" for name in COLUMNS), "what it means", "source"), rows)
+
+
+def many_shot_mode_table() -> str:
+    """What the modes of the many-shot regime are and how they are set."""
+    rows = (
+        (f"`{name}`", mode.title, *(_many_shot_line(name, "`{}`") or ["see below"]))
+        for name, mode in MANY_SHOT_MODES.items()
+    )
+    return _markdown(("`--mode`", "what it does", "settings"), rows)
 
 
 def many_shot_table() -> str:
@@ -129,6 +142,21 @@ def _meanings(names: Iterable[str]) -> Iterator[tuple[str, list[str], str, str]]
             sources.append(field.metadata["source"])
     for (setting, text), (modes, sources) in found.items():
         yield setting, modes, text, ", ".join(filter(None, dict.fromkeys(sources)))
+
+
+def _many_shot_line(name: str, form: str) -> list[str]:
+    """One line with each setting that differs from the closest mode of episodes, or from the defaults of its kind."""
+    classifier = MANY_SHOT_MODES[name].classifier
+    own = defaults(classifier)
+    alike = {mode: adapter for mode, adapter in ADAPTERS.items() if type(adapter) is type(classifier)}
+    changes = {mode: dict(own.items() - defaults(adapter).items()) for mode, adapter in alike.items()}
+    if changes:
+        base = min(changes, key=lambda mode: (len(changes[mode]), mode != name))
+        start, changed = f"as {form.format(base)} of episodes", changes[base]
+    else:
+        start, changed = "", dict(own.items() - defaults(type(classifier)()).items())
+    settings = " ".join(form.format(f"{key}={own[key]}") for key in own if key in changed)
+    return [" with ".join(filter(None, [start, settings]))] if start or settings else []
 
 
 def _many_shot_settings() -> Iterator[tuple[str, str, str, str]]:

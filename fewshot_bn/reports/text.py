@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fewshot_bn.evaluation.metrics import METRICS
 from fewshot_bn.reports import columns
 from fewshot_bn.reports.rows import Row, always, rows_of
-from fewshot_bn.results.result import ManyShotResult, Result
+from fewshot_bn.results.result import Result
 from fewshot_bn.results.statistics import Estimate
 
 
@@ -24,15 +24,15 @@ def few_shot_table(results: Sequence[Result], baseline: str | None, metrics: Seq
     header = ["mode", "shots", *compared, *titles, "s/episode", ""]
     rows = rows_of(results, baseline, metrics)
     cells = [_cells(row) for row in rows]
+    notes = dict.fromkeys(row.episodes for row in rows if row.episodes)
+    return "\n".join([table(header, cells), *notes])
+
+
+def table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """Lines of cells under their titles, without the columns that say nothing."""
     kept = [place for place, column in enumerate(zip(*cells, strict=True)) if any(column)]
     first, *lines = columns([[row[place] for place in kept] for row in [header, *cells]]).splitlines()
-    notes = dict.fromkeys(row.episodes for row in rows if row.episodes)
-    return "\n".join([first, "-" * max(map(len, [first, *lines])), *lines, *notes])
-
-
-def many_shot_table(results: Sequence[ManyShotResult]) -> str:
-    """The scores of the test images, that of the metric which chose C first."""
-    return "\n".join(line for result in results for line in _many_shot_lines(result))
+    return "\n".join([first, "-" * max(map(len, [first, *lines])), *lines])
 
 
 def percent(value: Estimate, *, signed: bool = False) -> str:
@@ -80,23 +80,3 @@ def _cells(row: Row) -> list[str]:
         f"{row.seconds_per_episode:.2g}",
         "; ".join(filter(None, remarks)),
     ]
-
-
-def _many_shot_lines(result: ManyShotResult) -> list[str]:
-    lines = [f"linear evaluation, C = {result.C:.3g} by {METRICS[result.metric].title} on the validation images"]
-    for metric, value in sorted(result.test.items(), key=lambda item: item[0] != result.metric):
-        found = result.test_estimate(metric)
-        lines.append(f"  {METRICS[metric].title:<15} {percent(found) if found else f'{100 * value:.2f}'}")
-    if edge := _edge(result):
-        lines.append(f"  C is the {edge} of its grid: widen it with --set lr.C_{edge[:3]}=")
-    n_not_converged = [point["converged"] for point in result.path].count(False) + (not result.converged)
-    if n_not_converged:
-        lines.append(f"  {n_not_converged} of {len(result.path) + 1} fits did not converge")
-    return lines
-
-
-def _edge(result: ManyShotResult) -> str:
-    """Which end of the grid the chosen C is, if it is one."""
-    if len(result.path) == 1:
-        return ""
-    return {result.path[0]["C"]: "minimum", result.path[-1]["C"]: "maximum"}.get(result.C, "")

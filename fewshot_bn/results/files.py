@@ -24,8 +24,9 @@ from fewshot_bn.evaluation.loop import Outcome
 from fewshot_bn.files.atomic import locked, make_folder, replace_file
 from fewshot_bn.results.journal import Entry, append, journal_of, replayed
 from fewshot_bn.results.key import Key, file_name
+from fewshot_bn.results.many_shot import ManyShotResult
 from fewshot_bn.results.reading import CHECKSUM, FORMAT, MANY_SHOT_FORMAT, checksum_of, read_to_go_on
-from fewshot_bn.results.result import ManyShotResult, Result, Run
+from fewshot_bn.results.result import Result, Run
 
 GROWTH = 1.05
 WRITE_S = 2.0

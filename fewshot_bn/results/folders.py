@@ -14,8 +14,9 @@ from fewshot_bn.adapters import ADAPTERS
 from fewshot_bn.errors import ResultError, some
 from fewshot_bn.files.atomic import digest, read_file
 from fewshot_bn.results.key import Key
+from fewshot_bn.results.many_shot import ManyShotResult
 from fewshot_bn.results.reading import DAMAGE, MOST_BYTES, read_many_shot, read_result
-from fewshot_bn.results.result import ManyShotResult, Result, drawn
+from fewshot_bn.results.result import Result, drawn
 
 
 class BackboneId(NamedTuple):

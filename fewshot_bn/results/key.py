@@ -12,8 +12,10 @@ from fewshot_bn.datasets.dataset import Dataset
 from fewshot_bn.datasets.splits import Split
 from fewshot_bn.episodes import EpisodeShape, Plan
 from fewshot_bn.episodes.plan import sharing_parts
-from fewshot_bn.evaluation.linear import LinearEvaluation
+from fewshot_bn.evaluation.many_shot.grid import Grid
+from fewshot_bn.evaluation.many_shot.modes import Classifier
 from fewshot_bn.files.atomic import digest, plain_name
+from fewshot_bn.settings import told
 
 Key = dict[str, Any]
 
@@ -39,16 +41,22 @@ def few_shot_key(
 
 
 def many_shot_key(
-    dataset: Dataset, backbone: Backbone, adapter: tuple[str, LinearEvaluation], *, split: Split, seed: int
+    dataset: Dataset,
+    backbone: Backbone,
+    adapter: tuple[str, Classifier],
+    *,
+    split: Split,
+    seed: int,
+    grid: Grid | None = None,
 ) -> Key:
-    """As `few_shot_key`, with a split instead of the shape of episodes."""
+    """As `few_shot_key`, with a split instead of the shape of episodes, and perhaps a grid around the settings."""
     name, settings = adapter
     sizes = {part: len(getattr(split, part)) for part in ("train", "val", "test")}
     rows = digest([part.astype("<i8").tobytes() for part in (split.train, split.val, split.test)])
     return _plain(
         {
             **_subject(dataset, backbone),
-            "adapter": {"name": name, "settings": asdict(settings)},
+            "adapter": {"name": name, "settings": told(settings)} | ({"grid": asdict(grid)} if grid else {}),
             "split": {**sizes, "official": split.official, "fingerprint": rows},
             "seed": seed,
         }

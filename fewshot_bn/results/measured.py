@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from fewshot_bn.results.result import ManyShotResult, Result
+from fewshot_bn.results.many_shot import ManyShotResult
+from fewshot_bn.results.result import Result
 from fewshot_bn.results.statistics import Estimate
 
 OF_SPLIT = {"accuracy": "top-1"}  # what a metric is called on the test images of a split

@@ -20,7 +20,8 @@ from fewshot_bn.errors import ResultError
 from fewshot_bn.evaluation.metrics import METRICS, metrics_of
 from fewshot_bn.files.atomic import digest, read_file
 from fewshot_bn.results.key import Key
-from fewshot_bn.results.result import ManyShotResult, Result, Run
+from fewshot_bn.results.many_shot import ManyShotResult
+from fewshot_bn.results.result import Result, Run
 from fewshot_bn.results.statistics import student
 
 FORMAT = 3  # format 1 had no measures, format 2 no predictions
@@ -191,6 +192,9 @@ def _same(one: Any, other: Any) -> bool:
     return one is other if one is None or other is None else math.isclose(one, other, abs_tol=1e-9)
 
 
+NOT_IN_OLDER: Mapping[str, Any] = {"test_intervals": None, "labels": None, "training": {}, "trials": [], "chosen": {}}
+
+
 def read_many_shot(path: Path) -> ManyShotResult:
     """Read a result file. Raises `ResultError` where it is not a whole one of this format."""
     try:
@@ -198,7 +202,7 @@ def read_many_shot(path: Path) -> ManyShotResult:
         if content.pop("format") != MANY_SHOT_FORMAT:
             raise ResultError(f"{path}: is of another format than {MANY_SHOT_FORMAT}; move it away")
         content["key"] = content["identity"]
-        content.setdefault("test_intervals", None)  # older results have half widths only
+        content = {**NOT_IN_OLDER, **content}
         result = ManyShotResult(**{field.name: content[field.name] for field in fields(ManyShotResult)})
         whole = _is_whole(result) and not _other_sum(content)
     except DAMAGE as problem:
@@ -218,8 +222,8 @@ def _is_whole(result: ManyShotResult) -> bool:
         result.metric in metrics <= METRICS.keys()
         and all(0 <= value <= 1 for score in scores for value in score.values())
         and all(found.low <= found.mean <= found.high for found in estimates if found)
-        and len(result.path) == result.key["adapter"]["settings"]["n_values"]
+        and len(result.path) == result.key["adapter"]["settings"].get("n_values", len(result.path))
         and all(type(point["converged"]) is bool for point in result.path)
-        and result.C in [point["C"] for point in result.path]
-        and len(result.predictions) == result.key["split"]["test"]
+        and result.C in ([point["C"] for point in result.path] or [None])
+        and {len(result.predictions), len(result.labels or result.predictions)} == {result.key["split"]["test"]}
     )

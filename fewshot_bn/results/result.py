@@ -209,33 +209,3 @@ def drawn(key: Key) -> dict[str, Any]:
     """What decides the episodes."""
     drawn = {part: key[part] for part in key.keys() - {"fewshot_bn", "backbone", "adapter"}}
     return drawn | {"dataset": key["dataset"]["fingerprint"]}
-
-
-@dataclass(frozen=True, slots=True)
-class ManyShotResult:
-    """The chosen C, how every C scored on the validation images, and the score and the predictions of the test images.
-
-    `path` holds the value of C, its validation scores by metric, and whether its fit reached the tolerance.
-    `predictions` follow the rows of the test images in ascending order. Half widths and `test_intervals` are those of
-    the metrics that have one; the latter are None in older files.
-    """
-
-    key: Key
-    metric: str
-    path: list[dict[str, Any]]
-    C: float
-    converged: bool
-    test: dict[str, float]
-    test_half_widths: dict[str, float]
-    predictions: list[int]
-    run: dict[str, Any]
-    test_intervals: dict[str, list[float]] | None = None
-
-    def test_estimate(self, metric: str) -> Estimate | None:
-        """The score of the test images with its interval; None if the metric has no interval."""
-        mean, half_width = self.test[metric], self.test_half_widths.get(metric)
-        if half_width is None:
-            return None
-        low, high = (self.test_intervals or {}).get(metric, (mean - half_width, mean + half_width))
-        sides = None if mean - low == high - mean else (mean - low, high - mean)
-        return Estimate(mean, half_width, len(self.predictions), sides)

@@ -6,8 +6,8 @@ from typing import Any
 
 from fewshot_bn.errors import ResultError, UsageError, some, unknown
 from fewshot_bn.results.folders import BackboneId, Found
+from fewshot_bn.results.many_shot import ManyShotResult
 from fewshot_bn.results.measured import n_units
-from fewshot_bn.results.result import ManyShotResult
 
 SETTINGS = "adapter.settings."
 ABSENT = "not there"

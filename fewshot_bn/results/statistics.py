@@ -103,12 +103,7 @@ def paired_difference(
     if n_queries is None:
         return estimate(differences)
     found = student(differences)
-    if found.n == 1:
-        return found
-    share = min(1.0, abs(found.mean))
-    half_width = max(found.half_width, score_interval(share, 0.0, n_most=found.n * n_queries)[1] - share)
-    sides = min(half_width, 1 + found.mean), min(half_width, 1 - found.mean)
-    return Estimate(found.mean, half_width, found.n, None if sides == (half_width, half_width) else sides)
+    return found if found.n == 1 else _of_difference(found, found.n * n_queries)
 
 
 def draws_of_pairs(n_episodes: int, n_queries: int | float) -> int | float:
@@ -125,12 +120,29 @@ def estimate_of_strata(strata: Sequence[Float64[ndarray, "_"]]) -> Estimate | No
 
     None where a single value says nothing of the spread of its stratum.
     """
+    found = _mean_of_strata(strata)
+    return None if found is None else _of_share(*found)
+
+
+def difference_of_strata(
+    strata: Sequence[Float64[ndarray, "_"]], baseline: Sequence[Float64[ndarray, "_"]]
+) -> Estimate | None:
+    """The mean over strata of the differences of shares, value by value; both must be of the same images.
+
+    None where a single value says nothing of the spread of its stratum.
+    """
+    found = _mean_of_strata([values - other for values, other in zip(strata, baseline, strict=True)])
+    return None if found is None else _of_difference(*found)
+
+
+def _mean_of_strata(strata: Sequence[Float64[ndarray, "_"]]) -> tuple[Estimate, float] | None:
+    """The mean of their means with a symmetric interval, and how many values in a single stratum would say as much."""
     if not all(len(values) > 1 for values in strata):
         return None
     mean = float(np.mean([values.mean() for values in strata]))
     variance = sum(values.var() / (len(values) - 1) for values in strata) / len(strata) ** 2
-    n_most = len(strata) ** 2 / sum(1 / len(values) for values in strata)  # as many as this in a single stratum
-    return _of_share(Estimate(mean, NORMAL_95 * float(np.sqrt(variance)), sum(map(len, strata))), n_most)
+    n_most = len(strata) ** 2 / sum(1 / len(values) for values in strata)
+    return Estimate(mean, NORMAL_95 * float(np.sqrt(variance)), sum(map(len, strata))), n_most
 
 
 def score_interval(mean: float, half_width: float, n_most: int | float) -> tuple[float, float]:
@@ -153,6 +165,14 @@ def _of_share(symmetric: Estimate, n_most: int | float) -> Estimate:
     if all(math.isclose(side, symmetric.half_width, rel_tol=ALIKE) for side in sides):
         return symmetric
     return Estimate(symmetric.mean, max(sides), symmetric.n, sides)
+
+
+def _of_difference(symmetric: Estimate, n_most: int | float) -> Estimate:
+    """The estimate of a difference of shares that are means of at most `n_most` draws; it ends at -1 and 1."""
+    share = min(1.0, abs(symmetric.mean))
+    half_width = max(symmetric.half_width, score_interval(share, 0.0, n_most=n_most)[1] - share)
+    sides = min(half_width, 1 + symmetric.mean), min(half_width, 1 - symmetric.mean)
+    return Estimate(symmetric.mean, half_width, symmetric.n, None if sides == (half_width, half_width) else sides)
 
 
 def average(estimates: Sequence[Estimate]) -> Estimate:

@@ -15,7 +15,7 @@ from fewshot_bn.cli.help import EXAMPLES
 from fewshot_bn.cli.options import flag_of
 from fewshot_bn.config import FewShotConfig, ManyShotConfig
 from fewshot_bn.eval import main
-from fewshot_bn.evaluation.linear import CLASSIFIERS
+from fewshot_bn.evaluation.many_shot.modes import CLASSIFIERS
 from fewshot_bn.experiment import few_shot
 from fewshot_bn.results.statistics import estimate, paired_difference
 
@@ -209,7 +209,7 @@ def test_help_reads_well(capsys):
 def test_defaults_are_those_of_the_config():
     modes = {name: ADAPTERS[name] for name in ("lr", "bn")}
     assert parse([]).config == FewShotConfig(modes=modes)
-    assert parse(["--regime", "many-shot"]).config == ManyShotConfig(modes=CLASSIFIERS)
+    assert parse(["--regime", "many-shot"]).config == ManyShotConfig(modes={"lr": CLASSIFIERS["lr"]})
 
 
 def test_every_field_of_a_config_is_an_option():

@@ -9,8 +9,9 @@ from fewshot_bn.episodes import EpisodeShape, sample
 from fewshot_bn.evaluation.loop import Outcome
 from fewshot_bn.results.files import open_result, write_many_shot
 from fewshot_bn.results.journal import journal_of
+from fewshot_bn.results.many_shot import ManyShotResult
 from fewshot_bn.results.reading import read_many_shot, read_result
-from fewshot_bn.results.result import ManyShotResult, Run
+from fewshot_bn.results.result import Run
 
 N = 4
 SUBJECT = {"dataset": {"name": "my data"}, "backbone": {"name": "net"}, "seed": 3}

@@ -6,9 +6,10 @@ from fewshot_bn.reports.ranks import RankReport
 from fewshot_bn.results.files import _write, write_many_shot
 from fewshot_bn.results.folders import BackboneId
 from fewshot_bn.results.key import file_name
+from fewshot_bn.results.many_shot import ManyShotResult
 from fewshot_bn.results.ranks import rank
 from fewshot_bn.results.resampling import Bootstrap
-from fewshot_bn.results.result import ManyShotResult, Result, Run
+from fewshot_bn.results.result import Result, Run
 from fewshot_bn.results.statistics import Estimate
 from fewshot_bn.results.tasks import Task
 from fewshot_bn.rng import uniforms

@@ -8,7 +8,8 @@ import pytest
 from reference.problems import adapter_with
 
 from fewshot_bn.adapters import ADAPTERS, MODES, make_adapter, settings_of
-from fewshot_bn.evaluation.linear import LinearEvaluation
+from fewshot_bn.evaluation.many_shot.linear import LinearEvaluation
+from fewshot_bn.evaluation.many_shot.modes import MODES as MANY_SHOT_MODES
 from fewshot_bn.reports import modes
 
 KINDS = {type(adapter): adapter for adapter in ADAPTERS.values()} | {LinearEvaluation: LinearEvaluation()}
@@ -93,7 +94,7 @@ def test_which_mode_is_closest():
 
 
 def test_help_has_every_mode_and_every_setting_with_its_default():
-    listed, of_probes, of_tuners, of_many_shot = modes.help_text().split("\n\n")
+    listed, of_probes, of_tuners, many_shot, of_many_shot = modes.help_text().split("\n\n")
     entries = dict(zip(ADAPTERS, re.split(r"^  (?=\S)", listed, flags=re.M)[1:], strict=True))
     for name, entry in entries.items():
         assert entry.split()[0] == name
@@ -107,6 +108,7 @@ def test_help_has_every_mode_and_every_setting_with_its_default():
         assert re.search(rf"^  {key} +{re.escape(bn[key])} +{re.escape(plain[key])} {{2,}}\S", of_tuners, re.M)
     for key, value in modes.defaults(LinearEvaluation()).items():
         assert re.search(rf"^  lr\.{key} +{value}  ", of_many_shot, re.M)
+    assert [line.split()[0] for line in many_shot.splitlines()[1:] if re.match(r"  \S", line)] == list(MANY_SHOT_MODES)
 
 
 def test_help_fits_a_terminal():
@@ -120,8 +122,9 @@ def test_help_tells_apart_settings_of_one_name():
 
 
 def test_tables_have_rows_of_the_same_length():
+    many_shot = [modes.many_shot_mode_table(), modes.many_shot_table()]
     tables = [modes.mode_table(modes.PROBES), modes.mode_table(modes.TUNERS), modes.probe_settings_table()]
-    for table in [*tables, modes.tuning_settings_table(), modes.many_shot_table()]:
+    for table in [*tables, modes.tuning_settings_table(), *many_shot]:
         header, line, *rows = rows_of(table)
         assert set(line) == {"---"}
         assert rows

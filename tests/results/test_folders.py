@@ -6,7 +6,8 @@ from reference.ranked import family, many_shot, result_of, write, write_split
 
 from fewshot_bn.errors import ResultError
 from fewshot_bn.results.folders import BackboneId, find_results
-from fewshot_bn.results.result import ManyShotResult, Result
+from fewshot_bn.results.many_shot import ManyShotResult
+from fewshot_bn.results.result import Result
 
 
 def test_folders_are_searched_and_files_taken_once(tmp_path):

@@ -7,7 +7,7 @@ from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.datasets import open_dataset
 from fewshot_bn.datasets.splits import split_of
 from fewshot_bn.episodes import EpisodeShape, Plan
-from fewshot_bn.evaluation.linear import CLASSIFIERS
+from fewshot_bn.evaluation.many_shot.modes import CLASSIFIERS
 from fewshot_bn.results.key import few_shot_key, file_name, many_shot_key
 
 

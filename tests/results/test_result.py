@@ -6,7 +6,8 @@ from sklearn.metrics import f1_score
 
 from fewshot_bn.errors import ResultError, UsageError
 from fewshot_bn.evaluation.metrics import comparable_metric
-from fewshot_bn.results.result import ManyShotResult, Result
+from fewshot_bn.results.many_shot import ManyShotResult
+from fewshot_bn.results.result import Result
 from fewshot_bn.results.statistics import draws_of_pairs, estimate, paired_difference
 
 KEY = {

@@ -8,6 +8,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -36,6 +37,16 @@ class Batch:
         for start in range(0, self.y.shape[1], size):
             part = slice(start, start + size)
             yield replace(self, stem=tuple(value[:, part] for value in self.stem), y=self.y[:, part])
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """What a training goes through: images with labels `y`, of several episodes or of one, in batches without end."""
+
+    @property
+    def y(self) -> Int64[Tensor, "e n"]: ...
+
+    def batches(self) -> Iterator[Batch]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,15 +45,20 @@ class Course:
             self.pass_loss, self._loss = self._loss, torch.zeros_like(self._loss)
             if self._stop_loss:
                 self._going &= ~(self.pass_loss <= self._stop_loss)
-                return bool(self._going.any())
+                return self.goes_on
         return True
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether any episode does."""
+        return bool(self._going.any())
 
     def state(self) -> dict[str, Any]:
         """All that decides the steps to come, but for the training and its batches: tensors and plain values."""
         return {
             "changing": [tensor.detach() for tensor in self._training.changing],
             "optimiser": self._optimiser.state_dict(),
-            "schedule": {name: self._schedule.state_dict()[name] for name in ("last_epoch", "_step_count", "_last_lr")},
+            "schedule": self._schedule.state_dict(),
             "progress": {name: getattr(self, name) for name in ("steps", "pass_loss", "_loss", "_going")},
         }
 
@@ -63,7 +68,7 @@ class Course:
         for tensor, value in zip(self._training.changing, state["changing"], strict=True):
             tensor.copy_(value)
         self._optimiser.load_state_dict(state["optimiser"])
-        self._schedule.load_state_dict(state["schedule"])
+        self._schedule.load_state_dict(dict(state["schedule"]))  # which it empties
         for name, value in state["progress"].items():
             setattr(self, name, value)
 

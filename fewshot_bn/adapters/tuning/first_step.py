@@ -17,11 +17,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from fewshot_bn.adapters.tuning.batches import Support
+from fewshot_bn.adapters.tuning.batches import Batches
 from fewshot_bn.adapters.tuning.training import Training, set_between
 
 
-def with_rate_of_features(training: Training, support: Support, small: float) -> Training:
+def with_rate_of_features(training: Training, support: Batches, small: float) -> Training:
     """The training, its first rate being a distance of features by the first step; other rates but the head's follow.
 
     That is the mean over the images of the first batch of an episode, of features of unit length. Tried is a part of

@@ -82,10 +82,10 @@ class EpisodicNetwork:
     @property
     def running(self) -> list[Tensor]:
         """The running statistics of episodic norm layers, a row an episode."""
-        return [tensor for layer in self._batch_norms for tensor in (layer.running_mean, layer.running_var)]
+        return [tensor for layer in self.batch_norms for tensor in (layer.running_mean, layer.running_var)]
 
     @property
-    def _batch_norms(self) -> list[EpisodicBatchNorm]:
+    def batch_norms(self) -> list[EpisodicBatchNorm]:
         return [layer for layer in self.layers.values() if isinstance(layer, EpisodicBatchNorm)]
 
     def try_cut(self, x: Float[Tensor, "e b 3 h w"]) -> None:
@@ -197,7 +197,7 @@ class EpisodicNetwork:
                     layer.take(*found[layer])
 
         with contextlib.ExitStack() as hooks:
-            for layer in self._batch_norms:
+            for layer in self.batch_norms:
                 hooks.callback(layer.register_forward_pre_hook(measure).remove)
             self.features(stem)
         return found

@@ -6,7 +6,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from fewshot_bn.errors import UsageError
-from fewshot_bn.evaluation.linear import LinearEvaluation, Samples
+from fewshot_bn.evaluation.many_shot.linear import LinearEvaluation
+from fewshot_bn.evaluation.many_shot.samples import Samples
 
 
 def samples(n, d, n_way, seed):

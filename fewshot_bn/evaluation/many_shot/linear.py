@@ -8,20 +8,23 @@ Shapes: z [n d], y [n], logits [n way]. Units: fractions.
 Source: Kornblith et al. 2019, "Do better ImageNet models transfer better?", arXiv:1805.08974, appendix A.5.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from fewshot_bn.adapters.contract import check_positive
 from fewshot_bn.adapters.probes.newton import path, regressions, solve
 from fewshot_bn.adapters.probes.scaling import SCALINGS, Scaling
 from fewshot_bn.adapters.probes.span import span
+from fewshot_bn.adapters.tuning.readout import mean_probabilities
 from fewshot_bn.errors import UsageError
+from fewshot_bn.evaluation.many_shot.samples import Samples, View
+from fewshot_bn.evaluation.many_shot.verdict import Verdict, scores
+from fewshot_bn.events import Progress
 from fewshot_bn.settings import setting
 
 MOST_VALUES = 10_000
@@ -60,7 +63,7 @@ class LinearEvaluation:
         values: list[float] = np.geomspace(self.C_min, self.C_max, self.n_values).tolist()
         return values
 
-    def sweep(self, z: "Samples", val: "Samples") -> Iterator[tuple[float, Float[Tensor, "n way"], bool]]:
+    def sweep(self, z: Samples, val: Samples) -> Iterator[tuple[float, Float[Tensor, "n way"], bool]]:
         """Each C, the scores of the validation images under it, and whether its fit reached the tolerance."""
         space = span(z.z[None], self.scaling)
         x_val = space.coordinates(z.z[None], val.z[None], scaling=self.scaling)[0]
@@ -71,7 +74,7 @@ class LinearEvaluation:
             theta = solution.theta[0, 0]
             yield C, (theta[:, :-1] @ x_val + theta[:, -1:]).mT, bool(solution.converged)
 
-    def fit(self, z: "Samples", test: "Samples", C: float) -> tuple[Float[Tensor, "n way"], bool]:
+    def fit(self, z: Samples, test: Samples, C: float) -> tuple[Float[Tensor, "n way"], bool]:
         """The scores of the test images under the fit to `z`, and whether it reached the tolerance."""
         space = span(z.z[None], self.scaling)
         problem = regressions(space, z.y[None], z.n_way).weighted(C)
@@ -80,17 +83,19 @@ class LinearEvaluation:
         scores = space.scores(theta[..., :-1], theta[..., -1], z.z[None], test.z[None], scaling=self.scaling)
         return scores[0], bool(solution.converged)
 
+    def verdict(self, views: Sequence[View], metric: str) -> Generator[Progress, None, Verdict]:
+        """C chosen by `metric` on the validation images, and the scores of the test images under it.
 
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """Features and labels of some images."""
-
-    z: Float[Tensor, "n d"]
-    y: Int64[Tensor, "n"]
-    n_way: int
-
-    def __add__(self, other: "Samples") -> "Samples":
-        return Samples(torch.cat([self.z, other.z]), torch.cat([self.y, other.y]), self.n_way)
-
-
-CLASSIFIERS: dict[str, LinearEvaluation] = {"lr": LinearEvaluation()}  # by mode
+        Of several views of the same images, class probabilities are averaged.
+        """
+        tried: list[dict[str, Any]] = []
+        y = views[0].val.y
+        for fits in zip(*(self.sweep(view.train, view.val) for view in views), strict=True):
+            C, converged = fits[0][0], all(converged for *_, converged in fits)
+            logits = mean_probabilities([logits[None] for _, logits, _ in fits])[0]
+            tried.append({"C": C, **scores(logits, y), "converged": converged})
+            yield Progress("path of C", "value", len(tried), self.n_values)
+        best = max(tried, key=lambda point: float(point[metric]))
+        last = [self.fit(view.train + view.val, view.test, best["C"]) for view in views]
+        logits = mean_probabilities([logits[None] for logits, _ in last])[0]
+        return Verdict(logits, all(converged for _, converged in last), tried, best["C"])

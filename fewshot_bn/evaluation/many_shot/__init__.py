@@ -1,0 +1,1 @@
+"""Training on all training images of a dataset: linear evaluation, and the tuners that episodes have, too."""

@@ -1,0 +1,28 @@
+"""Features and labels of images, as a classifier is fitted to them and judged by them."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Features and labels of some images."""
+
+    z: Float[Tensor, "n d"]
+    y: Int64[Tensor, "n"]
+    n_way: int
+
+    def __add__(self, other: "Samples") -> "Samples":
+        return Samples(torch.cat([self.z, other.z]), torch.cat([self.y, other.y]), self.n_way)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The features of the training, validation and test images, as one view of them gives."""
+
+    train: Samples
+    val: Samples
+    test: Samples
