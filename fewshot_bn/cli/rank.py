@@ -56,7 +56,8 @@ def _parser() -> argparse.ArgumentParser:
         "--metric",
         default="accuracy",
         metavar="METRIC",
-        help="accuracy, mean-per-class, auc, f1 or nll; default: %(default)s",
+        help="accuracy, mean-per-class, auc, f1 or nll; of many-shot results accuracy (top-1), mean-per-class or map; "
+        "default: %(default)s",
     )
     parser.add_argument(
         "--match",

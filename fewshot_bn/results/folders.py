@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from fewshot_bn.adapters import ADAPTERS
 from fewshot_bn.errors import ResultError, some
+from fewshot_bn.evaluation.many_shot.modes import CLASSIFIERS
 from fewshot_bn.files.atomic import digest, read_file
 from fewshot_bn.results.key import Key
 from fewshot_bn.results.many_shot import ManyShotResult
@@ -44,7 +45,7 @@ class Found:
     @property
     def settings(self) -> dict[str, Any]:
         """Those of its adapter; those that were added later and are not in its key have their defaults."""
-        adapter = ADAPTERS.get(self.mode) if isinstance(self.result, Result) else None
+        adapter = (ADAPTERS if isinstance(self.result, Result) else CLASSIFIERS).get(self.mode)
         known = fields(adapter) if adapter is not None else ()
         later = {field.name: field.default for field in known if field.metadata.get("later")}
         return {**later, **self.key["adapter"]["settings"]}

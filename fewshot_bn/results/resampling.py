@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
+from fewshot_bn.results.measured import Strata
 from fewshot_bn.results.tasks import Task
 from fewshot_bn.rng import uniforms
 
@@ -41,10 +42,11 @@ def samples_of(task: Task, bootstrap: Bootstrap) -> Samples:
     """What was observed, and samples of backbones, of units, and of both at once."""
     n, n_backbones = bootstrap.n_samples, len(task.backbones)
     once, observed = np.ones((1, n_backbones)), task.scores[None]
-    drawn = np.stack([_times(n_backbones, bootstrap.seed, "backbones", i) for i in range(n)])
+    everyone = [np.arange(n_backbones)]
+    drawn = np.stack([_times(everyone, bootstrap.seed, "backbones", i) for i in range(n)])
     kinds = {OBSERVED: (observed, once), OVER_BACKBONES: (observed, drawn)}
     if task.values is not None and task.values.shape[-1] > 1:
-        redrawn = _means(task.values, task.stream, bootstrap)
+        redrawn = _means(task.values, task, bootstrap)
         kinds |= {OVER_UNITS: (redrawn, once), OVER_BOTH: (redrawn, drawn)}
     return {kind: _sample(task.modes, scores, times) for kind, (scores, times) in kinds.items()}
 
@@ -70,19 +72,21 @@ def _sample(modes: Sequence[str], scores: Float64[ndarray, "s m b"], times: Floa
     )
 
 
-def _means(values: Float64[ndarray, "m b u"], stream: str, bootstrap: Bootstrap) -> Float64[ndarray, "r m b"]:
+def _means(values: Float64[ndarray, "m b u"], task: Task, bootstrap: Bootstrap) -> Float64[ndarray, "r m b"]:
     """Scores of units drawn anew, jointly for all modes and backbones."""
     n_modes, n_backbones, n_units = values.shape
-    by_unit, found = values.reshape(-1, n_units).T, []
+    strata, by_unit, found = task.strata or [np.arange(n_units)], values.reshape(-1, n_units).T, []
     portion = max(1, VALUES_AT_ONCE // n_units)
     for start in range(0, bootstrap.n_samples, portion):
         stop = min(start + portion, bootstrap.n_samples)
-        times = np.stack([_times(n_units, bootstrap.seed, "units", stream, i) for i in range(start, stop)])
+        times = np.stack([_times(strata, bootstrap.seed, "units", task.stream, i) for i in range(start, stop)])
         found.append(times @ by_unit / n_units)
     return np.concatenate(found).reshape(-1, n_modes, n_backbones)
 
 
-def _times(n: int, seed: int, *path: str | int) -> Float64[ndarray, "n"]:
-    """How often each of `n` things is there if so many are drawn with replacement."""
-    places = (uniforms(n, seed, "rank", *path) * n).astype(np.int64)
-    return np.bincount(places, minlength=n).astype(np.float64)
+def _times(strata: Strata, seed: int, *path: str | int) -> Float64[ndarray, "n"]:
+    """How often each thing is there if as many as a stratum has are drawn from it, with replacement."""
+    n = sum(map(len, strata))
+    chance = uniforms(n, seed, "rank", *path)
+    drawn = [places[(chance[places] * len(places)).astype(np.int64)] for places in strata]
+    return np.bincount(np.concatenate(drawn), minlength=n).astype(np.float64)

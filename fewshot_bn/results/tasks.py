@@ -12,16 +12,16 @@ from jaxtyping import Float64
 from numpy import ndarray
 
 from fewshot_bn.errors import ResultError, UsageError, some, unknown
-from fewshot_bn.evaluation.metrics import comparable_metric
+from fewshot_bn.evaluation.metrics import comparable, metrics_of
 from fewshot_bn.results.folders import BackboneId, Found
-from fewshot_bn.results.measured import Measured, fingerprint_of, is_measured, measure, n_units
+from fewshot_bn.results.measured import Measured, Strata, fingerprint_of, is_measured, measure, n_units
 from fewshot_bn.results.result import Result
 from fewshot_bn.results.selection import ByBackbone, oddities, one_each
 from fewshot_bn.results.statistics import Estimate
 from fewshot_bn.results.task_names import labels_of, order_of, stream_of, task_names
 
 LEAST, FEW = 5, 10  # backbones
-UNKNOWN_UNITS = "results do not keep which test images are right, so there are intervals over backbones alone"
+UNKNOWN_UNITS = "which test images are right is not kept, or is not what is measured: no intervals over test images"
 Regime = Literal["few-shot", "many-shot"]
 
 
@@ -38,8 +38,9 @@ class Asked:
 class Task:
     """What modes score on backbones, in the order of `backbones`; the first of `estimates` is of the reference.
 
-    `values` are by mode, backbone and unit; None where results do not keep them. `stream` names the random numbers by
-    which units are drawn: tasks that differ in their shots alone have the same queries, and one stream.
+    `values` are by mode, backbone and unit; None where results do not keep them. Units are drawn anew each among those
+    of its stratum, if there are `strata`, by the random numbers that `stream` names: tasks that differ in their shots
+    alone have the same queries, and one stream.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Task:
     estimates: Mapping[str, tuple[Estimate, ...]]
     values: Float64[ndarray, "m b u"] | None
     stream: str = ""
+    strata: Strata = ()
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -80,7 +82,8 @@ def tasks_of(found: Sequence[Found], asked: Asked) -> Tasks:
     Raises `UsageError` for a metric that does not exist or modes that no result is of, and `ResultError` for two
     results of one backbone, mode and task that differ, one that lacks the metric, or too few backbones in every task.
     """
-    comparable_metric(asked.metric)
+    if asked.metric not in (metrics := comparable() | metrics_of("split")):
+        raise unknown("metric", asked.metric, metrics)
     _check_modes(found, asked)
     label = labels_of(one.backbone for one in found)
     keys = {one.task: one.key for one in sorted(found, key=lambda one: order_of(one.key))}
@@ -156,7 +159,7 @@ class _Candidate:
                 f"needed; found by mode: {found}; run more backbones, or choose other modes with --mode"
             )
         if not all(is_measured(one.result, self.asked.metric) for of_mode in self.used for one in of_mode):
-            return f"many-shot results have no {self.asked.metric}; choose another --metric"
+            return f"its results have no {self.asked.metric}; choose another --metric"
         return ""
 
     @property
@@ -195,6 +198,7 @@ class _Candidate:
             {mode: tuple(one.estimate for one in of_mode) for mode, of_mode in zip(self.modes, measured, strict=True)},
             np.array(values, dtype=np.float64) if is_known else None,
             stream_of(first.key),
+            measured[0][0].strata,
         )
 
     def _measured(self, one: Found) -> Measured:

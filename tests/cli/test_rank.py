@@ -5,9 +5,10 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from reference.commands import assert_refused, runner
-from reference.ranked import family, many_shot, result_of, write, write_split
+from reference.ranked import family, many_shot, result_of, seen, write, write_split
 from scipy.stats import kendalltau
 
 from fewshot_bn.rank import main
@@ -88,14 +89,28 @@ def test_means_over_tasks(rank, results):
     assert "mean scores of 2 few-shot tasks: accuracy of 10 backbones" in out
 
 
-def test_many_shot_results_are_ranked_over_backbones(rank, tmp_path):
+def test_many_shot_results_are_ranked(rank, tmp_path):
+    rng = np.random.default_rng(np.random.Philox(1))
+    right = rng.random((2, 10, 20)) < np.linspace(0.4, 0.9, 10)[:, None]
+    for mode, rows in zip(("ft", "lr"), right.tolist(), strict=True):
+        for b, row in enumerate(rows):
+            write_split(tmp_path, seen(mode, f"b{b}", row))
+    status, out, _ = rank(tmp_path, *QUICK)
+    assert status == 0
+    tau = kendalltau(*right.mean(-1)).statistic
+    assert re.search(rf"^lr +Kendall's tau-b +{tau:.3f} +\[.*\] +\[.*\] +\[.*\]$", out, re.M)
+    assert "over test images" in out
+    assert "note" not in out
+
+
+def test_older_many_shot_results_are_ranked_over_backbones(rank, tmp_path):
     for b in range(10):
         for mode, score in (("ft", 0.5 + b / 40), ("lr", 0.5 + b % 4 / 40)):
             write_split(tmp_path, many_shot(mode, f"b{b}", score))
     status, out, _ = rank(tmp_path, *QUICK)
     assert status == 0
     assert re.search(r"Kendall's tau-b +0\.\d+ +\[.*\] +- +-$", out, re.M)
-    assert "there are intervals over backbones alone" in out
+    assert "no intervals over test images" in out
 
 
 def test_results_of_other_settings_are_chosen_by_match(rank, results):

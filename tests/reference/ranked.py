@@ -1,5 +1,7 @@
 """Result files of several backbones and modes, made without running anything."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from fewshot_bn.reports.ranks import RankReport
@@ -49,7 +51,22 @@ def write(folder, result):
     return path
 
 
+LABELS = [0] * 10 + [1] * 6 + [2] * 4  # of the test images
+
+
+def seen(mode, backbone, right, **parts):
+    """A many-shot result that keeps which of the 20 test images are right (`right`, true or false)."""
+    predictions = [k if is_right else (k + 1) % 3 for k, is_right in zip(LABELS, right, strict=True)]
+    of_class = [np.mean([r for r, k in zip(right, LABELS, strict=True) if k == c]) for c in range(3)]
+    test = {"top-1": float(np.mean(right)), "mean-per-class": float(np.mean(of_class)), "map": 0.5}
+    point = {"C": 1.0, **test, "converged": True}
+    made = many_shot(mode, backbone, test["top-1"], **parts)
+    sides = {name: [max(0.0, test[name] - 0.1), min(1.0, test[name] + 0.1)] for name in ("top-1", "mean-per-class")}
+    return replace(made, path=[point], test=test, predictions=predictions, labels=LABELS, test_intervals=sides)
+
+
 def many_shot(mode, backbone, score, **parts):
+    """A many-shot result of before labels were kept."""
     key = key_of(mode, backbone, settings={"n_values": 1}, **parts)
     del key["shape"]
     key["split"] = {"train": 30, "val": 10, "test": 20, "official": False, "fingerprint": "rows"}

@@ -1,10 +1,12 @@
 import json
 import shutil
+from dataclasses import fields
 
 import pytest
 from reference.ranked import family, many_shot, result_of, write, write_split
 
 from fewshot_bn.errors import ResultError
+from fewshot_bn.evaluation.many_shot.modes import CLASSIFIERS
 from fewshot_bn.results.folders import BackboneId, find_results
 from fewshot_bn.results.many_shot import ManyShotResult
 from fewshot_bn.results.result import Result
@@ -141,6 +143,16 @@ def test_settings_that_were_added_later_have_their_defaults(tmp_path):
     assert bn.settings["steps"] == 50
     assert len(bn.settings) > 1
     assert mine.settings == {"steps": 50}
+
+
+def test_settings_of_many_shot_modes_have_their_own_defaults(tmp_path):
+    made = many_shot("ft", "net", 0.5)
+    made.key["adapter"]["settings"] = {"steps": 5000}
+    write_split(tmp_path, made)
+    (found,) = find_results([tmp_path])[0]
+    defaults = {field.name: field.default for field in fields(CLASSIFIERS["ft"]) if field.metadata.get("later")}
+    assert found.settings == {**defaults, "steps": 5000}
+    assert defaults
 
 
 def test_the_order_is_that_of_paths(tmp_path):

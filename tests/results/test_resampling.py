@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from reference.ranked import drawn_places, task_of
@@ -12,6 +14,7 @@ from fewshot_bn.results.resampling import (
     mean_samples,
     samples_of,
 )
+from fewshot_bn.rng import uniforms
 
 MODES = ("ft", "lr")
 
@@ -69,6 +72,16 @@ def test_tasks_of_one_stream_have_the_same_units_and_others_have_others(values):
     )
     np.testing.assert_array_equal(one, same)
     assert (one != other).any()
+
+
+def test_units_of_a_stratum_are_drawn_among_it(values):
+    strata = [np.array([0, 3, 4]), np.array([1]), np.array([2, 5, 6, 7, 8])]
+    made = replace(task_of(values), strata=strata)
+    found = samples_of(made, Bootstrap(100))[OVER_UNITS].scores["lr"]
+    for i, score in enumerate(found):
+        chance = uniforms(9, 0, "rank", "units", "s", i)
+        places = [stratum[int(chance[unit] * len(stratum))] for stratum in strata for unit in stratum]
+        np.testing.assert_allclose(score, values[1][:, places].mean(-1), rtol=1e-12)
 
 
 @pytest.mark.parametrize("one", ["unknown", "single"])

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from reference.ranked import family, many_shot, result_of, write, write_split
+from reference.ranked import family, many_shot, result_of, seen, write, write_split
 
 from fewshot_bn.errors import ResultError, UsageError
 from fewshot_bn.results.folders import find_results
@@ -120,7 +120,7 @@ def test_settings_that_differ_between_backbones_are_said(tmp_path):
     assert note.endswith("lr has not the same settings on all backbones: steps is 50, 7")
 
 
-def test_many_shot_results_have_scores_but_no_units(tmp_path):
+def test_older_many_shot_results_have_scores_but_no_units(tmp_path):
     for b in range(10):
         for mode, score in (("ft", 0.5 + b / 40), ("lr", 0.7 - b / 40)):
             write_split(tmp_path, many_shot(mode, f"b{b}", score))
@@ -129,12 +129,30 @@ def test_many_shot_results_have_scores_but_no_units(tmp_path):
     assert (task.regime, task.units, task.values) == ("many-shot", "20 test images", None)
     np.testing.assert_allclose(task.scores[1], 0.7 - np.arange(10) / 40)
     (note,) = found.notes
-    assert "do not keep which test images are right, so there are intervals over backbones alone" in note
-    with pytest.raises(ResultError, match="many-shot, .*: many-shot results have no auc; choose another --metric"):
+    assert note.endswith(
+        "which test images are right is not kept, or is not what is measured: no intervals over test images"
+    )
+    with pytest.raises(ResultError, match="many-shot, .*: its results have no auc; choose another --metric"):
         tasks(tmp_path, asked=Asked(metric="auc"))
     few = tasks(tmp_path, *family(10, 2, measures={"auc": (0.5, 1.0)}), asked=Asked(metric="auc"))
     assert [task.regime for task in few.tasks] == ["few-shot"]
-    assert "is left out: many-shot results have no auc" in few.notes[0]
+    assert "is left out: its results have no auc" in few.notes[0]
+
+
+def test_test_images_are_units(tmp_path):
+    rng = np.random.default_rng(np.random.Philox(1))
+    right = rng.random((2, 10, 20)) < np.linspace(0.4, 0.9, 10)[:, None]
+    for mode, rows in zip(("ft", "lr"), right.tolist(), strict=True):
+        for b, row in enumerate(rows):
+            write_split(tmp_path, seen(mode, f"b{b}", row))
+    found = tasks(tmp_path)
+    assert (found.notes, found.tasks[0].units) == ([], "20 test images")
+    np.testing.assert_array_equal(found.tasks[0].values, right)
+    (task,) = tasks(tmp_path, asked=Asked(metric="mean-per-class")).tasks
+    np.testing.assert_allclose(task.values.mean(-1), task.scores)
+    assert [len(places) for places in task.strata] == [10, 6, 4]
+    (task,) = tasks(tmp_path, asked=Asked(metric="map")).tasks
+    assert task.values is None
 
 
 def test_results_from_before_there_was_the_metric_are_an_error_that_names_one(tmp_path):
