@@ -48,7 +48,7 @@ class ManyShot:
         self._config = config
         wanted = named(config.modes, CLASSIFIERS, KIND)
         baseline = config.baseline if config.baseline not in wanted else None
-        self._notes: list[str] = []
+        self._notices: list[str] = []
         self._classifiers = {**named([baseline] if baseline else [], CLASSIFIERS, KIND), **wanted}
         self._grids = {mode: Grid(lists, config.budget) for mode, lists in (config.grid or {}).items()}
         for mode in self._grids:
@@ -67,25 +67,24 @@ class ManyShot:
     def open(self, source: Source, devices: Sequence[torch.device]) -> tuple[Started, list["Job"]]:
         """What is about to be done.
 
-        Raises `DataError` where the images cannot be split (or a split shares images, if it is `strict`), and
-        `ModelError` or `UsageError` where a mode cannot tune the backbone.
+        Raises `DataError` where the images cannot be split, and `ModelError` or `UsageError` where a mode cannot tune
+        the backbone.
         """
-        dataset, config = source.images.dataset, self._config
-        split = split_of(dataset, config.seed, config.split)
-        others, notes = open_others(config, source)
+        split = split_of(source.images.dataset, self._config.seed, self._config.split)
+        others, notes = open_others(self._config, source)
+        self._notices = [*notes, *notes_on_split(source.images.dataset, split, self._config)]
         jobs = [
             Job(mode, classifier, self._grids.get(mode), split, source, tuple(others), self._config)
             for mode, classifier in self._classifiers.items()
         ]
         for job in jobs:
             job.check()
-        self._notes = [*notes_on_split(dataset, split, config), *notes]
         return Started(f"{source.subject}; {_plan(split, others)}; {device_names(devices)}"), jobs
 
     def notices(self, source: Source) -> Iterator[str]:
         """What is to be said of the split, and of the other datasets that are tested on."""
         del source
-        yield from self._notes
+        yield from self._notices
 
 
 def _plan(split: Split, others: Sequence[OtherTest]) -> str:
