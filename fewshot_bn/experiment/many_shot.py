@@ -72,13 +72,13 @@ class ManyShot:
         """
         split = split_of(source.images.dataset, self._config.seed, self._config.split)
         others, notes = open_others(self._config, source)
-        self._notices = [*notes, *notes_on_split(source.images.dataset, split, self._config)]
         jobs = [
             Job(mode, classifier, self._grids.get(mode), split, source, tuple(others), self._config)
             for mode, classifier in self._classifiers.items()
         ]
         for job in jobs:
             job.check()
+        self._notices = [*notes, *notes_on_split(source.images.dataset, split, self._config)]
         return Started(f"{source.subject}; {_plan(split, others)}; {device_names(devices)}"), jobs
 
     def notices(self, source: Source) -> Iterator[str]:
