@@ -27,7 +27,7 @@ from fewshot_bn.evaluation.many_shot.verdict import Verdict, predictions, scores
 from fewshot_bn.evaluation.metrics import metrics_of
 from fewshot_bn.events import Note
 from fewshot_bn.experiment.events import Done, Event, Started
-from fewshot_bn.experiment.other_tests import open_others
+from fewshot_bn.experiment.other_tests import open_others, prepared
 from fewshot_bn.files.atomic import digest
 from fewshot_bn.inputs.source import Source, check_input, compute_features, decode_images, notes_on_looks
 from fewshot_bn.results.files import check_same, held, write_many_shot
@@ -158,9 +158,7 @@ class Job:
             yield from check_input(self.source, rows)
             self.source.features.release()
             for other in self.others:
-                yield from decode_images(other.source, other.rows, [other.source.device])
-                yield from check_input(other.source, other.rows)
-                other.source.features.release()
+                yield from prepared(other, features=False)
             tuned = TunedEvaluation(self.classifier, self.source, self.split, self.config.seed, self.others)
             verdict = yield from tuned.run(kept, metric)
             for source in (self.source, *(other.source for other in self.others)):
@@ -171,7 +169,7 @@ class Job:
     def _linear(self, classifier: LinearEvaluation, metric: str) -> Generator[Event, None, Verdict]:
         yield from compute_features(self.source, np.arange(len(self.source.images.dataset)))
         for other in self.others:
-            yield from compute_features(other.source, other.rows)
+            yield from prepared(other, features=True)
         train, val, test = (self._samples(rows) for rows in (self.split.train, self.split.val, self.split.test))
         others = tuple(other.source.features.gather(other.rows) for other in self.others)
         return (yield from classifier.verdict([View(train, val, test, others)], metric))
