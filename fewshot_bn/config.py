@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fewshot_bn.adapters import Adapter
     from fewshot_bn.backbones.backbone import Backbone
     from fewshot_bn.datasets import Dataset
+    from fewshot_bn.evaluation.many_shot.grid import Points
     from fewshot_bn.evaluation.many_shot.modes import Classifier
     from fewshot_bn.preprocessing import Preprocessing
 
@@ -180,8 +181,9 @@ class ManyShotConfig(SourceConfig):
     """Training on all training images of a dataset.
 
     `modes` are names of `CLASSIFIERS` (evaluation/many_shot/modes.py), or their settings by such a name; they are
-    compared with `baseline`, a name of `CLASSIFIERS`, on the same test images. `test_datasets` are names and paths as
-    `dataset` is, or `Dataset`s.
+    compared with `baseline`, a name of `CLASSIFIERS`, on the same test images. `grid` has, by mode, one or several
+    lists of settings that are searched in turn: `{"ft": [[{"lr_body": 0.01}, {"lr_body": 0.1}]]}`. `test_datasets` are
+    names and paths as `dataset` is, or `Dataset`s.
     """
 
     modes: "Sequence[str] | Mapping[str, Classifier]" = setting(("lr",), "", flag="--mode", several=True)
@@ -196,6 +198,20 @@ class ManyShotConfig(SourceConfig):
     )
     shared_classes: bool = setting(
         default=False, text="leave out images of --test-dataset whose class the training data lack"
+    )
+    grid: "Mapping[str, Sequence[Points]] | None" = setting(
+        None,
+        "settings that are chosen on validation images: values, of one setting or of several that have the same, such "
+        "as ft.lr_body+lr_head=1e-3,1e-2 ft.weight_decay=0,1e-4; or a named grid, ft=transfer or daft=in-turn",
+        metavar="MODE.SETTING=VALUE,...",
+        several=True,
+    )
+    budget: float = setting(
+        10.0,
+        "what the search of a grid may cost, in whole trainings: more points are first trained for a part of the steps "
+        "(successive halving); default: %(default)s",
+        metavar="TRAININGS",
+        parse=float,
     )
 
 

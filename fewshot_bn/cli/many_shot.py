@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fewshot_bn.cli.grids import grids_of
 from fewshot_bn.cli.options import flag_of
 from fewshot_bn.cli.settings import Texts, with_texts
 from fewshot_bn.config import FewShotConfig, ManyShotConfig
@@ -36,7 +37,8 @@ def config_of(given: Mapping[str, Any], texts: Texts) -> ManyShotConfig:
     if unused := texts.keys() - modes.keys():
         raise UsageError(f"--set names {min(unused)!r}, which is not a mode of this run ({', '.join(modes)})")
     classifiers = {name: with_texts(name, CLASSIFIERS[name], texts.get(name, {})) for name in modes}
-    chosen = {"modes": classifiers, "baseline": baseline}
+    grid = grids_of(given.get("grid", ()), classifiers)
+    chosen = {"modes": classifiers, "baseline": baseline, "grid": grid or None}
     return ManyShotConfig(**{name: value for name, value in given.items() if name in own} | chosen)
 
 

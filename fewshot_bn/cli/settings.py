@@ -36,11 +36,12 @@ def with_texts(name: str, default: Settings, texts: Mapping[str, str]) -> Settin
     for setting, text in texts.items():
         if setting not in fields:
             raise unknown(f"setting of {name}", setting, fields)
-        values[setting] = _parse(text, hints[setting], f"{name}.{setting}")
+        values[setting] = parse_value(text, hints[setting], f"{name}.{setting}")
     return with_settings(name, default, values)
 
 
-def _parse(text: str, hint: Any, where: str) -> Any:
+def parse_value(text: str, hint: Any, where: str) -> Any:
+    """The value of a setting of the type `hint`; `where` names it in errors."""
     if typing.get_origin(hint) is typing.Literal:
         return text  # with_settings knows the choices
     if hint is bool:

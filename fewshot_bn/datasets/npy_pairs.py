@@ -1,9 +1,9 @@
 """Images in one .npy file and their labels in another beside it, as CIFAR-10.1 and CIFAR-10-C are published.
 
 The labels of `fog.npy` are in `labels.npy`, those of `x_data.npy` or `x_images.npy` in `x_labels.npy`. Numbers are
-named by the lines of `classes.txt` beside them. Without it, files or folders that are called like CIFAR-10 or CIFAR-100 have
-its classes in the published order; in folders that are called like CIFAR-10-C, the images are of five severities of
-corruption, one after the other, which become groups.
+named by the lines of `classes.txt` beside them. Without it, files or folders that are called like CIFAR-10 or
+CIFAR-100, and have as many classes, have its classes in the published order. In folders that are called like
+CIFAR-10-C, the images are of five severities of corruption, one after the other, which become groups.
 
 Images stay in the file, of which rows are read when they are needed.
 Sources: Recht et al. 2018, arXiv:1806.00451; Hendrycks and Dietterich 2019, arXiv:1903.12261.
@@ -22,7 +22,7 @@ from fewshot_bn.errors import DataError
 
 CLASSES = "classes.txt"
 IMAGES_LAST = re.compile(r"(?:data|images|x)$", re.IGNORECASE)
-CIFAR = re.compile(r"cifar[-_ ]?(100?)(?!\d)", re.IGNORECASE)
+CIFAR = re.compile(r"cifar[-_ ]?(100?)(?:[-_ .].*)?", re.IGNORECASE)
 CORRUPTED = re.compile(r"cifar[-_ ]?100?[-_ ]?c(?:[-_ ].*)?", re.IGNORECASE)
 N_SEVERITIES = 5
 
@@ -60,8 +60,8 @@ def _class_names(path: Path, labels: ndarray) -> list[str]:
     """What the numbers stand for; nothing where that is not known."""
     if path.with_name(CLASSES).is_file():
         return [line.strip() for line in read_text(path.with_name(CLASSES)).splitlines() if line.strip()]
-    found = CIFAR.search(path.stem) or CIFAR.search(path.absolute().parent.name)
-    if not found or labels.dtype.kind not in "iu" or not labels.size:
+    found = CIFAR.fullmatch(path.stem) or CIFAR.fullmatch(path.absolute().parent.name)
+    if not found or labels.dtype.kind not in "iu":
         return []
     classes = list(read_dataset_card(shipped_cards()[f"cifar{found[1]}"]).classes)
-    return classes if labels.min() >= 0 and labels.max() < len(classes) else []
+    return classes if np.array_equal(np.unique(labels), np.arange(len(classes))) else []

@@ -8,33 +8,33 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
 from numpy import ndarray
-from torch import Tensor
 
 from fewshot_bn.adapters import named
+from fewshot_bn.adapters.tuning.tuner import Tuning
 from fewshot_bn.backbones.concatenation import check_one_geometry
 from fewshot_bn.config import ManyShotConfig
 from fewshot_bn.datasets.splits import Split, split_of
 from fewshot_bn.errors import FewshotError, UsageError
 from fewshot_bn.evaluation.many_shot.checkpoint import Checkpoint
+from fewshot_bn.evaluation.many_shot.grid import Grid, Search
 from fewshot_bn.evaluation.many_shot.linear import LinearEvaluation
 from fewshot_bn.evaluation.many_shot.modes import CLASSIFIERS, Classifier
 from fewshot_bn.evaluation.many_shot.other_tests import OtherTest, groups_of
 from fewshot_bn.evaluation.many_shot.samples import Samples, View
 from fewshot_bn.evaluation.many_shot.tuned import TunedEvaluation
-from fewshot_bn.evaluation.many_shot.verdict import Verdict, predictions, scores, worst_group
-from fewshot_bn.evaluation.metrics import metrics_of
+from fewshot_bn.evaluation.many_shot.verdict import Verdict, worst_group
 from fewshot_bn.events import Note
 from fewshot_bn.experiment.events import Done, Event, Started
 from fewshot_bn.experiment.other_tests import open_others, prepared
+from fewshot_bn.experiment.tested import regrouped, tested
 from fewshot_bn.files.atomic import digest
 from fewshot_bn.inputs.source import Source, check_input, compute_features, decode_images, notes_on_looks
 from fewshot_bn.results.files import check_same, held, write_many_shot
 from fewshot_bn.results.key import Key, file_name, many_shot_key
-from fewshot_bn.results.many_shot import ManyShotResult, Tested
+from fewshot_bn.results.many_shot import ManyShotResult
 from fewshot_bn.results.reading import read_many_shot
-from fewshot_bn.results.statistics import Estimate, estimate_of_strata
 from fewshot_bn.runtime import device_names, versions
 
 KIND = "mode of --regime many-shot"
@@ -49,6 +49,14 @@ class ManyShot:
         baseline = config.baseline if config.baseline not in wanted else None
         self._notes: list[str] = []
         self._classifiers = {**named([baseline] if baseline else [], CLASSIFIERS, KIND), **wanted}
+        self._grids = {mode: Grid(lists, config.budget) for mode, lists in (config.grid or {}).items()}
+        for mode in self._grids:
+            if not isinstance(self._classifiers.get(mode), Tuning):
+                tuners = [name for name, one in self._classifiers.items() if isinstance(one, Tuning)]
+                raise UsageError(
+                    f"grid names {mode!r}, which is not a mode of this run that is trained by steps "
+                    f"({', '.join(tuners) or 'none is'})"
+                )
 
     def check_devices(self, devices: Sequence[torch.device]) -> None:
         """Raises `UsageError` where there are several."""
@@ -64,7 +72,7 @@ class ManyShot:
         split = split_of(source.images.dataset, self._config.seed)
         others, self._notes = open_others(self._config, source)
         jobs = [
-            Job(mode, classifier, split, source, tuple(others), self._config)
+            Job(mode, classifier, self._grids.get(mode), split, source, tuple(others), self._config)
             for mode, classifier in self._classifiers.items()
         ]
         for job in jobs:
@@ -94,6 +102,7 @@ class Job:
 
     title: str
     classifier: Classifier
+    grid: Grid | None
     split: Split
     source: Source
     others: tuple[OtherTest, ...]
@@ -102,8 +111,8 @@ class Job:
     def key(self, others: Sequence[OtherTest]) -> Key:
         """What decides the answer, if the classifier is tested on these other images, too."""
         dataset, seed = self.source.images.dataset, self.config.seed
-        adapter = self.title, self.classifier
-        return many_shot_key(dataset, self.source.backbone, adapter, split=self.split, seed=seed, others=others)
+        adapter, backbone = (self.title, self.classifier), self.source.backbone
+        return many_shot_key(dataset, backbone, adapter, split=self.split, seed=seed, others=others, grid=self.grid)
 
     def check(self) -> None:
         """What can be said before anything is computed."""
@@ -111,7 +120,7 @@ class Job:
             return
         try:
             check_one_geometry(self.source.backbone)
-            TunedEvaluation(self.classifier, self.source, self.split, self.config.seed).check()
+            self._trained(self.classifier).check()
         except FewshotError as problem:
             raise type(problem)(f"--mode {self.title}: {problem}") from problem
 
@@ -134,7 +143,7 @@ class Job:
     def _as_of_now(self, result: ManyShotResult) -> ManyShotResult:
         """What a file says, with labels, which older ones lack, and the groups that the data have today."""
         labels, groups = self._labels.tolist(), groups_of(self.source, self.split.test)
-        tests = {other.name: _regrouped(result.tests[other.name], other) for other in self.others}
+        tests = {other.name: regrouped(result.tests[other.name], other) for other in self.others}
         worst = worst_group(result.predictions, labels, groups)
         return replace(result, labels=labels, worst_group=worst, tests=tests)
 
@@ -159,12 +168,15 @@ class Job:
             self.source.features.release()
             for other in self.others:
                 yield from prepared(other, features=False)
-            tuned = TunedEvaluation(self.classifier, self.source, self.split, self.config.seed, self.others)
-            verdict = yield from tuned.run(kept, metric)
+            verdict = yield from self._trained(self.classifier).run(kept, metric)
             for source in (self.source, *(other.source for other in self.others)):
                 yield from notes_on_looks(source.images)
         seconds = time.perf_counter() - began
         return self._result(key, metric, verdict, seconds)
+
+    def _trained(self, tuner: Tuning) -> TunedEvaluation | Search:
+        evaluation = TunedEvaluation(tuner, self.source, self.split, self.config.seed, self.others)
+        return Search(self.grid, evaluation, self.title) if self.grid else evaluation
 
     def _linear(self, classifier: LinearEvaluation, metric: str) -> Generator[Event, None, Verdict]:
         yield from compute_features(self.source, np.arange(len(self.source.images.dataset)))
@@ -190,6 +202,8 @@ class Job:
             labels=own.labels,
             worst_group=own.worst_group,
             training=dict(verdict.training),
+            trials=verdict.trials,
+            chosen=dict(verdict.chosen),
             run={"seconds": seconds, "device": device_names([self.source.device]), "versions": versions()},
             tests={other.name: tested(logits, other.labels, other.groups) for other, logits in scored},
         )
@@ -203,33 +217,3 @@ class Job:
         dataset = self.source.images.dataset
         labels = torch.from_numpy(dataset.labels[rows]).to(self.source.device)
         return Samples(self.source.features.gather(rows), labels, len(dataset.class_names))
-
-
-def tested(logits: Float[Tensor, "n way"], labels: Int64[ndarray, "n"], groups: Sequence[str] | None) -> Tested:
-    """How images of these classes, and perhaps groups, are classified by their scores."""
-    y, predicted = torch.from_numpy(labels).to(logits.device), predictions(logits).tolist()
-    intervals = estimates(logits, y)
-    return Tested(
-        test=scores(logits, y),
-        half_widths={name: found.half_width for name, found in intervals.items()},
-        predictions=predicted,
-        intervals={name: [found.low, found.high] for name, found in intervals.items()},
-        labels=labels.tolist(),
-        worst_group=worst_group(predicted, labels.tolist(), groups),
-    )
-
-
-def _regrouped(found: Tested, other: OtherTest) -> Tested:
-    labels = other.labels.tolist()
-    return replace(found, labels=labels, worst_group=worst_group(found.predictions, labels, other.groups))
-
-
-def estimates(logits: Float[Tensor, "n way"], y: Int64[Tensor, "n"]) -> dict[str, Estimate]:
-    """With 95 % intervals, of the metrics that have one."""
-    right, labels = (predictions(logits) == y).double().cpu().numpy(), y.cpu().numpy()
-    found = {
-        name: estimate_of_strata(metric.strata(right, labels))
-        for name, metric in metrics_of("split").items()
-        if metric.strata
-    }
-    return {name: estimate for name, estimate in found.items() if estimate is not None}

@@ -75,6 +75,8 @@ def _notes(result: ManyShotResult) -> list[str]:
     notes = []
     if result.path:
         notes.append(f"{result.mode}: C = {result.C:.3g} by {METRICS[result.metric].title} on the validation images")
+    if result.trials:
+        notes.append(f"{result.mode}: {_choice(result)}")
     if edge := _edge(result):
         notes.append(f"{result.mode}: C is the {edge} of its grid: widen it with --set lr.C_{edge[:3]}=")
     n_not_converged = [point["converged"] for point in result.path].count(False) + (not result.converged)
@@ -83,6 +85,16 @@ def _notes(result: ManyShotResult) -> list[str]:
     if not result.path and n_not_converged:
         notes.append(f"{result.mode}: diverged: scores are not finite, and such images count as wrong; lower its rates")
     return notes
+
+
+def _choice(result: ManyShotResult) -> str:
+    """What was chosen out of a grid."""
+    values = {name: f"{value:g}" if isinstance(value, float) else value for name, value in result.chosen.items()}
+    settings = " ".join(f"{name}={value}" for name, value in values.items())
+    n_diverged = [trial["converged"] for trial in result.trials].count(False)
+    diverged = f", of which {n_diverged} diverged" if n_diverged else ""
+    by = METRICS[result.metric].title
+    return f"{settings} by {by} on the validation images, out of {len(result.trials)} trials{diverged}"
 
 
 def _edge(result: ManyShotResult) -> str:

@@ -13,6 +13,7 @@ from fewshot_bn.datasets.dataset import Dataset
 from fewshot_bn.datasets.splits import Split
 from fewshot_bn.episodes import EpisodeShape, Plan
 from fewshot_bn.episodes.plan import sharing_parts
+from fewshot_bn.evaluation.many_shot.grid import Grid
 from fewshot_bn.evaluation.many_shot.modes import Classifier
 from fewshot_bn.evaluation.many_shot.other_tests import OtherTest
 from fewshot_bn.files.atomic import digest, plain_name
@@ -49,15 +50,19 @@ def many_shot_key(
     split: Split,
     seed: int,
     others: Sequence[OtherTest] = (),
+    grid: Grid | None = None,
 ) -> Key:
-    """As `few_shot_key`, with a split instead of the shape of episodes, and other datasets that are tested on."""
+    """As `few_shot_key`, with a split instead of the shape of episodes, and other datasets that are tested on.
+
+    With a grid, that is around the settings.
+    """
     name, settings = adapter
     sizes = {part: len(getattr(split, part)) for part in ("train", "val", "test")}
     rows = digest([part.astype("<i8").tobytes() for part in (split.train, split.val, split.test)])
     return _plain(
         {
             **_subject(dataset, backbone),
-            "adapter": {"name": name, "settings": told(settings)},
+            "adapter": {"name": name, "settings": told(settings)} | ({"grid": asdict(grid)} if grid else {}),
             "split": {**sizes, "official": split.official, "fingerprint": rows},
             "seed": seed,
             **({"tests": {other.name: _images_of(other) for other in others}} if others else {}),

@@ -54,8 +54,10 @@ class ManyShotResult:
     `path` holds the value of C, its validation scores by metric, and whether its fit reached the tolerance; it is
     empty, and `C` None, where nothing was chosen. `predictions` and `labels` follow the rows of the test images in
     ascending order; -1 is predicted where scores were not finite. `training` is what is to be said of a training by
-    steps. Half widths and `test_intervals` are those of the metrics that have one. Older files have no `labels` and no
-    `test_intervals`. `worst_group` is as in `Tested`, and `tests` are the images of other datasets, by name.
+    steps. `trials` are the points of a grid that were trained, each with its settings, steps and scores on the
+    validation images; `chosen` are the settings of one of them. Half widths and `test_intervals` are those of the
+    metrics that have one. Older files have no `labels` and no `test_intervals`. `worst_group` is as in `Tested`, and
+    `tests` are the images of other datasets, by name.
     """
 
     key: Key
@@ -70,6 +72,8 @@ class ManyShotResult:
     test_intervals: dict[str, list[float]] | None = None
     labels: list[int] | None = None
     training: dict[str, Any] = field(default_factory=dict)
+    trials: list[dict[str, Any]] = field(default_factory=list)
+    chosen: dict[str, Any] = field(default_factory=dict)
     worst_group: dict[str, Any] | None = None
     tests: Mapping[str, Tested] = field(default_factory=dict)
 

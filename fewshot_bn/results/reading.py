@@ -194,15 +194,23 @@ def _same(one: Any, other: Any) -> bool:
     return one is other if one is None or other is None else math.isclose(one, other, abs_tol=1e-9)
 
 
+NOT_IN_OLDER: Mapping[str, Any] = {
+    **dict.fromkeys(("test_intervals", "labels", "worst_group")),
+    "training": {},
+    "trials": [],
+    "chosen": {},
+    "tests": {},
+}
+
+
 def read_many_shot(path: Path) -> ManyShotResult:
     """Read a result file. Raises `ResultError` where it is not a whole one of this format."""
     try:
         content = _json(path)
         if content.pop("format") != MANY_SHOT_FORMAT:
             raise ResultError(f"{path}: is of another format than {MANY_SHOT_FORMAT}; move it away")
-        older: Mapping[str, Any] = {"test_intervals": None, "labels": None, "training": {}}  # have nothing of these
-        found = {**older, **dict.fromkeys(LATER), **content, "key": content["identity"]}
-        found["tests"] = {name: Tested(**tested) for name, tested in (found["tests"] or {}).items()}
+        found = {**NOT_IN_OLDER, **content, "key": content["identity"]}
+        found["tests"] = {name: Tested(**tested) for name, tested in found["tests"].items()}
         result = ManyShotResult(**{field.name: found[field.name] for field in fields(ManyShotResult)})
         whole = _is_whole(result) and not _other_sum(content)
     except DAMAGE as problem:

@@ -114,6 +114,28 @@ def test_a_result_of_before_labels_were_kept_is_compared_too(here, capsys):
     assert " ± " in capsys.readouterr().out.splitlines()[3]
 
 
+def test_a_grid_is_searched_on_the_validation_images(here, capsys):
+    arguments = ["--mode", "head", "--set", "head.epochs=1", "--grid", "head.lr_head=0.01,1", "head.momentum=0,0.9"]
+    assert run(*arguments) == 0
+    printed = capsys.readouterr().out
+    (path,) = (here / "results").glob("*_head_*.json")
+    result = read_many_shot(path)
+    assert [trial["settings"] for trial in result.trials] == [
+        {"lr_head": rate, "momentum": momentum} for rate in (0.01, 1.0) for momentum in (0.0, 0.9)
+    ]
+    best = max(trial["top-1"] for trial in result.trials)
+    assert result.chosen == next(trial["settings"] for trial in result.trials if trial["top-1"] == best)
+    settings = " ".join(f"{name}={value:g}" for name, value in result.chosen.items())
+    assert f"head: {settings} by top-1 on the validation images, out of 4 trials\n" in printed
+    assert run(*arguments[:-3]) == 0  # without a grid it is another result
+    assert len(list((here / "results").glob("*_head_*.json"))) == 2
+
+
+def test_options_of_many_images_are_refused_for_episodes(here, capsys):
+    assert main(["--dataset", "shapes", "--model", "card.toml", "--grid", "bn.C=1,2"]) == 2
+    assert "--grid belongs to --regime many-shot" in capsys.readouterr().err
+
+
 @pytest.mark.full
 def test_what_is_kept_of_another_training_or_is_damaged_stays_and_is_said(here, capsys, monkeypatch):
     monkeypatch.setattr("fewshot_bn.experiment.many_shot.write_many_shot", None)  # a kill at the very end
@@ -125,7 +147,7 @@ def test_what_is_kept_of_another_training_or_is_damaged_stays_and_is_said(here, 
     capsys.readouterr()
     assert run(*arguments) == 2
     assert "cannot be continued, as what was kept of it cannot be read; delete it" in capsys.readouterr().err
-    torch.save({"key": "other", "states": {}}, kept)
+    torch.save({"key": "other", "states": {}, "records": {}}, kept)
     assert run(*arguments) == 2
     assert "is of another training; move it away" in capsys.readouterr().err
 
@@ -152,6 +174,21 @@ def test_folders_of_splits_are_the_split(here, capsys, names):
         (["--mode", "ft", "--set", "ft.members=two-stage"], "--mode ft: tiny: members=two-stage, but it is a single"),
         (["--mode", "ft", "--set", "ft.scope=nothing"], "--mode ft: tiny: scope 'nothing' matches none of its"),
         (["--mode", "head", "--set", "head.statistics=batch"], "head: statistics=batch, but the network stays as it"),
+        (["--grid", "ft.lr_body=1,2"], r"--grid names 'ft', which is not a mode of this run \(lr\)"),
+        (["--grid", "lr.C_min=1,2"], r"grid names 'lr', which is not a mode of this run that is trained by steps"),
+        (["--mode", "ft", "--grid", "ft.lr_body"], "--grid 'ft.lr_body' is not of the form MODE.SETTING=VALUE,VALUE"),
+        (["--mode", "ft", "--grid", "ft.lr=1"], "unknown setting of ft 'lr'"),
+        (["--mode", "ft", "--grid", "ft.lr_body=1,x"], "ft.lr_body is 'x'; it must be a number"),
+        (["--mode", "ft", "--grid", "ft.lr_body=1,1.0"], "--grid gives ft.lr_body a value twice: 1,1.0"),
+        (["--mode", "ft", "--grid", "ft.lr_body=1", "ft.lr_body+lr_head=2"], "--grid names a setting of ft twice"),
+        (["--mode", "ft", "--grid", "ft=transfr"], r"unknown grid 'transfr' \(did you mean 'transfer'\?\)"),
+        (["--mode", "ft", "--grid", "ft=transfer", "ft.lr_body=1"], "--grid gives ft a grid by name and settings"),
+        (["--mode", "bn", "--grid", "bn=transfer"], "--mode bn: unknown setting of bn 'lr_body'"),
+        (
+            ["--mode", "ft", "--grid", "ft=transfer", "--budget", "3"],
+            "the budget is 3 trainings; the shortest search of",
+        ),
+        (["--mode", "ft", "--grid", "ft.lr_body=1,-1"], "--mode ft: ft: lr_body is -1.0"),
         (["--set", "ft.steps=3"], r"--set names 'ft', which is not a mode of this run \(lr\)"),
         (["--device", "cpu,cpu"], "--device cpu,cpu names several; --regime many-shot runs on one"),
         (["--n-support", "1"], "--n-support belongs to few-shot episodes"),

@@ -1,5 +1,6 @@
 """Modes of many-shot work by name: linear evaluation, and tuners with settings for many images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -7,6 +8,7 @@ from fewshot_bn.adapters import ADAPTERS
 from fewshot_bn.adapters.tuning.head_alone import HeadAlone
 from fewshot_bn.adapters.tuning.tuner import Tuning
 from fewshot_bn.adapters.tuning.weights import FineTuning
+from fewshot_bn.evaluation.many_shot.grid import Points, product
 from fewshot_bn.evaluation.many_shot.linear import LinearEvaluation
 
 Classifier = LinearEvaluation | Tuning
@@ -74,3 +76,17 @@ MODES: dict[str, ManyShotMode] = {
     "lora": ManyShotMode(_recipe("lora"), "the recipe with low-rank products beside linear layers and convolutions"),
 }
 CLASSIFIERS: dict[str, Classifier] = {name: mode.classifier for name, mode in MODES.items()}
+
+
+def _transfer_grid() -> list[dict[str, float]]:
+    """Rates, and weight decays that are divided by them: Ericsson et al. 2021, appendix A; Kornblith et al. 2019."""
+    rates = [1e-4, 1e-3, 1e-2, 1e-1]
+    decays = [0.0, 1e-6, 1e-5, 1e-4, 1e-3]
+    return [{"lr_body": lr, "lr_head": lr, "weight_decay": decay / lr} for lr in rates for decay in decays]
+
+
+_IN_TURN = {"lr_head": (0.01, 0.1, 1.0, 10.0), "lr_body": (3e-6, 3e-5, 3e-4, 3e-3)}
+GRIDS: dict[str, Sequence[Points]] = {  # by name, for modes with these settings
+    "transfer": [_transfer_grid()],
+    "in-turn": [product({(name,): values}) for name, values in _IN_TURN.items()],
+}

@@ -82,15 +82,19 @@ class TunedEvaluation:
         """Raise `ModelError` or `UsageError` where the backbone cannot be tuned so."""
         self.tuner.check(self.source.backbone, len(self.rows), 1)
 
-    def run(self, checkpoint: Checkpoint, metric: str) -> Generator[Event, None, Verdict]:
-        """Train what is to be trained, then classify; of networks side by side perhaps one after the other."""
+    def run(self, checkpoint: Checkpoint, metric: str, trial: str = "") -> Generator[Event, None, Verdict]:
+        """Train what is to be trained, then classify; of networks side by side perhaps one after the other.
+
+        `trial` tells several trainings of one checkpoint apart.
+        """
         stages = self.tuner.stages(self.source.backbone)
         facts: list[Mapping[str, Any]] = []
         scores: list[list[list[Tensor]]] = []  # of every member, test set and view
         views: list[list[View]] = []
         for place, stage in enumerate(stages):
-            learner = self._learner(place, stage, alone=len(stages) == 1)
-            yield from learner.train(checkpoint, f"{place}.{stage.backbone.name}" if len(stages) > 1 else "")
+            learner = self.learner(place, stage, alone=len(stages) == 1)
+            member = f"{place}.{stage.backbone.name}" if len(stages) > 1 else ""
+            yield from learner.train(checkpoint, f"{trial} {member}".strip())
             yield Progress("classifying", "image", 0, None)
             if self.tuner.readout == "head":
                 scores.append([list(learner.head_scores(*test)) for test in self._tests])
@@ -111,7 +115,8 @@ class TunedEvaluation:
         """What is classified: the test images of the split first."""
         return [(self.split.test, self.source), *((other.rows, other.source) for other in self.others)]
 
-    def _learner(self, place: int, stage: Chosen, *, alone: bool) -> Learner:
+    def learner(self, place: int, stage: Chosen, *, alone: bool) -> Learner:
+        """Of the stage at that place, ready to be trained; not `alone`, it sees images as a member takes them."""
         module, batch = self.source.backbone.module, min(self.tuner.batch_size, len(self.rows))
         seen = module.seen_by if isinstance(module, SideBySide) and not alone else lambda _, x: x
         pictures = Pictures(self.source, partial(seen, place))

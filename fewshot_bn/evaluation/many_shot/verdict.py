@@ -22,8 +22,9 @@ class Verdict:
     """The scores of the test images, and how they came about.
 
     `path` holds what was tried, each with its scores on the validation images, and `C` the chosen strength of a
-    penalty; empty and None where nothing was chosen. `training` is what is to be said of a training by steps. `others`
-    are the scores of the images of other datasets that were classified, too, one dataset after the other.
+    penalty; empty and None where nothing was chosen. `training` is what is to be said of a training by steps. `trials`
+    are the points of a grid that were trained, with their scores on the validation images, and `chosen` is one of them.
+    `others` are the scores of the images of other datasets that were classified, too, one dataset after the other.
     """
 
     logits: Float[Tensor, "n way"]
@@ -31,6 +32,8 @@ class Verdict:
     path: list[dict[str, Any]] = field(default_factory=list)
     C: float | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
+    trials: list[dict[str, Any]] = field(default_factory=list)
+    chosen: Mapping[str, Any] = field(default_factory=dict)
     others: tuple[Float[Tensor, "_ way"], ...] = ()
 
 

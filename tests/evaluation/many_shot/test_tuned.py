@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from reference.many_shot import BATCHES, CPU, killed_and_continued, of_backbone, outcome
 from reference.networks import small_backbone
 from reference.tuning import assert_same_state, state_of
 
@@ -16,44 +17,12 @@ from fewshot_bn.adapters.tuning.weights import FineTuning
 from fewshot_bn.backbones.concatenation import concatenate
 from fewshot_bn.datasets.splits import Split
 from fewshot_bn.errors import DataError, UsageError
-from fewshot_bn.evaluation.many_shot import feed
 from fewshot_bn.evaluation.many_shot.checkpoint import Checkpoint
 from fewshot_bn.evaluation.many_shot.linear import LinearEvaluation
 from fewshot_bn.evaluation.many_shot.tuned import TunedEvaluation
 from fewshot_bn.inputs.features import Features
 from fewshot_bn.inputs.images import Images, normalise
 from fewshot_bn.inputs.source import Source
-
-CPU = torch.device("cpu")
-BATCHES = {"steps": 0, "epochs": 3, "batch_size": 6, "lr_head": 0.1}
-
-
-@pytest.fixture
-def split():
-    rows = np.random.default_rng(np.random.Philox(4)).permutation(29)
-    return Split(*(np.sort(part) for part in np.split(rows, [15, 21])), official=False)
-
-
-@pytest.fixture
-def exact(monkeypatch):
-    """Images in double precision."""
-    monkeypatch.setattr(feed, "normalise", lambda *arguments: normalise(*arguments).double())
-
-
-def of_backbone(source, backbone):
-    backbone.module.double()
-    images = Images(source.images.dataset, backbone.preprocessing)
-    return Source(images, backbone, Features(images, backbone, device=CPU), CPU)
-
-
-def outcome(tuner, source, split, checkpoint, seed=3):
-    """What a run ends with."""
-    run = TunedEvaluation(tuner, source, split, seed).run(checkpoint, "top-1")
-    while True:
-        try:
-            next(run)
-        except StopIteration as end:
-            return end.value
 
 
 def images(source, *rows):
@@ -141,30 +110,21 @@ def test_networks_side_by_side(source, split, exact, tmp_path, readout, members)
     assert verdict.training["trained_values"] == n_values + {"joint": 3, "two-stage": 6}[members]
 
 
+@pytest.mark.usefixtures("kept_at_once")
 @pytest.mark.parametrize("members", ["joint", "two-stage"])
-def test_a_run_that_is_killed_goes_on_where_it_was(source, split, tmp_path, monkeypatch, members, fresh_seed):
+def test_a_run_that_is_killed_goes_on_where_it_was(source, split, tmp_path, members, fresh_seed):
     both = concatenate([small_backbone(1), small_backbone(2)])
     images = Images(source.images.dataset, both.preprocessing)
     source = Source(images, both, Features(images, both, device=CPU), CPU)
     settings = {"optimiser": "adam", "statistics": "batch", "augment": "flip", "stop_loss": 1e-9}
     tuner = FineTuning(**BATCHES, **settings, members=members)
     whole = outcome(tuner, source, split, Checkpoint(tmp_path / "whole", "key"))
-    monkeypatch.setattr("fewshot_bn.evaluation.many_shot.checkpoint.WRITE_S", 0.0)
-    monkeypatch.setattr("fewshot_bn.evaluation.many_shot.checkpoint.WRITE_SHARE", 0)
     chance = np.random.default_rng(np.random.Philox(fresh_seed))
-    n_events, n_kills = 0, 0
-    while True:
-        run = TunedEvaluation(tuner, source, split, 3).run(Checkpoint(tmp_path / "kept", "key"), "top-1")
-        left = int(chance.integers(3, 9))
-        try:
-            for _ in range(left):
-                next(run)
-                n_events += 1
-        except StopIteration as end:
-            found = end.value
-            break
-        run.close()
-        n_kills += 1
+
+    def start():
+        return TunedEvaluation(tuner, source, split, 3).run(Checkpoint(tmp_path / "kept", "key"), "top-1")
+
+    found, n_events, n_kills = killed_and_continued(start, chance)
     assert n_kills > 1
     assert n_events < 12 + 30 * n_kills
     assert whole.converged
