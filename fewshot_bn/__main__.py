@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from fewshot_bn import data as data_verb
 from fewshot_bn import eval as eval_verb
 from fewshot_bn import models as models_verb
+from fewshot_bn import rank as rank_verb
 from fewshot_bn.errors import unknown
 
-VERBS = {"eval": eval_verb.main, "data": data_verb.main, "models": models_verb.main}
+VERBS = {"eval": eval_verb.main, "data": data_verb.main, "models": models_verb.main, "rank": rank_verb.main}
 
 USAGE = """\
 usage: fewshot-bn VERB [options]
@@ -17,6 +18,7 @@ verbs:
   eval    adapt a backbone to few-shot episodes and compare with a probe
   data    list, fetch, verify and prepare datasets; keep episodes in files, and look at one
   models  list and fetch checkpoints; find out what others are of, check and convert them
+  rank    how well cheap modes rank backbones as a costly one does, from result files
 
 fewshot-bn VERB --help shows the options of a verb."""
 

@@ -181,23 +181,19 @@ class ManyShotConfig(SourceConfig):
     """Training on all training images of a dataset.
 
     `modes` are names of `CLASSIFIERS` (evaluation/many_shot/modes.py), or their settings by such a name; they are
-    compared with `baseline`, a name of `CLASSIFIERS`, on the same test images. `grid` has, by mode, one or several
-    lists of settings that are searched in turn: `{"ft": [[{"lr_body": 0.01}, {"lr_body": 0.1}]]}`. `test_datasets` are
-    names and paths as `dataset` is, or `Dataset`s.
+    compared with `baseline`, a name of `CLASSIFIERS`, on the same test images. `test_datasets` are names and paths as
+    `dataset` is, or `Dataset`s. `grid` has, by mode, one or several lists of settings that are searched in turn:
+    `{"ft": [[{"lr_body": 0.01}, {"lr_body": 0.1}]]}`. `split` of None is as the files say, or drawn.
     """
 
     modes: "Sequence[str] | Mapping[str, Classifier]" = setting(("lr",), "", flag="--mode", several=True)
     baseline: str | None = setting("lr", "", metavar="MODE")
-    test_datasets: "Sequence[str | Dataset]" = setting(
-        (),
-        "other datasets, whose images the same classifiers are tested on: of the same classes by name",
-        flag="--test-dataset",
-        metavar="NAME|PATH",
-        several=True,
-        object=("Dataset", "open_dataset and dataset_of_files"),
-    )
-    shared_classes: bool = setting(
-        default=False, text="leave out images of --test-dataset whose class the training data lack"
+    split: Path | None = setting(
+        None,
+        "which images are for train, val and test: a CSV table (path, split), as python -m fewshot_bn.data split writes"
+        " it; default: as the files say, else drawn with --seed",
+        metavar="FILE",
+        parse=Path,
     )
     grid: "Mapping[str, Sequence[Points]] | None" = setting(
         None,
@@ -212,6 +208,17 @@ class ManyShotConfig(SourceConfig):
         "(successive halving); default: %(default)s",
         metavar="TRAININGS",
         parse=float,
+    )
+    test_datasets: "Sequence[str | Dataset]" = setting(
+        (),
+        "other datasets, whose images the same classifiers are tested on: of the same classes by name",
+        flag="--test-dataset",
+        metavar="NAME|PATH",
+        several=True,
+        object=("Dataset", "open_dataset and dataset_of_files"),
+    )
+    shared_classes: bool = setting(
+        default=False, text="leave out images of --test-dataset whose class the training data lack"
     )
 
 

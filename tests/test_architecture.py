@@ -30,7 +30,7 @@ ORDER = [
     ["results", "config"],
     ["experiment", "reports"],
     ["cli"],
-    ["eval", "data", "models"],
+    ["eval", "data", "models", "rank"],
     ["__main__", "__init__"],
 ]
 BACKBONES = [

@@ -1,12 +1,16 @@
 """The Python in the documentation is run as it stands there, on small images and a small network."""
 
+import math
 import re
 
 import pytest
 from reference.commands import TINY, results
 from reference.places import ROOT
+from scipy.stats import kendalltau
 
+from fewshot_bn import make_adapter, read_result
 from fewshot_bn.eval import main
+from fewshot_bn.rank import main as rank
 
 SMALLER = {
     'dataset="path/to/folder"': 'dataset="shapes"',
@@ -18,6 +22,9 @@ SMALLER = {
     'modes=["bn"], baseline="lr", n_episodes=600': 'modes=["bn"], baseline="lr", n_way=3, n_support=2, '
     "n_query=4, n_episodes=3",
     "network = MyNetwork()": "network = CifarResNet(depth=8, width=4)",
+    "range(12)": "range(5)",
+    'modes=["proto", "bn", "ft"], n_episodes=40': 'modes={"proto": make_adapter("proto"), "ft": make_adapter("ft", '
+    "steps=2)}, n_way=3, n_support=1, n_query=4, n_episodes=3",
 }
 
 
@@ -79,6 +86,26 @@ def test_a_network_by_name(here):
     (found,) = {str(result.key["backbone"]["preprocessing"]) for result in results(here / "results").values()}
     assert "'resize_px': 27" in found
     assert "'mean': [0.5, 0.5, 0.5]" in found
+
+
+@pytest.mark.full
+def test_a_family_of_backbones_is_ranked(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    family, program = blocks("ranking.md")
+    exec(smaller(family), {"make_adapter": make_adapter})
+    found = [read_result(path) for path in sorted((tmp_path / "results").glob("*.json"))]
+    scores = {mode: [r.accuracy.mean for r in found if r.mode == mode] for mode in ("ft", "lr", "proto")}
+    tau = {mode: kendalltau(scores[mode], scores["ft"]).statistic for mode in ("lr", "proto")}
+    capsys.readouterr()
+    assert rank(["results", "--samples", "100", "--plot", "ranks.svg"]) == 0
+    printed = capsys.readouterr().out
+    assert "digits 3-way 1-shot, 4 queries, seed 0: accuracy of 5 backbones over 3 episodes, reference ft" in printed
+    for mode, value in tau.items():
+        shown = "undefined" if math.isnan(value) else f"{value:.3f}"
+        assert re.search(rf"^{mode} +Kendall's tau-b +{re.escape(shown)} ", printed, re.M)
+    assert all(f">noise0{i}<" in (tmp_path / "ranks.svg").read_text() for i in range(5))
+    exec(program, {})
+    assert capsys.readouterr().out.startswith("digits 3-way 1-shot, 4 queries, seed 0 Number(value=")
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "docs").glob("*.md")))

@@ -16,7 +16,7 @@ def test_an_unknown_verb_names_the_closest(capsys):
     assert main(["evla"]) == 2
     assert (
         capsys.readouterr().err
-        == "error: unknown verb 'evla' (did you mean 'eval'?); choose from: eval, data, models\n"
+        == "error: unknown verb 'evla' (did you mean 'eval'?); choose from: eval, data, models, rank\n"
     )
 
 

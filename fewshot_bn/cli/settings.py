@@ -12,16 +12,16 @@ MOST = 2**31 - 1
 Texts = Mapping[str, Mapping[str, str]]  # by mode and setting
 
 
-def parse_texts(texts: Sequence[str]) -> dict[str, dict[str, str]]:
-    """The text of each setting, by mode and setting."""
+def parse_texts(texts: Sequence[str], flag: str = "--set") -> dict[str, dict[str, str]]:
+    """The text of each setting that an option names, by mode and setting."""
     settings: dict[str, dict[str, str]] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         mode, dot, setting = name.partition(".")
         if not (equals and dot and mode and setting and value):
-            raise UsageError(f"--set {text!r} is not of the form MODE.SETTING=VALUE, e.g. bn.steps=40")
+            raise UsageError(f"{flag} {text!r} is not of the form MODE.SETTING=VALUE, e.g. bn.steps=40")
         if setting in settings.setdefault(mode, {}):
-            raise UsageError(f"--set names {name} twice")
+            raise UsageError(f"{flag} names {name} twice")
         settings[mode][setting] = value
     return settings
 

@@ -22,6 +22,7 @@ from fewshot_bn.datasets.packed import OTHERS, advice_on
 from fewshot_bn.datasets.parquet import SUFFIX as PARQUET
 from fewshot_bn.datasets.parquet import open_parquet
 from fewshot_bn.datasets.places import Place, find_place, find_tree, forms_of
+from fewshot_bn.datasets.publisher_lists import with_official_split
 from fewshot_bn.datasets.shards import kind_of_shards
 from fewshot_bn.datasets.torchvision_sets import open_torchvision
 from fewshot_bn.datasets.tree import class_folders
@@ -130,6 +131,7 @@ def _open_card(path: Path, root: Path) -> Dataset:
     else:
         place = find_place(path, root)
         card, path, dataset = place.card, place.path, _open_layout(place)
+        dataset = with_official_split(dataset, card.name, place.folder)
         if not place.is_expected:
             where = Finding(f"{card.name}: its tree was found in {place.folder}")
             dataset = replace(dataset, notices=(where, *dataset.notices))

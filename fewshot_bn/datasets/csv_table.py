@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fewshot_bn.datasets.card import GroupTable, Table
-from fewshot_bn.datasets.csv_records import cells_of, records, separator_of
+from fewshot_bn.datasets.csv_records import COLUMNS, cells_of, column_for, header_of, separator_of
 from fewshot_bn.datasets.dataset import Dataset, Finding
 from fewshot_bn.datasets.found_elsewhere import find_elsewhere
 from fewshot_bn.datasets.listed import (
@@ -28,26 +28,21 @@ from fewshot_bn.datasets.rows import SPLITS, Row
 from fewshot_bn.datasets.split_names import split_number
 from fewshot_bn.errors import DataError, some
 
-COLUMNS = {  # of a user's table: the first counts, and of the others one that is alone
-    "path": "file_name filename filepath file_path file image image_path image_name image_file img img_path",
-    "label": "class class_name category target species diagnosis",
-}
-WILDS = {"path": "img_filename", "label": "y"}  # counts where none of `COLUMNS` is there
-GROUPS = ("group", "domain")
+GROUPS = ("group", "domain")  # the first that is there counts
 SPLIT_NUMBERS = {"0": 0, "1": 1, "2": 2}  # WILDS has them for train, val and test
 MISSING = ("nan", "<na>", "null", "n/a", "#n/a")  # how programs write an empty cell
 
 
 def open_csv(path: Path) -> Dataset:
     """A user's own table."""
-    _, header = next(records(path), (1, []))
-    image, label = (_column_for(path, column, header) for column in COLUMNS)
+    header = header_of(path)
+    image, label = (column_for(path, column, header) for column in COLUMNS)
     group = next((column for column in GROUPS if column in header), "")
     split = "split" if "split" in header else ""
     table = Table(files=(glob.escape(path.name),), image=image, label=label, group=group, split=split)
     if not split or not _are_numbered(path, split):
         return open_table(path.stem, path.parent, table)
-    dataset = open_table(path.stem, path.parent, table, split_of=lambda cell: SPLIT_NUMBERS[cell])
+    dataset = open_table(path.stem, path.parent, table, split_of=SPLIT_NUMBERS.__getitem__)
     said = Finding(f"{dataset.name}: splits 0, 1 and 2 are taken for {', '.join(SPLITS)}")
     return replace(dataset, notices=(said, *dataset.notices))
 
@@ -56,20 +51,6 @@ def _are_numbered(path: Path, split: str) -> bool:
     """Whether the splits are the numbers 0, 1 and 2, all of them and nothing else."""
     cells = (cell for _, (cell,) in cells_of(path, [split]))
     return (first := next(cells, "")) in SPLIT_NUMBERS and {first, *cells} == SPLIT_NUMBERS.keys()
-
-
-def _column_for(path: Path, column: str, header: Sequence[str]) -> str:
-    """The column of the header that is meant. Raises `DataError` if it may be several."""
-    if column in header:
-        return column
-    found = [name for name in header if name.lower() in (column, *COLUMNS[column].split())]
-    if len(found) > 1:
-        others = " and ".join(map(repr, found))
-        raise DataError(f"{path}: has no column {column!r}, but {others}; call the right one so")
-    other = WILDS[column]
-    if not found and other in header and not (other == "y" and "x" in header):  # a pair of coordinates
-        return other
-    return found[0] if found else column
 
 
 def open_table(
@@ -83,8 +64,8 @@ def open_table(
 ) -> Dataset:
     """The dataset that `table`, whose files lie below `folder`, describes; `classes` are those of a card.
 
-    `split_of` gives the number of the split that a cell names. If the folders of images hold none of those that are
-    listed, they are looked for below `folder` and `within`.
+    `split_of` gives the number of the split that a cell names, -1 for none. If the folders of images hold none of those
+    that are listed, they are looked for below `folder` and `within`.
     Raises `DataError` for a file or column that is missing, and where no line names an image of a class.
     """
     listed = [row for file in _files(folder, table) for row in _rows(folder, file, table, classes, split_of)]

@@ -69,6 +69,7 @@ class Metric:
     strata: Callable[[Right, Int64[ndarray, "q"]], list[Right]] | None = None
     draws: Literal["queries", "pairs"] | None = None
     always: bool = False
+    lower_is_better: bool = False
     meaning: str = ""
 
 
@@ -157,6 +158,7 @@ METRICS: dict[str, Metric] = {
         "nll",
         negative_log_likelihood,
         always=True,
+        lower_is_better=True,
         meaning="negative log-likelihood: mean over the queries of -log p of their class",
     ),
     "calibration_error": Metric(
@@ -167,6 +169,7 @@ METRICS: dict[str, Metric] = {
         pool=expected_calibration_error,
         show=percent,
         always=True,
+        lower_is_better=True,
         meaning="expected calibration error of the queries of all episodes together, in 15 bins",
     ),
     "top-1": Metric(

@@ -28,13 +28,14 @@ from fewshot_bn.evaluation.many_shot.verdict import Verdict, worst_group
 from fewshot_bn.events import Note
 from fewshot_bn.experiment.events import Done, Event, Started
 from fewshot_bn.experiment.other_tests import open_others, prepared
-from fewshot_bn.experiment.tested import regrouped, tested
+from fewshot_bn.experiment.splitting import notes_on_split
+from fewshot_bn.experiment.tested import tested
 from fewshot_bn.files.atomic import digest
 from fewshot_bn.inputs.source import Source, check_input, compute_features, decode_images, notes_on_looks
-from fewshot_bn.results.files import check_same, held, write_many_shot
+from fewshot_bn.results.files import check_same, held
 from fewshot_bn.results.key import Key, file_name, many_shot_key
-from fewshot_bn.results.many_shot import ManyShotResult
-from fewshot_bn.results.reading import read_many_shot
+from fewshot_bn.results.many_shot import ManyShotResult, Tested
+from fewshot_bn.results.many_shot_files import read_many_shot, write_many_shot
 from fewshot_bn.runtime import device_names, versions
 
 KIND = "mode of --regime many-shot"
@@ -47,7 +48,7 @@ class ManyShot:
         self._config = config
         wanted = named(config.modes, CLASSIFIERS, KIND)
         baseline = config.baseline if config.baseline not in wanted else None
-        self._notes: list[str] = []
+        self._notices: list[str] = []
         self._classifiers = {**named([baseline] if baseline else [], CLASSIFIERS, KIND), **wanted}
         self._grids = {mode: Grid(lists, config.budget) for mode, lists in (config.grid or {}).items()}
         for mode in self._grids:
@@ -69,30 +70,29 @@ class ManyShot:
         Raises `DataError` where the images cannot be split, and `ModelError` or `UsageError` where a mode cannot tune
         the backbone.
         """
-        split = split_of(source.images.dataset, self._config.seed)
-        others, self._notes = open_others(self._config, source)
+        split = split_of(source.images.dataset, self._config.seed, self._config.split)
+        others, notes = open_others(self._config, source)
+        self._notices = [*notes, *notes_on_split(source.images.dataset, split, self._config)]
         jobs = [
             Job(mode, classifier, self._grids.get(mode), split, source, tuple(others), self._config)
             for mode, classifier in self._classifiers.items()
         ]
         for job in jobs:
             job.check()
-        plan = _plan(split, others, self._config.seed)
-        return Started(f"{source.subject}; {plan}; {device_names(devices)}"), jobs
+        return Started(f"{source.subject}; {_plan(split, others)}; {device_names(devices)}"), jobs
 
     def notices(self, source: Source) -> Iterator[str]:
-        """What is to be said of the other datasets that are tested on."""
+        """What is to be said of the split, and of the other datasets that are tested on."""
         del source
-        yield from self._notes
+        yield from self._notices
 
 
-def _plan(split: Split, others: Sequence[OtherTest], seed: int) -> str:
+def _plan(split: Split, others: Sequence[OtherTest]) -> str:
     """Which images are for what, in words."""
-    origin = "as the files say" if split.official else f"drawn with seed {seed}"
     beside = "".join(f", and {len(other.rows):,} of {other.name}" for other in others)
     return (
         f"many-shot: {len(split.train):,} training, {len(split.val):,} validation and {len(split.test):,} test "
-        f"images, {origin}{beside}"
+        f"images, {split.origin}{beside}"
     )
 
 
@@ -111,8 +111,10 @@ class Job:
     def key(self, others: Sequence[OtherTest]) -> Key:
         """What decides the answer, if the classifier is tested on these other images, too."""
         dataset, seed = self.source.images.dataset, self.config.seed
-        adapter, backbone = (self.title, self.classifier), self.source.backbone
-        return many_shot_key(dataset, backbone, adapter, split=self.split, seed=seed, others=others, grid=self.grid)
+        adapter = self.title, self.classifier
+        return many_shot_key(
+            dataset, self.source.backbone, adapter, split=self.split, seed=seed, grid=self.grid, others=others
+        )
 
     def check(self) -> None:
         """What can be said before anything is computed."""
@@ -143,7 +145,7 @@ class Job:
     def _as_of_now(self, result: ManyShotResult) -> ManyShotResult:
         """What a file says, with labels, which older ones lack, and the groups that the data have today."""
         labels, groups = self._labels.tolist(), groups_of(self.source, self.split.test)
-        tests = {other.name: regrouped(result.tests[other.name], other) for other in self.others}
+        tests = {other.name: _regrouped(result.tests[other.name], other) for other in self.others}
         worst = worst_group(result.predictions, labels, groups)
         return replace(result, labels=labels, worst_group=worst, tests=tests)
 
@@ -162,9 +164,8 @@ class Job:
             metric = metric if self.classifier.metric == "card" else self.classifier.metric
             verdict = yield from self._linear(self.classifier, metric)
         else:
-            rows = np.concatenate([self.split.train, self.split.val, self.split.test])
-            yield from decode_images(self.source, rows, [self.source.device])
-            yield from check_input(self.source, rows)
+            yield from decode_images(self.source, self._rows, [self.source.device])
+            yield from check_input(self.source, self._rows)
             self.source.features.release()
             for other in self.others:
                 yield from prepared(other, features=False)
@@ -179,7 +180,7 @@ class Job:
         return Search(self.grid, evaluation, self.title) if self.grid else evaluation
 
     def _linear(self, classifier: LinearEvaluation, metric: str) -> Generator[Event, None, Verdict]:
-        yield from compute_features(self.source, np.arange(len(self.source.images.dataset)))
+        yield from compute_features(self.source, self._rows)
         for other in self.others:
             yield from prepared(other, features=True)
         train, val, test = (self._samples(rows) for rows in (self.split.train, self.split.val, self.split.test))
@@ -209,6 +210,11 @@ class Job:
         )
 
     @property
+    def _rows(self) -> Int64[ndarray, "n"]:
+        """All that take part, in order."""
+        return np.sort(np.concatenate([self.split.train, self.split.val, self.split.test]))
+
+    @property
     def _labels(self) -> Int64[ndarray, "n_test"]:
         labels: Int64[ndarray, "n_test"] = self.source.images.dataset.labels[self.split.test]
         return labels
@@ -217,3 +223,8 @@ class Job:
         dataset = self.source.images.dataset
         labels = torch.from_numpy(dataset.labels[rows]).to(self.source.device)
         return Samples(self.source.features.gather(rows), labels, len(dataset.class_names))
+
+
+def _regrouped(found: Tested, other: OtherTest) -> Tested:
+    labels = other.labels.tolist()
+    return replace(found, labels=labels, worst_group=worst_group(found.predictions, labels, other.groups))

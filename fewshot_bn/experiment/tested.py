@@ -1,17 +1,12 @@
-"""From the scores of test images to what a result says of them.
-
-Shapes: logits [n way], labels [n].
-"""
+"""From the scores of images to what a result keeps of them: metrics with intervals, predictions, the worst group."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int64
 from numpy import ndarray
 from torch import Tensor
 
-from fewshot_bn.evaluation.many_shot.other_tests import OtherTest
 from fewshot_bn.evaluation.many_shot.verdict import predictions, scores, worst_group
 from fewshot_bn.evaluation.metrics import metrics_of
 from fewshot_bn.results.many_shot import Tested
@@ -30,12 +25,6 @@ def tested(logits: Float[Tensor, "n way"], labels: Int64[ndarray, "n"], groups: 
         labels=labels.tolist(),
         worst_group=worst_group(predicted, labels.tolist(), groups),
     )
-
-
-def regrouped(found: Tested, other: OtherTest) -> Tested:
-    """What a file says, with the groups that the data have today."""
-    labels = other.labels.tolist()
-    return replace(found, labels=labels, worst_group=worst_group(found.predictions, labels, other.groups))
 
 
 def estimates(logits: Float[Tensor, "n way"], y: Int64[Tensor, "n"]) -> dict[str, Estimate]:

@@ -49,12 +49,12 @@ def many_shot_key(
     *,
     split: Split,
     seed: int,
-    others: Sequence[OtherTest] = (),
     grid: Grid | None = None,
+    others: Sequence[OtherTest] = (),
 ) -> Key:
-    """As `few_shot_key`, with a split instead of the shape of episodes, and other datasets that are tested on.
+    """As `few_shot_key`, with a split instead of the shape of episodes.
 
-    With a grid, that is around the settings.
+    There may be a grid around the settings, and other datasets that are tested on.
     """
     name, settings = adapter
     sizes = {part: len(getattr(split, part)) for part in ("train", "val", "test")}

@@ -56,8 +56,8 @@ class ManyShotResult:
     ascending order; -1 is predicted where scores were not finite. `training` is what is to be said of a training by
     steps. `trials` are the points of a grid that were trained, each with its settings, steps and scores on the
     validation images; `chosen` are the settings of one of them. Half widths and `test_intervals` are those of the
-    metrics that have one. Older files have no `labels` and no `test_intervals`. `worst_group` is as in `Tested`, and
-    `tests` are the images of other datasets, by name.
+    metrics that have one. `worst_group` is as in `Tested`, and `tests` are the images of other datasets, by name. Older
+    files have no `labels` and no `test_intervals`.
     """
 
     key: Key

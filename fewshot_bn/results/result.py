@@ -183,7 +183,7 @@ class Result:
 
         Raises as `values` does, and `ValueError` where the two are not of the same episodes.
         """
-        if _drawn(self.key) != _drawn(baseline.key) or len(self) != len(baseline):
+        if drawn(self.key) != drawn(baseline.key) or len(self) != len(baseline):
             raise ValueError(f"results of {self.mode} and {baseline.mode} are not of the same episodes")
         return paired_difference(self.values(metric), baseline.values(metric), self._n_draws(metric))
 
@@ -205,7 +205,7 @@ class Result:
         return sum(run.seconds for run in self.runs) / max(1, sum(run.stop - run.start for run in self.runs))
 
 
-def _drawn(key: Key) -> dict[str, Any]:
+def drawn(key: Key) -> dict[str, Any]:
     """What decides the episodes."""
     drawn = {part: key[part] for part in key.keys() - {"fewshot_bn", "backbone", "adapter"}}
     return drawn | {"dataset": key["dataset"]["fingerprint"]}

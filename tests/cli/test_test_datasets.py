@@ -13,7 +13,7 @@ from fewshot_bn.eval import main
 from fewshot_bn.evaluation.many_shot.learner import Learner
 from fewshot_bn.evaluation.many_shot.linear import LinearEvaluation
 from fewshot_bn.experiment import results
-from fewshot_bn.results.reading import read_many_shot
+from fewshot_bn.results.many_shot_files import read_many_shot
 
 HEAD = ("--mode", "head", "--set", "head.epochs=1", "head.batch_size=8")
 

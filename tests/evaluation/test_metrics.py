@@ -129,3 +129,7 @@ def test_certain_and_right_is_calibrated_and_certain_and_wrong_is_not():
 def test_equal_scores_are_the_logarithm_of_the_number_of_classes():
     logits, y = torch.zeros(1, 5, 4), torch.zeros(1, 5, dtype=torch.int64)
     assert float(negative_log_likelihood(logits, y)) == pytest.approx(np.log(4))
+
+
+def test_losses_are_the_metrics_of_which_less_is_better():
+    assert {name for name, metric in METRICS.items() if metric.lower_is_better} == {"nll", "calibration_error"}

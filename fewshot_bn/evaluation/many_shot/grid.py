@@ -108,6 +108,7 @@ class Search:
         split = evaluation.split
         if evaluation.tuner.readout == "head":
             evaluation = replace(evaluation, split=replace(split, val=split.val[:0], test=split.val))
+        evaluation = replace(evaluation, others=())
         verdict = yield from evaluation.run(checkpoint, metric, name)
         if evaluation.tuner.readout == "head":
             labels = evaluation.source.images.dataset.labels[split.val]
