@@ -52,6 +52,7 @@ def results_of(folder, *modes):
     return [read_many_shot(next(folder.glob(f"*_{mode}_*.json"))) for mode in modes]
 
 
+@pytest.mark.full
 def test_table_and_file_say_the_same(here, domains, table, capsys):
     names = ["domains/sketch", "domains/real", table]
     assert run("--test-dataset", *names, "--shared-classes", *HEAD) == 0
@@ -98,6 +99,7 @@ def test_table_and_file_say_the_same(here, domains, table, capsys):
     assert f"{100 * found.mean:+.2f} ± " in lines[1]
 
 
+@pytest.mark.full
 def test_what_is_known_without_them_stays_as_it_is_and_a_run_says_that_it_fits_again(here, domains, capsys):
     assert run(*HEAD) == 0
     before = {path.name: path.read_bytes() for path in (here / "results").glob("*.json")}
@@ -132,6 +134,7 @@ def test_a_complete_result_is_not_computed_again_in_whatever_order_they_are_name
     assert re.search("metadata: top-1.* real: top-1", capsys.readouterr().out.splitlines()[0])
 
 
+@pytest.mark.full
 def test_groups_are_those_of_the_data_today(here, table, capsys):
     assert run("--test-dataset", table) == 0
     capsys.readouterr()
@@ -141,6 +144,7 @@ def test_groups_are_those_of_the_data_today(here, table, capsys):
     assert "at least 20 images): lr east (44 images)" in capsys.readouterr().out
 
 
+@pytest.mark.full
 def test_the_training_data_have_worst_groups_too(here, rng, capsys):
     lines = ["path,label,split,group"]
     for i in range(100):
@@ -159,6 +163,7 @@ def test_the_training_data_have_worst_groups_too(here, rng, capsys):
     )
 
 
+@pytest.mark.full
 def test_an_npy_pair_and_two_of_one_name(here, domains, capsys, rng):
     for folder in ("CIFAR-10-C", "more"):
         (here / folder).mkdir()
@@ -173,6 +178,7 @@ def test_an_npy_pair_and_two_of_one_name(here, domains, capsys, rng):
     )
 
 
+@pytest.mark.full
 def test_objects_from_python(here, domains):
     images = [(path, path.parent.name) for path in (domains / "real").glob("*/*.png")]
     config = ManyShotConfig(

@@ -105,6 +105,7 @@ def others_of_split(source, split):
     yield OtherTest("same", there, split.test, source.images.dataset.labels[split.test])
 
 
+@pytest.mark.full
 def test_readout_lr_fits_once_and_classifies_all(source, split, exact, other_folders, tmp_path, fresh_seed):
     source = of_backbone(source, small_backbone(fresh_seed))
     others = list(others_of(source, other_folders))
