@@ -1,8 +1,8 @@
 """Datasets: a name on a card, a user's own card, or files of one of the forms below, opened as a `Dataset`.
 
 An image folder with one subfolder per class; a CSV table of paths and labels; a plain list `IMG_NAME CLASS_NUMBER`;
-arrays in an HDF5 or NPZ file; Parquet files of the Hugging Face hub; tar files of WebDataset or of class folders; or
-`file.py:name`, whatever a Python file of the user's own gives.
+arrays in an HDF5 or NPZ file, or in two NPY files; Parquet files of the Hugging Face hub; tar files of WebDataset or of
+class folders; or `file.py:name`, whatever a Python file of the user's own gives.
 """
 
 from collections.abc import Callable, Iterator
@@ -101,9 +101,9 @@ def _open_path(name: str) -> Dataset:
     if _is(path.is_dir):
         return _open_folder(path)
     if _is(path.is_file):
-        if advice := advice_on(path):
-            raise DataError(advice)
         if path.suffix.lower() not in FILES:
+            if advice := advice_on(path):
+                raise DataError(advice)
             raise DataError(f"{name}: a file of images is one of {', '.join(FILES)}, or a card (.toml)")
         return FILES[path.suffix.lower()](path)
     if len(path.parts) > 1 or path.suffix.lower() in FILES:

@@ -15,6 +15,7 @@ COLUMNS = {  # of a user's table: the first counts, and of the others one that i
     "path": "file_name filename filepath file_path file image image_path image_name image_file img img_path",
     "label": "class class_name category target species diagnosis",
 }
+WILDS = {"path": "img_filename", "label": "y"}  # counts where none of `COLUMNS` is there
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 
 
@@ -32,6 +33,9 @@ def column_for(path: Path, column: str, header: Sequence[str]) -> str:
     if len(found) > 1:
         others = " and ".join(map(repr, found))
         raise DataError(f"{path}: has no column {column!r}, but {others}; call the right one so")
+    other = WILDS[column]
+    if not found and other in header and not (other == "y" and "x" in header):  # a pair of coordinates
+        return other
     return found[0] if found else column
 
 

@@ -1,7 +1,7 @@
 """Images listed in CSV files: a user's own, and the datasets that are published in that form (ISIC 2018, ChestX-ray8).
 
 Columns are found by their names. A user's file has columns `path` (relative to the file) and `label`, or others of
-`COLUMNS`, and may have `group` and `split`.
+`COLUMNS` or `WILDS`, and may have `group` (or `domain`) and `split`.
 """
 
 import csv
@@ -28,6 +28,8 @@ from fewshot_bn.datasets.rows import SPLITS, Row
 from fewshot_bn.datasets.split_names import split_number
 from fewshot_bn.errors import DataError, some
 
+GROUPS = ("group", "domain")  # the first that is there counts
+SPLIT_NUMBERS = {"0": 0, "1": 1, "2": 2}  # WILDS has them for train, val and test
 MISSING = ("nan", "<na>", "null", "n/a", "#n/a")  # how programs write an empty cell
 
 
@@ -35,20 +37,38 @@ def open_csv(path: Path) -> Dataset:
     """A user's own table."""
     header = header_of(path)
     image, label = (column_for(path, column, header) for column in COLUMNS)
-    group, split = (column if column in header else "" for column in ("group", "split"))
+    group = next((column for column in GROUPS if column in header), "")
+    split = "split" if "split" in header else ""
     table = Table(files=(glob.escape(path.name),), image=image, label=label, group=group, split=split)
-    return open_table(path.stem, path.parent, table)
+    if not split or not _are_numbered(path, split):
+        return open_table(path.stem, path.parent, table)
+    dataset = open_table(path.stem, path.parent, table, split_of=SPLIT_NUMBERS.__getitem__)
+    said = Finding(f"{dataset.name}: splits 0, 1 and 2 are taken for {', '.join(SPLITS)}")
+    return replace(dataset, notices=(said, *dataset.notices))
+
+
+def _are_numbered(path: Path, split: str) -> bool:
+    """Whether the splits are the numbers 0, 1 and 2, all of them and nothing else."""
+    cells = (cell for _, (cell,) in cells_of(path, [split]))
+    return (first := next(cells, "")) in SPLIT_NUMBERS and {first, *cells} == SPLIT_NUMBERS.keys()
 
 
 def open_table(
-    name: str, folder: Path, table: Table, classes: Sequence[str] = (), *, within: Path | None = None
+    name: str,
+    folder: Path,
+    table: Table,
+    classes: Sequence[str] = (),
+    *,
+    within: Path | None = None,
+    split_of: Callable[[str], int] = split_number,
 ) -> Dataset:
     """The dataset that `table`, whose files lie below `folder`, describes; `classes` are those of a card.
 
-    If the folders of images hold none of those that are listed, they are looked for below `folder` and `within`.
+    `split_of` gives the number of the split that a cell names, -1 for none. If the folders of images hold none of those
+    that are listed, they are looked for below `folder` and `within`.
     Raises `DataError` for a file or column that is missing, and where no line names an image of a class.
     """
-    listed = [row for file in _files(folder, table) for row in _rows(folder, file, table, classes)]
+    listed = [row for file in _files(folder, table) for row in _rows(folder, file, table, classes, split_of)]
     if not table.images:
         listed = with_slashes(listed, folder)
     rows = [row for row in listed if row.id and row.class_name]
@@ -111,7 +131,9 @@ def _files(folder: Path, table: Table) -> Iterator[str]:
     yield from found
 
 
-def _rows(folder: Path, file: str, table: Table, classes: Sequence[str]) -> Iterator[Row]:
+def _rows(  # noqa: PLR0917
+    folder: Path, file: str, table: Table, classes: Sequence[str], split_of: Callable[[str], int]
+) -> Iterator[Row]:
     """A row for each line: without an id if it names no image, without a class if it has not exactly one."""
     columns = classes if table.one_hot else (table.label,)
     labels_of = _one_hot(columns) if table.one_hot else _split_up(table.separator)
@@ -130,7 +152,7 @@ def _rows(folder: Path, file: str, table: Table, classes: Sequence[str]) -> Iter
             name and name + table.suffix,
             labels[0] if usable else "",
             more.get(table.group, ""),
-            split_number(more.get(table.split, "")),
+            split_of(more.get(table.split, "")),
             where,
         )
 

@@ -68,7 +68,8 @@ def examine(dataset: Dataset, *, n_workers: int | None = None) -> Iterator[list[
 def report(dataset: Dataset, card: DatasetCard | None, examined: Iterable[Examined]) -> Report:
     """All that `examine` and the opening of the dataset have found.
 
-    A group with images of several classes is wrong, unless the card says that groups span classes.
+    A group with images of several classes is wrong, unless the card says that groups span classes, or all do, as those
+    of domains do.
     """
     off_card = tuple(differences(card, dataset)) if card else ()
     by_row = sorted(examined, key=attrgetter("row"))
@@ -83,8 +84,9 @@ def report(dataset: Dataset, card: DatasetCard | None, examined: Iterable[Examin
         train, val, test = (np.flatnonzero(dataset.splits == number) for number in SPLIT_NAMES)
         wrong += copies.findings(dataset, Split(train, val, test, official=True), sets)
     group, several = (card.group if card else "") or "group", "images of several classes"
-    where = notes if card and card.groups_span_classes else wrong
-    where += _finding(_straddling(dataset), f"{group} has {several}", f"{group}s have {several}")
+    spanning = _straddling(dataset)
+    where = notes if (card and card.groups_span_classes) or len(spanning) == len(set(dataset.groups or ())) else wrong
+    where += _finding(spanning, f"{group} has {several}", f"{group}s have {several}")
     notes += findings(dataset, {one.row: one.look for one in by_row if one.look})
     return Report(tuple(wrong), tuple(notes))
 

@@ -27,7 +27,7 @@ from fewshot_bn.evaluation.many_shot.tuned import TunedEvaluation
 from fewshot_bn.evaluation.many_shot.verdict import Verdict, worst_group
 from fewshot_bn.events import Note
 from fewshot_bn.experiment.events import Done, Event, Started
-from fewshot_bn.experiment.other_tests import open_others
+from fewshot_bn.experiment.other_tests import open_others, prepared
 from fewshot_bn.experiment.splitting import notes_on_split
 from fewshot_bn.experiment.tested import tested
 from fewshot_bn.files.atomic import digest
@@ -168,9 +168,7 @@ class Job:
             yield from check_input(self.source, self._rows)
             self.source.features.release()
             for other in self.others:
-                yield from decode_images(other.source, other.rows, [other.source.device])
-                yield from check_input(other.source, other.rows)
-                other.source.features.release()
+                yield from prepared(other, features=False)
             verdict = yield from self._trained(self.classifier).run(kept, metric)
             for source in (self.source, *(other.source for other in self.others)):
                 yield from notes_on_looks(source.images)
@@ -184,7 +182,7 @@ class Job:
     def _linear(self, classifier: LinearEvaluation, metric: str) -> Generator[Event, None, Verdict]:
         yield from compute_features(self.source, self._rows)
         for other in self.others:
-            yield from compute_features(other.source, other.rows)
+            yield from prepared(other, features=True)
         train, val, test = (self._samples(rows) for rows in (self.split.train, self.split.val, self.split.test))
         others = tuple(other.source.features.gather(other.rows) for other in self.others)
         return (yield from classifier.verdict([View(train, val, test, others)], metric))

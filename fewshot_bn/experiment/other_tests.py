@@ -1,15 +1,16 @@
 """Other datasets that a many-shot run tests its classifiers on, opened and with the classes of the training data."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from fewshot_bn.config import ManyShotConfig
 from fewshot_bn.datasets import Dataset
 from fewshot_bn.datasets.shared_classes import shared
 from fewshot_bn.errors import UsageError
 from fewshot_bn.evaluation.many_shot.other_tests import OtherTest
+from fewshot_bn.events import Note, Progress
 from fewshot_bn.experiment.source import dataset_of, source_of
-from fewshot_bn.inputs.source import Source
+from fewshot_bn.inputs.source import Source, check_input, compute_features, decode_images
 
 
 def open_others(config: ManyShotConfig, source: Source) -> tuple[list[OtherTest], list[str]]:
@@ -30,6 +31,20 @@ def open_others(config: ManyShotConfig, source: Source) -> tuple[list[OtherTest]
         others.append(OtherTest(_name(dataset, others), images, found.rows, found.labels))
         notes += [*map(str, dataset.notices), *found.notes]
     return others, notes
+
+
+def prepared(other: OtherTest, *, features: bool) -> Iterator[Progress | Note]:
+    """Have the images decoded, or their features computed; a note says which dataset it is about."""
+    source, rows = other.source, other.rows
+    if features:
+        work = compute_features(source, rows)
+    else:
+        work = itertools.chain(decode_images(source, rows, [source.device]), check_input(source, rows))
+    about = f"{source.images.dataset.name}: "
+    for event in work:
+        yield Note(about + event.text) if isinstance(event, Note) and not event.text.startswith(about) else event
+    if not features:
+        source.features.release()
 
 
 def _check_new(dataset: Dataset, training: Dataset, before: Sequence[Dataset]) -> None:

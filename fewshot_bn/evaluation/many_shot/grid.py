@@ -104,7 +104,7 @@ class Search:
         """Settings, steps and scores of the validation images; taken from the checkpoint where they are known."""
         if (known := checkpoint.record(name)) is not None:
             return dict(known)
-        evaluation = self._with(settings, share)
+        evaluation = replace(self._with(settings, share), others=())
         split = evaluation.split
         if evaluation.tuner.readout == "head":
             evaluation = replace(evaluation, split=replace(split, val=split.val[:0], test=split.val))
