@@ -30,3 +30,9 @@ class View:
     val: Samples
     test: Samples
     others: tuple[Float[Tensor, "_ d"], ...] = ()
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all features are numbers."""
+        features = (self.train.z, self.val.z, self.test.z, *self.others)
+        return all(bool(z.isfinite().all()) for z in features)

@@ -106,9 +106,17 @@ class TunedEvaluation:
         if scores:
             logits, *others = map(_averaged, zip(*scores, strict=True))
             return Verdict(logits, bool(logits.isfinite().all()), training=training, others=tuple(others))
-        linear = READOUTS[self.tuner.readout]
-        verdict = yield from linear.verdict([_side_by_side(view) for view in zip(*views, strict=True)], metric)
+        together = [_side_by_side(view) for view in zip(*views, strict=True)]
+        if not all(view.is_finite for view in together):
+            return self._diverged(training)
+        verdict = yield from READOUTS[self.tuner.readout].verdict(together, metric)
         return replace(verdict, training=training)
+
+    def _diverged(self, training: Mapping[str, Any]) -> Verdict:
+        """No readout can be solved on features that are no numbers."""
+        n_way = len(self.source.images.dataset.class_names)
+        logits, *others = (torch.full((len(rows), n_way), torch.nan) for rows, _ in self._tests)
+        return Verdict(logits, converged=False, training=training, others=tuple(others))
 
     @property
     def _tests(self) -> list[tuple[Int64[ndarray, "_"], Source]]:

@@ -132,10 +132,13 @@ def test_a_run_that_is_killed_goes_on_where_it_was(source, split, tmp_path, memb
     assert found.training == whole.training
 
 
-def test_a_training_that_diverges_stops_and_says_so(source, split, tmp_path):
-    tuner = FineTuning(**{**BATCHES, "epochs": 500}, lr_body=1e18, optimiser="sgd")
+@pytest.mark.parametrize("readout", ["head", "lr"])
+def test_a_training_that_diverges_stops_and_says_so(source, split, tmp_path, readout):
+    tuner = FineTuning(**{**BATCHES, "epochs": 500}, lr_body=1e18, optimiser="sgd", readout=readout)
     verdict = outcome(tuner, source, split, Checkpoint(tmp_path / "kept", "key"))
     assert not verdict.converged
+    assert verdict.logits.shape == (8, 3)
+    assert not verdict.logits.isfinite().all()
     assert verdict.training["steps"] < 500
 
 
