@@ -57,8 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         "--regime",
         choices=tuple(REGIMES),
         default="few-shot",
-        help="few-shot episodes, or linear evaluation on all training images with C chosen on validation images; "
-        "default: %(default)s",
+        help="few-shot episodes, or training on all training images of a dataset (many-shot); default: %(default)s",
     )
     add_options(data, FewShotConfig, ["strict"], only_given=True)
     group("episodes", *EPISODES, "metrics")

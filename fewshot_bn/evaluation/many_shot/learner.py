@@ -85,7 +85,7 @@ class Learner:
     @property
     def facts(self) -> dict[str, Any]:
         """Steps taken, values trained, and the mean loss of the last whole pass over the training images."""
-        values = [*self._trained.values, *self._head.values]
+        values = [*self._trained.values, *(self._head.values if self.tuner.lr_head else ())]
         loss = self._course.pass_loss
         return {
             "steps": int(self._course.steps),
