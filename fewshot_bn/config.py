@@ -6,16 +6,13 @@ either. The options of the command line, their defaults and their help texts are
 """
 
 import dataclasses
-import operator
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fewshot_bn.errors import UsageError
 from fewshot_bn.files.paths import DEFAULT_MODEL
-from fewshot_bn.settings import setting
+from fewshot_bn.settings import setting, taken
 
 if TYPE_CHECKING:
     from fewshot_bn.adapters import Adapter
@@ -105,7 +102,7 @@ class SourceConfig:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _taken(field, getattr(self, field.name)))
+            object.__setattr__(self, field.name, taken(field, getattr(self, field.name)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,12 +181,20 @@ class ManyShotConfig(SourceConfig):
     """Training on all training images of a dataset.
 
     `modes` are names of `CLASSIFIERS` (evaluation/many_shot/modes.py), or their settings by such a name; they are
-    compared with `baseline`, a name of `CLASSIFIERS`, on the same test images. `grid` has, by mode, one or several
-    lists of settings that are searched in turn: `{"ft": [[{"lr_body": 0.01}, {"lr_body": 0.1}]]}`.
+    compared with `baseline`, a name of `CLASSIFIERS`, on the same test images. `test_datasets` are names and paths as
+    `dataset` is, or `Dataset`s. `grid` has, by mode, one or several lists of settings that are searched in turn:
+    `{"ft": [[{"lr_body": 0.01}, {"lr_body": 0.1}]]}`. `split` of None is as the files say, or drawn.
     """
 
     modes: "Sequence[str] | Mapping[str, Classifier]" = setting(("lr",), "", flag="--mode", several=True)
     baseline: str | None = setting("lr", "", metavar="MODE")
+    split: Path | None = setting(
+        None,
+        "which images are for train, val and test: a CSV table (path, split), as python -m fewshot_bn.data split writes"
+        " it; default: as the files say, else drawn with --seed",
+        metavar="FILE",
+        parse=Path,
+    )
     grid: "Mapping[str, Sequence[Points]] | None" = setting(
         None,
         "settings that are chosen on validation images: values, of one setting or of several that have the same, such "
@@ -204,60 +209,17 @@ class ManyShotConfig(SourceConfig):
         metavar="TRAININGS",
         parse=float,
     )
-
-
-def _taken(field: "dataclasses.Field[Any]", value: Any) -> Any:
-    """The value of a field as it is kept. Raises `UsageError` where it is none that the field may have."""
-    facts = field.metadata
-    if value is None and "None" in str(field.type):
-        return None
-    if "least" in facts:
-        several = facts.get("several")
-        return tuple(_number(field, one) for one in _listed(value)) if several else _number(field, value)
-    if facts.get("several"):  # names, or objects by name
-        return value if isinstance(value, Mapping) else tuple(_listed(value))
-    if "object" in facts:
-        return _named(field, value)
-    if isinstance(field.default, bool):
-        return _of_kind(field, value, bool, "True or False")
-    is_number = facts.get("parse") is float
-    return float(_of_kind(field, value, int | float, "a number")) if is_number else _text(field, value)
-
-
-def _text(field: "dataclasses.Field[Any]", value: Any) -> str | Path:
-    """A text, or a path."""
-    is_path = field.metadata.get("parse") is Path
-    text = os.fspath(_of_kind(field, value, str | Path, "a path" if is_path else "a text"))
-    return Path(os.path.expanduser(text)) if is_path else text  # noqa: PTH111 - without a home it stays as it is
-
-
-def _listed(value: Any) -> Any:
-    return value if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
-
-
-def _number(field: "dataclasses.Field[Any]", value: Any) -> int:
-    least = field.metadata["least"]
-    if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < least:
-        raise UsageError(f"{field.name} is {value!r}; a whole number of at least {least} is needed")
-    return operator.index(value)
-
-
-def _named(field: "dataclasses.Field[Any]", value: Any) -> Any:
-    """A name or a path, or an object of the class that the field may hold, which is known without its module."""
-    name, makers = field.metadata["object"]
-    if isinstance(value, str | Path):
-        return os.path.expanduser(value)  # noqa: PTH111 - a name, too; a shell leaves the ~ in --dataset=~/x
-    if name not in [base.__name__ for base in type(value).__mro__]:
-        raise UsageError(
-            f"{field.name} is a {type(value).__name__}; a name, a path or a {name} is needed: {makers} make one"
-        )
-    return value
-
-
-def _of_kind(field: "dataclasses.Field[Any]", value: Any, kind: Any, words: str) -> Any:
-    if not isinstance(value, kind):
-        raise UsageError(f"{field.name} is {value!r}; {words} is needed")
-    return value
+    test_datasets: "Sequence[str | Dataset]" = setting(
+        (),
+        "other datasets, whose images the same classifiers are tested on: of the same classes by name",
+        flag="--test-dataset",
+        metavar="NAME|PATH",
+        several=True,
+        object=("Dataset", "open_dataset and dataset_of_files"),
+    )
+    shared_classes: bool = setting(
+        default=False, text="leave out images of --test-dataset whose class the training data lack"
+    )
 
 
 Config = FewShotConfig | ManyShotConfig

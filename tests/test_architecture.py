@@ -17,7 +17,8 @@ from fewshot_bn.preprocessing import Preprocessing
 
 PACKAGE = Path(fewshot_bn.__file__).parent
 ORDER = [
-    ["errors", "events", "settings", "host_memory"],
+    ["errors", "events", "host_memory"],
+    ["settings"],
     ["files", "rng"],
     ["raster", "workers", "runtime"],
     ["preprocessing"],

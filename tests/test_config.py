@@ -61,6 +61,16 @@ def test_values_are_kept_in_one_form():
     assert FewShotConfig(dataset=open_dataset("digits")).dataset.name == "digits"
 
 
+def test_several_names_or_objects_are_taken_each_as_one_would_be(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    digits = open_dataset("digits")
+    config = ManyShotConfig(test_datasets=["~/a", Path("b"), digits])
+    assert config.test_datasets == ("/home/somebody/a", "b", digits)
+    assert ManyShotConfig(test_datasets=digits).test_datasets == (digits,)
+    with pytest.raises(UsageError, match="test_datasets is a int; a name, a path or a Dataset is needed"):
+        ManyShotConfig(test_datasets=["a", 3])
+
+
 @pytest.mark.parametrize("kind", [FewShotConfig, ManyShotConfig])
 def test_defaults_are_taken_as_they_are(kind):
     config = kind()

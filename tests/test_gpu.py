@@ -4,19 +4,26 @@ import numpy as np
 import pytest
 import torch
 from reference.commands import answers, run
+from reference.many_shot import BATCHES, outcome
 from reference.networks import small_backbone
 from reference.problems import adapter_problem as problem
 from reference.problems import adapter_with
 
 from fewshot_bn.adapters import ADAPTERS, make_adapter
+from fewshot_bn.adapters.tuning.weights import FineTuning
 from fewshot_bn.backbones.load import load_backbone
 from fewshot_bn.datasets import open_dataset
 from fewshot_bn.episodes import EpisodeShape, sample
+from fewshot_bn.eval import main
 from fewshot_bn.evaluation.loop import evaluate
+from fewshot_bn.evaluation.many_shot.checkpoint import Checkpoint
+from fewshot_bn.evaluation.many_shot.modes import CLASSIFIERS
+from fewshot_bn.evaluation.many_shot.tuned import TunedEvaluation
 from fewshot_bn.inputs.features import Features
 from fewshot_bn.inputs.images import Images
 from fewshot_bn.inputs.source import Source
 from fewshot_bn.preprocessing import Preprocessing
+from fewshot_bn.results.many_shot_files import read_many_shot
 from fewshot_bn.runtime import exact_convolutions, in_layout, move
 
 pytestmark = [
@@ -134,6 +141,33 @@ def test_where_memory_runs_out_the_chunk_is_halved_and_the_answer_stays(image_fo
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert "out of memory with 64 episodes at once; going on with half" in caplog.text
     assert sum(abs(a - b) for a, b in zip(expected, found, strict=True)) <= 2  # ties, of 768 queries
+
+
+@pytest.mark.parametrize("mode", list(CLASSIFIERS))
+def test_many_images_are_trained_on_alike(here, mode):
+    """A training that is killed, too, goes on with what is kept on the GPU."""
+    shorter = [] if mode == "lr" else ["--set", f"{mode}.epochs=2", f"{mode}.batch_size=8"]
+    asked = ["--dataset", "shapes", "--model", "card.toml", "--regime", "many-shot", "--mode", mode, *shorter]
+    found = []
+    for device in ("cpu", "cuda"):
+        assert main([*asked, "--device", device, "--output", device]) == 0
+        (path,) = (here / device).glob(f"*_{mode}_*.json")
+        found.append(read_many_shot(path).predictions)
+    assert sum(a != b for a, b in zip(*found, strict=True)) <= 1  # a tie, of 6 images
+
+
+def test_a_training_on_the_gpu_goes_on_from_its_checkpoint(source, split, tmp_path, kept_at_once):
+    move(source.backbone.module, "cuda")
+    images, cuda = source.images, torch.device("cuda")
+    source = Source(images, source.backbone, Features(images, source.backbone, device=cuda), cuda)
+    tuner = FineTuning(**BATCHES, optimiser="adam", stop_loss=1e-9)
+    whole = outcome(tuner, source, split, Checkpoint(tmp_path / "whole", "key"))
+    run = TunedEvaluation(tuner, source, split, 3).run(Checkpoint(tmp_path / "kept", "key"), "top-1")
+    for _ in range(6):
+        next(run)
+    run.close()
+    again = outcome(tuner, source, split, Checkpoint(tmp_path / "kept", "key"))
+    torch.testing.assert_close(again.logits, whole.logits)
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda,cuda", "all"])

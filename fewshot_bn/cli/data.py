@@ -17,19 +17,20 @@ examples:
   python -m fewshot_bn.data prepare chestx --preset cdfsl --data-root ~/data
   python -m fewshot_bn.data episodes eurosat --frozen --output episodes.csv
   python -m fewshot_bn.data episodes path/to/folder --n-support 20 --by-group --output mine.jsonl
+  python -m fewshot_bn.data split eurosat --seed 1 --output eurosat.csv
   python -m fewshot_bn.data show eurosat --episode 3 --result results/eurosat_....json"""
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m fewshot_bn.data",
-        description="Datasets: list, fetch, verify and prepare them, keep episodes in files, look at one.",
+        description="Datasets: list, fetch, verify and prepare them, keep episodes and splits in files, look at one.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add = parser.add_subparsers(dest="verb", required=True, metavar="VERB").add_parser
-    for verb in (_add_list, _add_fetch, _add_verify, _add_prepare, _add_episodes, _add_show):
+    for verb in (_add_list, _add_fetch, _add_verify, _add_prepare, _add_episodes, _add_split, _add_show):
         verb(add)
     return parser
 
@@ -82,6 +83,17 @@ def _add_episodes(add: Add) -> None:
     verb.add_argument("--output", type=Path, metavar="FILE", help="default: <dataset>_<shape>_<kind>.jsonl, here")
 
 
+def _add_split(add: Add) -> None:
+    what = "write which images are for training, validation and testing (many-shot) as a CSV table for --split"
+    verb = _verb(add, "split", f"{what}: as the files say, else drawn with the seed")
+    verb.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of what is drawn; default: %(default)s")
+    per_class = (
+        "draw N of each class for training and validation, the others for testing, as usual for Caltech 101 (30)"
+    )
+    verb.add_argument("--per-class", type=at_least(2), metavar="N", help=per_class)
+    verb.add_argument("--output", type=Path, metavar="FILE", help="default: <dataset>_split_seed<N>.csv, here")
+
+
 def _add_show(add: Add) -> None:
     verb = _verb(add, "show", "a contact sheet of one episode as a PNG, with the predictions of a result")
     add_single_episode_options(verb, FewShotConfig)
@@ -96,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
-    from fewshot_bn.cli import datasets, episodes
+    from fewshot_bn.cli import datasets, episodes, splits
 
     verbs: dict[str, Callable[[argparse.Namespace], int]] = {
         "list": datasets.list_all,
@@ -104,6 +116,7 @@ def _run(argv: Sequence[str] | None) -> int:
         "verify": datasets.verify,
         "prepare": datasets.prepare,
         "episodes": episodes.episodes,
+        "split": splits.split,
         "show": episodes.show,
     }
     return verbs[arguments.verb](arguments)

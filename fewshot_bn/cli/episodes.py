@@ -43,7 +43,7 @@ def episodes(arguments: Namespace) -> int:
         found, ids = plan.draw(dataset, shape, arguments.n_episodes), dataset.ids
         classes = dict(zip(dataset.class_names, dataset.class_sizes, strict=True))
         drawn = {"dataset": dataset.name, **drawn, "fingerprint": dataset.fingerprint}
-    path = arguments.output or _default(drawn["dataset"], *_parts(shape, plan))
+    path = arguments.output or default_file(drawn["dataset"], *_parts(shape, plan))
     write_list(path, found, classes, ids=ids, drawn=drawn)
     print(f"{len(found)} episodes are in {path}")
     numbers = asdict(own) if (own := read_list(path).shape) else {}
@@ -64,7 +64,7 @@ def _parts(shape: EpisodeShape | None, plan: Plan) -> list[str]:
     return [*parts, *sharing_parts(plan.shared), *([] if kind == "random" else [kind]), f"seed{plan.seed}"]
 
 
-def _default(*parts: str, suffix: str = ".jsonl") -> Path:
+def default_file(*parts: str, suffix: str = ".jsonl") -> Path:
     """The file in this folder that is written where none is named."""
     return Path("_".join(re.sub(r"[^\w.-]+", "-", part) for part in parts) + suffix)
 
@@ -157,7 +157,7 @@ def show(arguments: Namespace) -> int:
     from fewshot_bn.reports.contact_sheet import draw_sheet
 
     dataset, number = open_named(arguments), arguments.episode
-    path = arguments.output or _default(dataset.name, f"episode{number}", suffix=".png")
+    path = arguments.output or default_file(dataset.name, f"episode{number}", suffix=".png")
     if path.suffix.lower() != ".png":
         raise UsageError(f"--output {path}: a contact sheet is a PNG; choose a name that ends in .png")
     shown = _of_result(arguments, dataset) if arguments.result else _drawn(arguments, dataset)

@@ -62,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_options(data, FewShotConfig, ["strict"], only_given=True)
     group("episodes", *EPISODES, "metrics")
+    many = parser.add_argument_group("many-shot")
+    add_options(many, ManyShotConfig, [field.name for field in many_shot.options()], only_given=True)
     adapters = group("backbone and adapters", "model", "weights", "preprocessing", "model_root", "modes", "baseline")
     adapters.add_argument(
         "--set",
@@ -72,7 +74,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MODE.SETTING=VALUE",
         help="change a setting of a mode",
     )
-    add_options(parser.add_argument_group("many-shot"), ManyShotConfig, ["grid", "budget"], only_given=True)
     running = group("running", "device", "shard", "chunk", "output", "keep_features", "keep_pixels")
     running.add_argument("--quiet", action="store_true", help="no progress and no notes, only the table")
     return parser

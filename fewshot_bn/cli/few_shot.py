@@ -1,12 +1,12 @@
 """The few-shot regime on the command line: from arguments to a config, from results to a table."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fewshot_bn.cli import many_shot
 from fewshot_bn.cli.options import flag_of
 from fewshot_bn.cli.settings import Texts, with_texts
-from fewshot_bn.config import FewShotConfig, ManyShotConfig
+from fewshot_bn.config import FewShotConfig
 from fewshot_bn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 def config_of(given: Mapping[str, Any], texts: Texts) -> FewShotConfig:
     """`given` are the options that are given, `texts` the settings. Raises `UsageError` where they make no config."""
-    for field in dataclasses.fields(ManyShotConfig):
-        if field.name in given.keys() - {other.name for other in dataclasses.fields(FewShotConfig)}:
-            raise UsageError(f"{flag_of(field)} belongs to --regime many-shot")
+    for field in many_shot.options():
+        if field.name in given:
+            raise UsageError(f"{flag_of(field)} belongs to --regime many-shot, and these are few-shot episodes")
     baseline = None if given.get("baseline") == "none" else given.get("baseline", "lr")
     adapters = _adapters([*([baseline] if baseline else []), *given.get("modes", ["bn"])], texts)
     named = {"modes": adapters, "baseline": next(iter(adapters)) if baseline else None}

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from fewshot_bn.results.many_shot import ManyShotResult
 
 
+def options() -> list["dataclasses.Field[Any]"]:
+    """The fields of the config that few-shot work has not."""
+    of_episodes = {field.name for field in dataclasses.fields(FewShotConfig)}
+    return [field for field in dataclasses.fields(ManyShotConfig) if field.name not in of_episodes]
+
+
 def config_of(given: Mapping[str, Any], texts: Texts) -> ManyShotConfig:
     """`given` are the options that are given, `texts` the settings. Raises `UsageError` where they make no config."""
     from fewshot_bn.evaluation.many_shot.modes import CLASSIFIERS

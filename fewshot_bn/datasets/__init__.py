@@ -1,8 +1,8 @@
 """Datasets: a name on a card, a user's own card, or files of one of the forms below, opened as a `Dataset`.
 
 An image folder with one subfolder per class; a CSV table of paths and labels; a plain list `IMG_NAME CLASS_NUMBER`;
-arrays in an HDF5 or NPZ file; Parquet files of the Hugging Face hub; tar files of WebDataset or of class folders; or
-`file.py:name`, whatever a Python file of the user's own gives.
+arrays in an HDF5 or NPZ file, or in two NPY files; Parquet files of the Hugging Face hub; tar files of WebDataset or of
+class folders; or `file.py:name`, whatever a Python file of the user's own gives.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,6 +22,7 @@ from fewshot_bn.datasets.packed import OTHERS, advice_on
 from fewshot_bn.datasets.parquet import SUFFIX as PARQUET
 from fewshot_bn.datasets.parquet import open_parquet
 from fewshot_bn.datasets.places import Place, find_place, find_tree, forms_of
+from fewshot_bn.datasets.publisher_lists import with_official_split
 from fewshot_bn.datasets.shards import kind_of_shards
 from fewshot_bn.datasets.torchvision_sets import open_torchvision
 from fewshot_bn.datasets.tree import class_folders
@@ -100,9 +101,9 @@ def _open_path(name: str) -> Dataset:
     if _is(path.is_dir):
         return _open_folder(path)
     if _is(path.is_file):
-        if advice := advice_on(path):
-            raise DataError(advice)
         if path.suffix.lower() not in FILES:
+            if advice := advice_on(path):
+                raise DataError(advice)
             raise DataError(f"{name}: a file of images is one of {', '.join(FILES)}, or a card (.toml)")
         return FILES[path.suffix.lower()](path)
     if len(path.parts) > 1 or path.suffix.lower() in FILES:
@@ -130,6 +131,7 @@ def _open_card(path: Path, root: Path) -> Dataset:
     else:
         place = find_place(path, root)
         card, path, dataset = place.card, place.path, _open_layout(place)
+        dataset = with_official_split(dataset, card.name, place.folder)
         if not place.is_expected:
             where = Finding(f"{card.name}: its tree was found in {place.folder}")
             dataset = replace(dataset, notices=(where, *dataset.notices))

@@ -1,6 +1,6 @@
-"""A file of arrays, HDF5 or NPZ: opened when it is first read, again in every process, and never trusted.
+"""A file of arrays, HDF5, NPZ or NPY: opened when it is first read, again in every process, and never trusted.
 
-Rows of HDF5 are read when they are needed; NPZ files are held in memory and may have 1 GiB.
+Rows of HDF5 and NPY are read when they are needed; NPZ files are held in memory and may have 1 GiB.
 """
 
 import contextlib
@@ -21,8 +21,10 @@ from numpy import ndarray
 
 from fewshot_bn.datasets.array_names import KEYS, KNOWN, canonical
 from fewshot_bn.datasets.hdf5 import Contents, open_hdf5
+from fewshot_bn.datasets.npy_pairs import arrays_of_pair
 from fewshot_bn.errors import DataError
 
+NPY = ".npy"
 MOST_BYTES_OF_NPZ = 2**30
 OPEN_FOR_WRITING = re.compile(r"unable to lock file|already open for write")
 # What numpy and h5py raise for damaged files, beside ValueError and OSError.
@@ -92,6 +94,8 @@ class ArrayFile:
 
 
 def _open(path: Path) -> Contents:
+    if path.suffix.lower() == NPY:
+        return Contents(arrays_of_pair(path))
     return Contents(_load_npz(path)) if path.suffix.lower() == ".npz" else open_hdf5(path)
 
 

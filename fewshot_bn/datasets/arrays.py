@@ -2,8 +2,8 @@
 
 `images` (or `x`, `data`) of shape [n h w], [n h w 1|3|4] or [n 1|3 h w], uint8, beside `labels` (or `y`, `targets`) of
 shape [n] or [n 1]; optionally `groups` [n] and `class_names`. Or the same with the prefixes `train_`, `val_`, `test_`,
-or in HDF5 groups that are called so.
-Rows of HDF5 are read when they are needed; NPZ files are held in memory and may have 1 GiB.
+or in HDF5 groups that are called so. Or images in an NPY file and labels in another (npy_pairs.py).
+Rows of HDF5 and NPY are read when they are needed; NPZ files are held in memory and may have 1 GiB.
 """
 
 import io
@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 from numpy import ndarray
 
-from fewshot_bn.datasets.array_file import ArrayFile
+from fewshot_bn.datasets.array_file import NPY, ArrayFile
 from fewshot_bn.datasets.array_names import KEYS, PREFIXES
 from fewshot_bn.datasets.array_values import conversion
 from fewshot_bn.datasets.dataset import Dataset
@@ -27,7 +27,7 @@ from fewshot_bn.datasets.split_names import split_number
 from fewshot_bn.errors import DataError, some
 from fewshot_bn.files.atomic import digest
 
-SUFFIXES = (".npz", ".h5", ".hdf5")
+SUFFIXES = (".npz", ".h5", ".hdf5", NPY)
 MOST_ROWS = 20_000_000
 MOST_PIXELS = 178_956_970  # above that PIL, too, takes an image for an attack
 SAMPLED = 16  # images whose pixels are part of the fingerprint: the size of the file says little of them

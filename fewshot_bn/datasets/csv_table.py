@@ -1,19 +1,18 @@
 """Images listed in CSV files: a user's own, and the datasets that are published in that form (ISIC 2018, ChestX-ray8).
 
 Columns are found by their names. A user's file has columns `path` (relative to the file) and `label`, or others of
-`COLUMNS`, and may have `group` and `split`. Cells are separated by commas, or by tabs or semicolons if the first line
-has no comma.
+`COLUMNS` or `WILDS`, and may have `group` (or `domain`) and `split`.
 """
 
 import csv
 import glob
-import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from fewshot_bn.datasets.card import GroupTable, Table
+from fewshot_bn.datasets.csv_records import COLUMNS, cells_of, column_for, header_of, separator_of
 from fewshot_bn.datasets.dataset import Dataset, Finding
 from fewshot_bn.datasets.found_elsewhere import find_elsewhere
 from fewshot_bn.datasets.listed import (
@@ -22,7 +21,6 @@ from fewshot_bn.datasets.listed import (
     find_listed,
     not_listed,
     open_listed,
-    read_text,
     tidy,
     with_slashes,
 )
@@ -30,43 +28,47 @@ from fewshot_bn.datasets.rows import SPLITS, Row
 from fewshot_bn.datasets.split_names import split_number
 from fewshot_bn.errors import DataError, some
 
-COLUMNS = {  # of a user's table: the first counts, and of the others one that is alone
-    "path": "file_name filename filepath file_path file image image_path image_name image_file img img_path",
-    "label": "class class_name category target species diagnosis",
-}
+GROUPS = ("group", "domain")  # the first that is there counts
+SPLIT_NUMBERS = {"0": 0, "1": 1, "2": 2}  # WILDS has them for train, val and test
 MISSING = ("nan", "<na>", "null", "n/a", "#n/a")  # how programs write an empty cell
-SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 
 
 def open_csv(path: Path) -> Dataset:
     """A user's own table."""
-    _, header = next(_records(path), (1, []))
-    image, label = (_column_for(path, column, header) for column in COLUMNS)
-    group, split = (column if column in header else "" for column in ("group", "split"))
+    header = header_of(path)
+    image, label = (column_for(path, column, header) for column in COLUMNS)
+    group = next((column for column in GROUPS if column in header), "")
+    split = "split" if "split" in header else ""
     table = Table(files=(glob.escape(path.name),), image=image, label=label, group=group, split=split)
-    return open_table(path.stem, path.parent, table)
+    if not split or not _are_numbered(path, split):
+        return open_table(path.stem, path.parent, table)
+    dataset = open_table(path.stem, path.parent, table, split_of=SPLIT_NUMBERS.__getitem__)
+    said = Finding(f"{dataset.name}: splits 0, 1 and 2 are taken for {', '.join(SPLITS)}")
+    return replace(dataset, notices=(said, *dataset.notices))
 
 
-def _column_for(path: Path, column: str, header: Sequence[str]) -> str:
-    """The column of the header that is meant. Raises `DataError` if it may be several."""
-    if column in header:
-        return column
-    found = [name for name in header if name.lower() in (column, *COLUMNS[column].split())]
-    if len(found) > 1:
-        others = " and ".join(map(repr, found))
-        raise DataError(f"{path}: has no column {column!r}, but {others}; call the right one so")
-    return found[0] if found else column
+def _are_numbered(path: Path, split: str) -> bool:
+    """Whether the splits are the numbers 0, 1 and 2, all of them and nothing else."""
+    cells = (cell for _, (cell,) in cells_of(path, [split]))
+    return (first := next(cells, "")) in SPLIT_NUMBERS and {first, *cells} == SPLIT_NUMBERS.keys()
 
 
 def open_table(
-    name: str, folder: Path, table: Table, classes: Sequence[str] = (), *, within: Path | None = None
+    name: str,
+    folder: Path,
+    table: Table,
+    classes: Sequence[str] = (),
+    *,
+    within: Path | None = None,
+    split_of: Callable[[str], int] = split_number,
 ) -> Dataset:
     """The dataset that `table`, whose files lie below `folder`, describes; `classes` are those of a card.
 
-    If the folders of images hold none of those that are listed, they are looked for below `folder` and `within`.
+    `split_of` gives the number of the split that a cell names, -1 for none. If the folders of images hold none of those
+    that are listed, they are looked for below `folder` and `within`.
     Raises `DataError` for a file or column that is missing, and where no line names an image of a class.
     """
-    listed = [row for file in _files(folder, table) for row in _rows(folder, file, table, classes)]
+    listed = [row for file in _files(folder, table) for row in _rows(folder, file, table, classes, split_of)]
     if not table.images:
         listed = with_slashes(listed, folder)
     rows = [row for row in listed if row.id and row.class_name]
@@ -97,7 +99,7 @@ def has_columns(path: Path, table: Table, classes: Sequence[str]) -> bool:
     try:
         with path.open(encoding="utf-8-sig") as file:
             line = file.readline(LONGEST * 10)
-        header = next(csv.reader([line], delimiter=_separator(line)), [])
+        header = next(csv.reader([line], delimiter=separator_of(line)), [])
     except (OSError, UnicodeDecodeError, csv.Error):
         return False
     return {table.image, *(classes if table.one_hot else [table.label])} <= {column.strip() for column in header}
@@ -129,13 +131,15 @@ def _files(folder: Path, table: Table) -> Iterator[str]:
     yield from found
 
 
-def _rows(folder: Path, file: str, table: Table, classes: Sequence[str]) -> Iterator[Row]:
+def _rows(  # noqa: PLR0917
+    folder: Path, file: str, table: Table, classes: Sequence[str], split_of: Callable[[str], int]
+) -> Iterator[Row]:
     """A row for each line: without an id if it names no image, without a class if it has not exactly one."""
     columns = classes if table.one_hot else (table.label,)
     labels_of = _one_hot(columns) if table.one_hot else _split_up(table.separator)
     named = {class_name.lower(): class_name for class_name in classes}
     optional = [column for column in (table.group, table.split) if column]
-    for where, (image, *cells) in _table(folder / file, [table.image, *columns, *optional]):
+    for where, (image, *cells) in cells_of(folder / file, [table.image, *columns, *optional]):
         labels = labels_of(cells[: len(columns)])
         if not table.one_hot and classes:
             labels = [label if label in classes else named.get(label.lower(), label) for label in labels]
@@ -148,7 +152,7 @@ def _rows(folder: Path, file: str, table: Table, classes: Sequence[str]) -> Iter
             name and name + table.suffix,
             labels[0] if usable else "",
             more.get(table.group, ""),
-            split_number(more.get(table.split, "")),
+            split_of(more.get(table.split, "")),
             where,
         )
 
@@ -181,59 +185,7 @@ def _groups(folder: Path, table: GroupTable, within: Path | None) -> dict[str, s
         path = next((other / table.file for other in (folder.parent, within) if (other / table.file).is_file()), path)
     groups: dict[str, str] = {}
     if path.is_file():
-        for where, (image, group) in _table(path, [table.image, table.group]):
+        for where, (image, group) in cells_of(path, [table.image, table.group]):
             if groups.setdefault(image, group) != group:
                 raise DataError(f"{path}: {where}: {image} was of another {table.group} before; leave the right one")
     return groups
-
-
-def _table(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """Where each line of a CSV file stands, and its cells in `columns`.
-
-    Raises `DataError` where a column is missing or there twice, or a line has another number of cells. Cells that are
-    empty, at the end of all lines or some, do not count (ChestX-ray8 has them).
-    """
-    records = _records(path)
-    _, header = next(records, (1, []))
-    counts = {column: header.count(column) for column in columns}
-    faults = [f"{n} columns {column!r}" if n else f"no column {column!r}" for column, n in counts.items() if n != 1]
-    if faults:
-        kind = SEPARATORS[_separator(read_text(path))]
-        found = f"its columns, separated by {kind}, are {some([repr(column) for column in header], 12)}"
-        raise DataError(f"{path}: has {some(faults)}, one is needed; {found if header else 'it is empty'}")
-    n_cells = max(k for k, column in enumerate(header, 1) if column)
-    places = [header.index(column) for column in columns]
-    for line, cells in records:
-        if len(cells) < n_cells or any(cells[n_cells:]):
-            raise DataError(
-                f"{path}: line {line} has {len(cells)} cells, the header {n_cells}; a comma in a name needs quotes "
-                "around the name"
-            )
-        used = [cells[place] for place in places]
-        if any(len(cell) > LONGEST or "\n" in cell or "\r" in cell for cell in used):
-            raise DataError(
-                f"{path}: line {line} has a name or label of several lines or more than {LONGEST:,} characters; is a "
-                "quote missing?"
-            )
-        yield f"{path.name} line {line}", used
-
-
-def _separator(text: str) -> str:
-    """What separates the cells of a table, by its first line."""
-    header = next(iter(text[: LONGEST * 10].splitlines()), "")
-    return next((separator for separator in SEPARATORS if separator in header), ",")
-
-
-def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The records of a CSV file that are not blank, each with the line it begins on."""
-    text = read_text(path)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_separator(text))
-    line = 1
-    try:
-        for record in reader:
-            cells = [cell.strip() for cell in record]
-            if any(cells):
-                yield line, cells
-            line = reader.line_num + 1
-    except csv.Error as problem:
-        raise DataError(f"{path}: line {line}: no CSV: {problem}; look at its quotes and commas") from problem

@@ -15,7 +15,7 @@ OTHERS = {
     ".rar": UNPACK.format("unrar x {name} {stem}/"),
     ".arrow": TO_PARQUET,
     **dict.fromkeys((".tfrecord", ".mdb", ".lmdb", ".rec", ".beton", ".pkl", ".pickle", ".pt"), NO_IMAGES),
-    ".npy": "is one array without labels; write images and labels into one file: np.savez(path, images=…, labels=…)",
+    ".npy": "is one array; name the one with images, beside which their labels lie as labels.npy",
 }
 
 

@@ -8,8 +8,10 @@ from operator import attrgetter
 
 import numpy as np
 
-from fewshot_bn.datasets import Dataset, DatasetCard, Finding, differences
+from fewshot_bn.datasets import Dataset, DatasetCard, Finding, copies, differences
 from fewshot_bn.datasets.looks import findings
+from fewshot_bn.datasets.rows import SPLIT_NAMES
+from fewshot_bn.datasets.splits import Split
 from fewshot_bn.raster import Look, decoded, look_at, reason_of, unreadable
 from fewshot_bn.workers import map_rows
 
@@ -66,7 +68,8 @@ def examine(dataset: Dataset, *, n_workers: int | None = None) -> Iterator[list[
 def report(dataset: Dataset, card: DatasetCard | None, examined: Iterable[Examined]) -> Report:
     """All that `examine` and the opening of the dataset have found.
 
-    A group with images of several classes is wrong, unless the card says that groups span classes.
+    A group with images of several classes is wrong, unless the card says that groups span classes, or all do, as those
+    of domains do.
     """
     off_card = tuple(differences(card, dataset)) if card else ()
     by_row = sorted(examined, key=attrgetter("row"))
@@ -74,11 +77,16 @@ def report(dataset: Dataset, card: DatasetCard | None, examined: Iterable[Examin
     notes = [notice for notice in dataset.notices if notice not in wrong]
     bad = [f"{dataset.ids[one.row]}: {one.reason}" for one in by_row if one.reason]
     wrong += _finding(bad, "image cannot be read", "images cannot be read")
-    same = "the same byte for byte"
-    wrong += _finding(_copies(dataset, by_row), f"set of images is {same}", f"sets of images are {same}")
+    same, sets = "the same byte for byte", _copies(by_row)
+    cases = [" = ".join(_with_class(dataset, row) for row in rows) for rows in sets]
+    wrong += _finding(cases, f"set of images is {same}", f"sets of images are {same}")
+    if dataset.splits is not None:
+        train, val, test = (np.flatnonzero(dataset.splits == number) for number in SPLIT_NAMES)
+        wrong += copies.findings(dataset, Split(train, val, test, official=True), sets)
     group, several = (card.group if card else "") or "group", "images of several classes"
-    where = notes if card and card.groups_span_classes else wrong
-    where += _finding(_straddling(dataset), f"{group} has {several}", f"{group}s have {several}")
+    spanning = _straddling(dataset)
+    where = notes if (card and card.groups_span_classes) or len(spanning) == len(set(dataset.groups or ())) else wrong
+    where += _finding(spanning, f"{group} has {several}", f"{group}s have {several}")
     notes += findings(dataset, {one.row: one.look for one in by_row if one.look})
     return Report(tuple(wrong), tuple(notes))
 
@@ -88,12 +96,12 @@ def _finding(cases: Sequence[str], one: str, several: str) -> list[Finding]:
     return [Finding(f"{len(cases):,} {one if len(cases) == 1 else several}", tuple(cases))] if cases else []
 
 
-def _copies(dataset: Dataset, examined: Iterable[Examined]) -> list[str]:
+def _copies(examined: Iterable[Examined]) -> list[tuple[int, ...]]:
     rows_of = defaultdict(list)
     for one in examined:
         if not one.reason:
             rows_of[one.sha256].append(one.row)
-    return [" = ".join(_with_class(dataset, row) for row in rows) for rows in rows_of.values() if len(rows) > 1]
+    return [tuple(rows) for rows in rows_of.values() if len(rows) > 1]
 
 
 def _with_class(dataset: Dataset, row: int) -> str:

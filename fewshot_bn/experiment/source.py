@@ -20,13 +20,17 @@ from fewshot_bn.runtime import move
 
 def open_source(config: SourceConfig, device: torch.device) -> Source:
     """Nothing is decoded or computed yet. Raises what `open_dataset` and `load_backbone` raise."""
-    dataset, backbone = _dataset(config), _backbone(config, device)
+    dataset, backbone = dataset_of(config, config.dataset), _backbone(config, device)
 
     def asked(own: Preprocessing) -> Preprocessing:
         own = preprocessing_of(config.preprocessing, lambda: own)  # what was loaded by name has it already
         return with_geometry(own, config.preset, config.image_px, dataset.first_resize_px)
 
-    backbone = with_contract(backbone, asked)
+    return source_of(config, dataset, with_contract(backbone, asked), device)
+
+
+def source_of(config: SourceConfig, dataset: Dataset, backbone: Backbone, device: torch.device) -> Source:
+    """The images of a dataset under a backbone that is on the device."""
     contracts = [one.preprocessing for one in (backbone, *backbone.members)]
     stores = {contract.geometry: _store(config, dataset, contract) for contract in contracts}
     cache = paths.cache_root() if config.keep_features else None
@@ -44,10 +48,11 @@ def _store(config: SourceConfig, dataset: Dataset, preprocessing: Preprocessing)
     return Store(dataset, preprocessing, paths.store_root()) if config.keep_pixels else None
 
 
-def _dataset(config: SourceConfig) -> Dataset:
-    if isinstance(config.dataset, Dataset):
-        return config.dataset
-    return open_dataset(config.dataset, root=config.data_root, strict=config.strict)
+def dataset_of(config: SourceConfig, dataset: str | Dataset) -> Dataset:
+    """What a field of the config names, or is. Raises what `open_dataset` raises."""
+    if isinstance(dataset, Dataset):
+        return dataset
+    return open_dataset(dataset, root=config.data_root, strict=config.strict)
 
 
 def _backbone(config: SourceConfig, device: torch.device) -> Backbone:

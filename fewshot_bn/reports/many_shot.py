@@ -1,53 +1,74 @@
 """Results of the many-shot regime as aligned text. Shares are fractions everywhere else; here they become percent."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from fewshot_bn.evaluation.many_shot.verdict import LEAST_IN_GROUP
 from fewshot_bn.evaluation.metrics import METRICS
 from fewshot_bn.reports.text import percent, table
-from fewshot_bn.results.many_shot import ManyShotResult
+from fewshot_bn.results.many_shot import ManyShotResult, Tested
+
+WORST = "worst group"
 
 
 def many_shot_table(results: Sequence[ManyShotResult], baseline: str | None) -> str:
     """One line per result: the scores of the test images by every metric, that of the dataset first.
 
-    Beside it stands the difference to the baseline's result on the same images; below, what is to be said of a fit.
+    Beside it stands the difference to the baseline's result on the same images, and the score of the worst group, where
+    there are groups; then the same of the other datasets that were tested on. Below, what is to be said of a fit, and
+    which the worst groups are.
     """
     metric = results[0].metric
     others = [name for name in results[0].test if name != metric]
-    header = [
-        "mode",
-        f"{METRICS[metric].title} ± 95 % CI",
-        f"difference to {baseline or 'baseline'} ± CI",
-        *(METRICS[name].title for name in others),
-        "C",
-        "steps",
-        "trained values",
-        "s",
-    ]
+    difference = f"difference to {baseline or 'baseline'} ± CI"
+    score = f"{METRICS[metric].title} ± 95 % CI"
+    header = ["mode", score, difference, WORST, *(METRICS[name].title for name in others)]
+    for name in results[0].tests:
+        header += [f"{name}: {score}", difference, WORST]
+    header += ["C", "steps", "trained values", "s"]
     base = next((result for result in results if result.mode == baseline), None) if len(results) > 1 else None
-    cells = [_cells(result, base, metric, others) for result in results]
-    return "\n".join([table(header, cells), *(note for result in results for note in _notes(result))])
+    cells = [_cells(result, base, results[0]) for result in results]
+    notes = [note for result in results for note in _notes(result)]
+    return "\n".join([table(header, cells), *notes, *_notes_on_groups(results)])
 
 
-def _cells(result: ManyShotResult, base: ManyShotResult | None, metric: str, others: Sequence[str]) -> list[str]:
-    difference = "" if base is None else "(baseline)"
-    if base is not None and result is not base:
-        found = result.difference_to(base, metric)
-        difference = percent(found, signed=True) if found else f"{100 * (result.test[metric] - base.test[metric]):+.2f}"
+def _cells(result: ManyShotResult, base: ManyShotResult | None, first: ManyShotResult) -> list[str]:
+    """Those of the columns that the first result has."""
     return [
         result.mode,
-        _score(result, metric),
-        difference,
-        *(_score(result, name) for name in others),
+        *_compared(result, base, first.metric, None),
+        *(_score(result.tested(), name) for name in first.test if name != first.metric),
+        *(cell for name in first.tests for cell in _compared(result, base, first.metric, name)),
         "" if result.C is None else f"{result.C:.3g}",
         *(f"{result.training[name]:,}" if name in result.training else "" for name in ("steps", "trained_values")),
         f"{result.run['seconds']:.3g}",
     ]
 
 
-def _score(result: ManyShotResult, metric: str) -> str:
-    found = result.test_estimate(metric)
-    return percent(found) if found else f"{100 * result.test[metric]:.2f}"
+def _compared(result: ManyShotResult, base: ManyShotResult | None, metric: str, test: str | None) -> list[str]:
+    """Score, difference to the baseline and score of the worst group, of the split or another test."""
+    tested = result.tested(test)
+    difference = "" if base is None else "(baseline)"
+    if base is not None and result is not base:
+        found = result.difference_to(base, metric, test)
+        plain = f"{100 * (tested.test[metric] - base.tested(test).test[metric]):+.2f}"
+        difference = percent(found, signed=True) if found else plain
+    worst = f"{100 * tested.worst_group['accuracy']:.2f}" if tested.worst_group else ""
+    return [_score(tested, metric), difference, worst]
+
+
+def _score(tested: Tested, metric: str) -> str:
+    found = tested.estimate(metric)
+    return percent(found) if found else f"{100 * tested.test[metric]:.2f}"
+
+
+def _notes_on_groups(results: Sequence[ManyShotResult]) -> Iterator[str]:
+    """Which the worst groups are, a line for each test."""
+    for name in (None, *results[0].tests):
+        found = {result.mode: result.tested(name).worst_group for result in results}
+        groups = [f"{mode} {worst['group']} ({worst['n_images']:,} images)" for mode, worst in found.items() if worst]
+        if groups:
+            where = "" if name is None else f" of {name}"
+            yield f"worst group{where} (top-1, of those of at least {LEAST_IN_GROUP} images): {', '.join(groups)}"
 
 
 def _notes(result: ManyShotResult) -> list[str]:

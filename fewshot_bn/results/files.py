@@ -24,8 +24,7 @@ from fewshot_bn.evaluation.loop import Outcome
 from fewshot_bn.files.atomic import locked, make_folder, replace_file
 from fewshot_bn.results.journal import Entry, append, journal_of, replayed
 from fewshot_bn.results.key import Key, file_name
-from fewshot_bn.results.many_shot import ManyShotResult
-from fewshot_bn.results.reading import CHECKSUM, FORMAT, MANY_SHOT_FORMAT, checksum_of, read_to_go_on
+from fewshot_bn.results.reading import CHECKSUM, FORMAT, checksum_of, read_to_go_on
 from fewshot_bn.results.result import Result, Run
 
 GROWTH = 1.05
@@ -162,12 +161,6 @@ def _write(path: Path, result: Result) -> None:
         "runs": [asdict(run) for run in result.runs],
     }
     write_json(path, content)
-
-
-def write_many_shot(path: Path, result: ManyShotResult) -> None:
-    """Raises `ResultError` where that fails."""
-    content = asdict(result)
-    write_json(path, {"format": MANY_SHOT_FORMAT, "identity": content.pop("key"), **content})
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -16,7 +16,8 @@ from fewshot_bn.evaluation.many_shot.modes import CLASSIFIERS
 from fewshot_bn.files.atomic import digest, read_file
 from fewshot_bn.results.key import Key
 from fewshot_bn.results.many_shot import ManyShotResult
-from fewshot_bn.results.reading import DAMAGE, MOST_BYTES, read_many_shot, read_result
+from fewshot_bn.results.many_shot_files import read_many_shot
+from fewshot_bn.results.reading import DAMAGE, MOST_BYTES, read_result
 from fewshot_bn.results.result import Result, drawn
 
 

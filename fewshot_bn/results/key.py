@@ -1,6 +1,7 @@
 """The key of a result: everything that decides its answer, as plain values, and the file name made of it."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,6 +15,7 @@ from fewshot_bn.episodes import EpisodeShape, Plan
 from fewshot_bn.episodes.plan import sharing_parts
 from fewshot_bn.evaluation.many_shot.grid import Grid
 from fewshot_bn.evaluation.many_shot.modes import Classifier
+from fewshot_bn.evaluation.many_shot.other_tests import OtherTest
 from fewshot_bn.files.atomic import digest, plain_name
 from fewshot_bn.settings import told
 
@@ -48,8 +50,12 @@ def many_shot_key(
     split: Split,
     seed: int,
     grid: Grid | None = None,
+    others: Sequence[OtherTest] = (),
 ) -> Key:
-    """As `few_shot_key`, with a split instead of the shape of episodes, and perhaps a grid around the settings."""
+    """As `few_shot_key`, with a split instead of the shape of episodes.
+
+    There may be a grid around the settings, and other datasets that are tested on.
+    """
     name, settings = adapter
     sizes = {part: len(getattr(split, part)) for part in ("train", "val", "test")}
     rows = digest([part.astype("<i8").tobytes() for part in (split.train, split.val, split.test)])
@@ -59,8 +65,20 @@ def many_shot_key(
             "adapter": {"name": name, "settings": told(settings)} | ({"grid": asdict(grid)} if grid else {}),
             "split": {**sizes, "official": split.official, "fingerprint": rows},
             "seed": seed,
+            **({"tests": {other.name: _images_of(other) for other in others}} if others else {}),
         }
     )
+
+
+def _images_of(other: OtherTest) -> Key:
+    dataset = other.source.images.dataset
+    return {
+        "name": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "card": dataset.card,
+        "n_images": len(other.rows),
+        "rows": digest([part.astype("<i8").tobytes() for part in (other.rows, other.labels)]),
+    }
 
 
 def _subject(dataset: Dataset, backbone: Backbone) -> Key:

@@ -10,17 +10,15 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fewshot_bn.errors import ResultError
-from fewshot_bn.evaluation.metrics import METRICS, metrics_of
+from fewshot_bn.evaluation.metrics import metrics_of
 from fewshot_bn.files.atomic import digest, read_file
 from fewshot_bn.results.key import Key
-from fewshot_bn.results.many_shot import ManyShotResult
 from fewshot_bn.results.result import Result, Run
 from fewshot_bn.results.statistics import student
 
@@ -28,7 +26,7 @@ FORMAT = 3  # format 1 had no measures, format 2 no predictions
 CHECKSUM = "checksum"
 INTERVALS = ("test_half_widths", "test_intervals")
 OUTCOMES = ("correct", "converged", "steps", "measures", "path", "C", "test", *INTERVALS, "predictions")
-MANY_SHOT_FORMAT = "many-shot 1"
+LATER = ("worst_group", "tests")  # of many-shot results that have them
 MOST_BYTES = 2**28  # about 700,000 episodes
 LONG_S = 1e12
 DAMAGE = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
@@ -44,7 +42,7 @@ def read_to_go_on(path: Path) -> Result:
 
 def read_result(path: Path) -> Result:
     """Read a result file. Raises `ResultError` where it is not a whole result file of this format."""
-    content = _json(path)
+    content = json_of(path)
     try:
         if content["format"] not in range(1, FORMAT + 1):
             raise ResultError(f"{path}: is of format {content['format']}, this version reads formats 1 to {FORMAT}")
@@ -58,15 +56,18 @@ def read_result(path: Path) -> Result:
             runs=tuple(Run(**run) for run in content["runs"]),
         )
         _check_key(result.key)
-        problem = contradiction(result) or _other_summary(content.get("summary", {}), result) or _other_sum(content)
+        problem = contradiction(result) or _other_summary(content.get("summary", {}), result) or other_sum(content)
     except DAMAGE as trouble:
-        raise ResultError(f"{path}: not a result file, or a damaged one ({_short(trouble)}); move it away") from trouble
+        raise ResultError(
+            f"{path}: not a result file, or a damaged one ({shortened(trouble)}); move it away"
+        ) from trouble
     if problem:
         raise ResultError(f"{path}: damaged: its episodes do not fit together ({problem}); move it away")
     return result
 
 
-def _json(path: Path) -> Any:
+def json_of(path: Path) -> Any:
+    """What a result file holds. Raises `ResultError` where it is no JSON."""
     try:
         return json.loads(read_file(path, MOST_BYTES))
     except OSError as problem:
@@ -77,16 +78,18 @@ def _json(path: Path) -> Any:
 
 def checksum_of(content: Mapping[str, Any]) -> str:
     """Of what came out, as plain values."""
-    return digest(json.dumps(content.get(name), sort_keys=True) for name in OUTCOMES)
+    names = [*OUTCOMES, *(name for name in LATER if name in content)]
+    return digest(json.dumps(content.get(name), sort_keys=True) for name in names)
 
 
-def _other_sum(content: Mapping[str, Any]) -> str:
+def other_sum(content: Mapping[str, Any]) -> str:
     """What is wrong with the checksum, if there is one."""
     right = content.get(CHECKSUM) in (None, checksum_of(content))
     return "" if right else "its checksum is that of other values: it was edited or damaged"
 
 
-def _short(value: object) -> str:
+def shortened(value: object) -> str:
+    """For a message."""
     text = " ".join(str(value).split())
     return text if len(text) <= 100 else f"{text[:100]}…"
 
@@ -184,46 +187,9 @@ def _other_summary(said: Any, result: Result) -> str:
         if name == "ci95_half_width" and len(result) > 1:  # older results have Student's everywhere
             others.append(student(result.accuracies).half_width)
         if not any(_same(one, other) for other in others):
-            return f"{name} is {_short(one)} in the summary, {others[0]} of the episodes"
+            return f"{name} is {shortened(one)} in the summary, {others[0]} of the episodes"
     return ""
 
 
 def _same(one: Any, other: Any) -> bool:
     return one is other if one is None or other is None else math.isclose(one, other, abs_tol=1e-9)
-
-
-NOT_IN_OLDER: Mapping[str, Any] = {"test_intervals": None, "labels": None, "training": {}, "trials": [], "chosen": {}}
-
-
-def read_many_shot(path: Path) -> ManyShotResult:
-    """Read a result file. Raises `ResultError` where it is not a whole one of this format."""
-    try:
-        content = _json(path)
-        if content.pop("format") != MANY_SHOT_FORMAT:
-            raise ResultError(f"{path}: is of another format than {MANY_SHOT_FORMAT}; move it away")
-        content["key"] = content["identity"]
-        content = {**NOT_IN_OLDER, **content}
-        result = ManyShotResult(**{field.name: content[field.name] for field in fields(ManyShotResult)})
-        whole = _is_whole(result) and not _other_sum(content)
-    except DAMAGE as problem:
-        why = f"cannot be read as a many-shot result ({_short(problem)})"
-        raise ResultError(f"{path}: {why}; move it away") from problem
-    if not whole:
-        raise ResultError(f"{path}: damaged: its parts do not fit together; move it away")
-    return result
-
-
-def _is_whole(result: ManyShotResult) -> bool:
-    """Whether scores are fractions, every C has its scores and the chosen one is among them."""
-    metrics = result.test.keys()
-    scores = [result.test, *({metric: point[metric] for metric in metrics} for point in result.path)]
-    estimates = [result.test_estimate(metric) for metric in result.test_half_widths]
-    return (
-        result.metric in metrics <= METRICS.keys()
-        and all(0 <= value <= 1 for score in scores for value in score.values())
-        and all(found.low <= found.mean <= found.high for found in estimates if found)
-        and len(result.path) == result.key["adapter"]["settings"].get("n_values", len(result.path))
-        and all(type(point["converged"]) is bool for point in result.path)
-        and result.C in ([point["C"] for point in result.path] or [None])
-        and {len(result.predictions), len(result.labels or result.predictions)} == {result.key["split"]["test"]}
-    )

@@ -56,7 +56,7 @@ def test_help_names_the_verbs_and_shows_commands_that_are_understood(capsys):
         main(["--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    verbs = ("list", "fetch", "verify", "prepare", "episodes", "show")
+    verbs = ("list", "fetch", "verify", "prepare", "episodes", "split", "show")
     assert EXAMPLES in text
     for verb in verbs:
         assert re.search(rf"^    {verb} ", text, re.M)
@@ -73,7 +73,7 @@ def test_help_names_the_verbs_and_shows_commands_that_are_understood(capsys):
         (["lst"], "invalid choice: 'lst' .*list.*; --help shows all options"),
         (["list", "extra"], "unrecognized arguments: extra"),
         (["list", "--data", "."], "unrecognized arguments: --data ."),
-        *(([verb], r"required: NAME\|PATH") for verb in ("fetch", "verify", "prepare", "episodes", "show")),
+        *(([verb], r"required: NAME\|PATH") for verb in ("fetch", "verify", "prepare", "episodes", "split", "show")),
         (["verify", "shapes", "--data-rot", "."], "unrecognized arguments: --data-rot ."),
         (["verify", "eurosta"], r"unknown dataset 'eurosta' \(did you mean 'eurosat'\?\)"),
         (["verify", "eurosat"], "eurosat: no data found; looked in data/EuroSAT/2750.*python -m fewshot_bn.data fetch"),

@@ -13,7 +13,7 @@ from fewshot_bn.datasets.splits import split_of
 from fewshot_bn.eval import main
 from fewshot_bn.evaluation.many_shot.linear import LinearEvaluation
 from fewshot_bn.evaluation.many_shot.modes import CLASSIFIERS
-from fewshot_bn.results.reading import read_many_shot
+from fewshot_bn.results.many_shot_files import read_many_shot
 
 
 def run(*arguments):

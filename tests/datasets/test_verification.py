@@ -206,3 +206,21 @@ def test_real_lesions_are_of_one_class_and_real_patients_of_several():
     assert any(note.text.startswith("chestx: 769 of 1,000 images left out") for note in notes)
     assert notes[-1].text == "24 patients have images of several classes"
     assert "103: Mass, Pneumothorax" in notes[-1].cases
+
+
+def test_copies_in_two_splits_are_told_apart_from_others(image_folder, tmp_path):
+    folder = tmp_path / "parted"
+    for number, part in enumerate(("train", "val", "test")):
+        for path in sorted(image_folder.glob(f"*/[{number}{number + 3}].png")):
+            (folder / part / path.parent.name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, folder / part / path.parent.name)
+    shutil.copy(folder / "train" / "c" / "0.png", folder / "train" / "d e" / "x.png")  # among the training images
+    shutil.copy(folder / "train" / "c" / "3.png", folder / "test" / "c" / "x.png")
+    shutil.copy(folder / "train" / "d e" / "3.png", folder / "val" / "d e" / "x.png")
+    same, parted = found(folder, card=False).wrong
+    assert same.text == "3 sets of images are the same byte for byte"
+    assert parted.text.startswith("parted: 1 of 7 test images are also among the training and validation images, and ")
+    assert parted.cases == (
+        "test/c/x.png (test) = train/c/3.png (train)",
+        "train/d e/3.png (train) = val/d e/x.png (val)",
+    )

@@ -7,7 +7,7 @@ from sklearn.metrics import accuracy_score, average_precision_score, balanced_ac
 
 from fewshot_bn.evaluation.many_shot.verdict import scores
 from fewshot_bn.evaluation.ranking import log_odds
-from fewshot_bn.experiment.many_shot import estimates
+from fewshot_bn.experiment.tested import estimates
 
 
 def test_the_scores_are_scikit_learns(fresh_seed):

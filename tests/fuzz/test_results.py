@@ -7,10 +7,11 @@ from fuzz.trial import survive, tiers
 
 from fewshot_bn.episodes import EpisodeShape, sample
 from fewshot_bn.evaluation.loop import Outcome
-from fewshot_bn.results.files import open_result, write_many_shot
+from fewshot_bn.results.files import open_result
 from fewshot_bn.results.journal import journal_of
 from fewshot_bn.results.many_shot import ManyShotResult
-from fewshot_bn.results.reading import read_many_shot, read_result
+from fewshot_bn.results.many_shot_files import read_many_shot, write_many_shot
+from fewshot_bn.results.reading import read_result
 from fewshot_bn.results.result import Run
 
 N = 4

@@ -14,10 +14,12 @@ from reference.networks import small_backbone
 from fewshot_bn.backbones.backbone import Backbone
 from fewshot_bn.backbones.networks import CifarResNet
 from fewshot_bn.datasets import open_dataset
+from fewshot_bn.datasets.splits import Split
 from fewshot_bn.episodes import EpisodeShape, sample
+from fewshot_bn.evaluation.many_shot import feed
 from fewshot_bn.files.atomic import sha256_of
 from fewshot_bn.inputs.features import Features
-from fewshot_bn.inputs.images import Images
+from fewshot_bn.inputs.images import Images, normalise
 from fewshot_bn.inputs.source import Source
 from fewshot_bn.preprocessing import Preprocessing
 from fewshot_bn.rng import torch_state
@@ -111,3 +113,22 @@ def source(image_folder, backbone):
 @pytest.fixture
 def episodes(source):
     return sample(source.images.dataset.class_sizes, EpisodeShape(3, 2, 4), seed=0, n_episodes=7)
+
+
+@pytest.fixture
+def split():
+    rows = np.random.default_rng(np.random.Philox(4)).permutation(29)
+    return Split(*(np.sort(part) for part in np.split(rows, [15, 21])), official=False)
+
+
+@pytest.fixture
+def exact(monkeypatch):
+    """Images in double precision."""
+    monkeypatch.setattr(feed, "normalise", lambda *arguments: normalise(*arguments).double())
+
+
+@pytest.fixture
+def kept_at_once(monkeypatch):
+    """The state of a training is written after every step."""
+    monkeypatch.setattr("fewshot_bn.evaluation.many_shot.checkpoint.WRITE_S", 0.0)
+    monkeypatch.setattr("fewshot_bn.evaluation.many_shot.checkpoint.WRITE_SHARE", 0)

@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 
 from fewshot_bn.reports.ranks import RankReport
-from fewshot_bn.results.files import _write, write_many_shot
+from fewshot_bn.results.files import _write
 from fewshot_bn.results.folders import BackboneId
 from fewshot_bn.results.key import file_name
 from fewshot_bn.results.many_shot import ManyShotResult
+from fewshot_bn.results.many_shot_files import write_many_shot
 from fewshot_bn.results.ranks import rank
 from fewshot_bn.results.resampling import Bootstrap
 from fewshot_bn.results.result import Result, Run

@@ -70,7 +70,7 @@ class Course:
         self._optimiser.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(dict(state["schedule"]))  # which it empties
         for name, value in state["progress"].items():
-            setattr(self, name, value)
+            setattr(self, name, value if value is None else value.to(self._loss.device))
 
 
 def _put_back(tensors: Sequence[Tensor], kept: Sequence[Tensor], *, where: Bool[Tensor, "e"]) -> None:

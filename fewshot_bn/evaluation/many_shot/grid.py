@@ -104,17 +104,19 @@ class Search:
         """Settings, steps and scores of the validation images; taken from the checkpoint where they are known."""
         if (known := checkpoint.record(name)) is not None:
             return dict(known)
-        evaluation = self._with(settings, share)
+        evaluation = replace(self._with(settings, share), others=())
         split = evaluation.split
         if evaluation.tuner.readout == "head":
             evaluation = replace(evaluation, split=replace(split, val=split.val[:0], test=split.val))
         verdict = yield from evaluation.run(checkpoint, metric, name)
-        if evaluation.tuner.readout == "head":
-            labels = evaluation.source.images.dataset.labels[split.val]
-            found = scores(verdict.logits, torch.from_numpy(labels).to(verdict.logits.device))
-        else:
+        if verdict.path:
             best = max(verdict.path, key=lambda point: float(point[metric]))
             found = {name: best[name] for name in metrics_of("split")}
+        else:
+            dataset, logits = evaluation.source.images.dataset, verdict.logits
+            if evaluation.tuner.readout != "head":  # it has diverged
+                logits = logits.new_full((len(split.val), len(dataset.class_names)), torch.nan)
+            found = scores(logits, torch.from_numpy(dataset.labels[split.val]).to(logits.device))
         facts = {"settings": dict(settings), "steps": verdict.training["steps"], **found}
         trial = {**facts, "converged": verdict.converged}
         yield from checkpoint.conclude(name, trial)

@@ -29,6 +29,7 @@ from fewshot_bn.evaluation.many_shot.checkpoint import Checkpoint
 from fewshot_bn.evaluation.many_shot.feed import FeatureFeed, Feed, Pictures, in_parts
 from fewshot_bn.events import Note, Progress
 from fewshot_bn.inputs.features import images_together
+from fewshot_bn.inputs.source import Source
 from fewshot_bn.runtime import exact_convolutions
 
 
@@ -134,24 +135,30 @@ class Learner:
         for layer, count in zip(self.network.batch_norms, state["counts"], strict=True):
             layer.n_batches = count
 
-    def features(self, rows: Int64[ndarray, "n"]) -> Iterator[Float[Tensor, "n d"]]:
-        """Those of the tuned network, and of the pretrained one where it takes part, in every fixed view."""
+    def features(self, rows: Int64[ndarray, "n"], source: Source | None = None) -> Iterator[Float[Tensor, "n d"]]:
+        """Those of the tuned network, and of the pretrained one where it takes part, in every fixed view.
+
+        `rows` are of the source that the network was tuned to, or of another.
+        """
         networks = [self.network, *([self._pretrained()] if self.tuner.average_frozen else [])]
         for network, view in itertools.product(networks, fixed_views(self.tuner.test_augment)):
-            yield self._features(network, rows, view)
+            yield self._features(network, rows, view, source)
 
-    def head_scores(self, rows: Int64[ndarray, "n"]) -> Iterator[Float[Tensor, "n way"]]:
-        """Those of the trained head in every fixed view."""
-        for z in self.features(rows):
+    def head_scores(self, rows: Int64[ndarray, "n"], source: Source | None = None) -> Iterator[Float[Tensor, "n way"]]:
+        """Those of the trained head in every fixed view of images as in `features`."""
+        for z in self.features(rows, source):
             z_seen = seen(z[None], self.tuner.scaling)
             with torch.no_grad():
                 yield self._head.fitted(lambda: z_seen, self._feed.y)(z_seen)[0]  # noqa: B023 - called at once
 
     @torch.no_grad()
-    def _features(self, network: EpisodicNetwork, rows: Int64[ndarray, "n"], view: str) -> Float[Tensor, "n d"]:
+    def _features(
+        self, network: EpisodicNetwork, rows: Int64[ndarray, "n"], view: str, source: Source | None = None
+    ) -> Float[Tensor, "n d"]:
         with exact_convolutions():
-            parts = (network.features(network.stem(fixed_view(x, view))) for x in self._parts(rows))
+            parts = (network.features(network.stem(fixed_view(x, view))) for x in self._parts(rows, source))
             return torch.cat([z[0] for z in parts])
 
-    def _parts(self, rows: Int64[ndarray, "n"]) -> Iterator[Float[Tensor, "1 b 3 h w"]]:
-        return self._pictures.parts(in_parts(rows, self._together))
+    def _parts(self, rows: Int64[ndarray, "n"], source: Source | None = None) -> Iterator[Float[Tensor, "1 b 3 h w"]]:
+        pictures = self._pictures if source is None else replace(self._pictures, source=source)
+        return pictures.parts(in_parts(rows, self._together))

@@ -74,17 +74,20 @@ class LinearEvaluation:
             theta = solution.theta[0, 0]
             yield C, (theta[:, :-1] @ x_val + theta[:, -1:]).mT, bool(solution.converged)
 
-    def fit(self, z: Samples, test: Samples, C: float) -> tuple[Float[Tensor, "n way"], bool]:
-        """The scores of the test images under the fit to `z`, and whether it reached the tolerance."""
+    def fit(
+        self, z: Samples, tests: Sequence[Float[Tensor, "_ d"]], C: float
+    ) -> tuple[list[Float[Tensor, "_ way"]], bool]:
+        """The scores of each of the test sets under the fit to `z`, and whether it reached the tolerance."""
         space = span(z.z[None], self.scaling)
         problem = regressions(space, z.y[None], z.n_way).weighted(C)
         solution = solve(problem, tolerance=self.tolerance, max_steps=self.max_steps)
         theta = solution.theta[:, 0]
-        scores = space.scores(theta[..., :-1], theta[..., -1], z.z[None], test.z[None], scaling=self.scaling)
-        return scores[0], bool(solution.converged)
+        weight, bias = theta[..., :-1], theta[..., -1]
+        scores = [space.scores(weight, bias, z.z[None], test[None], scaling=self.scaling)[0] for test in tests]
+        return scores, bool(solution.converged)
 
     def verdict(self, views: Sequence[View], metric: str) -> Generator[Progress, None, Verdict]:
-        """C chosen by `metric` on the validation images, and the scores of the test images under it.
+        """C chosen by `metric` on the validation images, and the scores of all test images under it.
 
         Of several views of the same images, class probabilities are averaged.
         """
@@ -96,6 +99,7 @@ class LinearEvaluation:
             tried.append({"C": C, **scores(logits, y), "converged": converged})
             yield Progress("path of C", "value", len(tried), self.n_values)
         best = max(tried, key=lambda point: float(point[metric]))
-        last = [self.fit(view.train + view.val, view.test, best["C"]) for view in views]
-        logits = mean_probabilities([logits[None] for logits, _ in last])[0]
-        return Verdict(logits, all(converged for _, converged in last), tried, best["C"])
+        last = [self.fit(view.train + view.val, [view.test.z, *view.others], best["C"]) for view in views]
+        scored = zip(*(logits for logits, _ in last), strict=True)  # test set after test set, in every view
+        logits, *others = (mean_probabilities([one[None] for one in of_test])[0] for of_test in scored)
+        return Verdict(logits, all(converged for _, converged in last), tried, best["C"], others=tuple(others))

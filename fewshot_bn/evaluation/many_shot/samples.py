@@ -21,8 +21,18 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The features of the training, validation and test images, as one view of them gives."""
+    """The features of the training, validation and test images, as one view of them gives.
+
+    `others` are those of images of other datasets that are classified, too.
+    """
 
     train: Samples
     val: Samples
     test: Samples
+    others: tuple[Float[Tensor, "_ d"], ...] = ()
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all features are numbers."""
+        features = (self.train.z, self.val.z, self.test.z, *self.others)
+        return all(bool(z.isfinite().all()) for z in features)

@@ -28,6 +28,7 @@ from fewshot_bn.evaluation.many_shot.checkpoint import Checkpoint
 from fewshot_bn.evaluation.many_shot.feed import Pictures
 from fewshot_bn.evaluation.many_shot.learner import Learner
 from fewshot_bn.evaluation.many_shot.linear import LinearEvaluation
+from fewshot_bn.evaluation.many_shot.other_tests import OtherTest
 from fewshot_bn.evaluation.many_shot.samples import Samples, View
 from fewshot_bn.evaluation.many_shot.verdict import Verdict
 from fewshot_bn.evaluation.memory import choose_portion
@@ -41,12 +42,16 @@ Event = Progress | Note
 
 @dataclass(frozen=True, slots=True)
 class TunedEvaluation:
-    """A tuner on the images of a split. Raises `UsageError` for settings that many images cannot be trained with."""
+    """A tuner on the images of a split, which are classified, and so are those of `others`.
+
+    Raises `UsageError` for settings that many images cannot be trained with.
+    """
 
     tuner: Tuning
     source: Source
     split: Split
     seed: int
+    others: Sequence[OtherTest] = ()
 
     def __post_init__(self) -> None:
         tuner = self.tuner
@@ -84,7 +89,7 @@ class TunedEvaluation:
         """
         stages = self.tuner.stages(self.source.backbone)
         facts: list[Mapping[str, Any]] = []
-        scores: list[list[Tensor]] = []  # of every member and view
+        scores: list[list[list[Tensor]]] = []  # of every member, test set and view
         views: list[list[View]] = []
         for place, stage in enumerate(stages):
             learner = self.learner(place, stage, alone=len(stages) == 1)
@@ -92,19 +97,31 @@ class TunedEvaluation:
             yield from learner.train(checkpoint, f"{trial} {member}".strip())
             yield Progress("classifying", "image", 0, None)
             if self.tuner.readout == "head":
-                scores.append(list(learner.head_scores(self.split.test)))
+                scores.append([list(learner.head_scores(*test)) for test in self._tests])
             else:
                 views.append(list(self._views(learner)))
             facts.append(learner.facts)
             del learner  # before the next one is trained
         training = _together(facts)
         if scores:
-            means = [torch.stack(of_members).mean(0)[None] for of_members in zip(*scores, strict=True)]
-            logits = mean_probabilities(means)[0]
-            return Verdict(logits, bool(logits.isfinite().all()), training=training)
-        linear = READOUTS[self.tuner.readout]
-        verdict = yield from linear.verdict([_side_by_side(view) for view in zip(*views, strict=True)], metric)
+            logits, *others = map(_averaged, zip(*scores, strict=True))
+            return Verdict(logits, bool(logits.isfinite().all()), training=training, others=tuple(others))
+        together = [_side_by_side(view) for view in zip(*views, strict=True)]
+        if not all(view.is_finite for view in together):
+            return self._diverged(training)
+        verdict = yield from READOUTS[self.tuner.readout].verdict(together, metric)
         return replace(verdict, training=training)
+
+    def _diverged(self, training: Mapping[str, Any]) -> Verdict:
+        """No readout can be solved on features that are no numbers."""
+        n_way = len(self.source.images.dataset.class_names)
+        logits, *others = (torch.full((len(rows), n_way), torch.nan) for rows, _ in self._tests)
+        return Verdict(logits, converged=False, training=training, others=tuple(others))
+
+    @property
+    def _tests(self) -> list[tuple[Int64[ndarray, "_"], Source]]:
+        """What is classified: the test images of the split first."""
+        return [(self.split.test, self.source), *((other.rows, other.source) for other in self.others)]
 
     def learner(self, place: int, stage: Chosen, *, alone: bool) -> Learner:
         """Of the stage at that place, ready to be trained; not `alone`, it sees images as a member takes them."""
@@ -119,8 +136,10 @@ class TunedEvaluation:
         """Features under the tuned network in every view."""
         split = self.split
         parts = (split.train, split.val, split.test)
-        for features in zip(*(learner.features(rows) for rows in parts), strict=True):
-            yield View(*(self._samples(rows, z) for rows, z in zip(parts, features, strict=True)))
+        shown = [*((rows, self.source) for rows in parts), *self._tests[1:]]
+        for features in zip(*(learner.features(*images) for images in shown), strict=True):
+            train, val, test = (self._samples(rows, z) for rows, z in zip(parts, features, strict=False))
+            yield View(train, val, test, others=features[len(parts) :])
 
     def _samples(self, rows: Int64[ndarray, "n"], z: Float[Tensor, "n d"]) -> Samples:
         dataset = self.source.images.dataset
@@ -133,7 +152,14 @@ def _side_by_side(members: Sequence[View]) -> View:
     def joined(samples: Sequence[Samples]) -> Samples:
         return replace(samples[0], z=torch.cat([each.z for each in samples], 1))
 
-    return View(*(joined([getattr(view, part) for view in members]) for part in ("train", "val", "test")))
+    train, val, test = (joined([getattr(view, part) for view in members]) for part in ("train", "val", "test"))
+    others = (torch.cat(features, 1) for features in zip(*(view.others for view in members), strict=True))
+    return View(train, val, test, others=tuple(others))
+
+
+def _averaged(scores: Sequence[Sequence[Tensor]]) -> Float[Tensor, "n way"]:
+    """Of every member, and of every view: scores of the former, probabilities of the latter."""
+    return mean_probabilities([torch.stack(of_members).mean(0)[None] for of_members in zip(*scores, strict=True)])[0]
 
 
 def _together(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -101,9 +101,11 @@ def test_lists_in_turn_start_from_what_was_chosen(searched):
     assert set(verdict.chosen) == {"lr_head", "lr_body"}
 
 
-def test_a_trial_that_diverges_is_kept_and_never_chosen(searched):
-    verdict = searched([[{"lr_body": 1e18}, {"lr_body": 0.001}]], 9.0)
+@pytest.mark.parametrize("readout", ["head", "lr"])
+def test_a_trial_that_diverges_is_kept_and_never_chosen(searched, readout):
+    verdict = searched([[{"lr_body": 1e18}, {"lr_body": 0.001}]], 9.0, replace(TUNER, readout=readout))
     assert [trial["converged"] for trial in verdict.trials] == [False, True]
+    assert verdict.trials[0]["top-1"] == 0
     assert verdict.chosen == {"lr_body": 0.001}
 
 

@@ -30,7 +30,7 @@ def test_every_fit_is_scikit_learns(n, d, n_way, fresh_seed):
         np.testing.assert_allclose(
             logits.softmax(-1).numpy(), expected.predict_proba(val.z.double().numpy()), atol=1e-5
         )
-    logits, converged = linear.fit(train + val, test, 0.3)
+    (logits,), converged = linear.fit(train + val, [test.z], 0.3)
     expected = LogisticRegression(C=0.3, solver="newton-cg", tol=1e-10, max_iter=10_000)
     expected.fit(torch.cat([train.z, val.z]).double().numpy(), torch.cat([train.y, val.y]).numpy())
     assert converged

@@ -85,7 +85,7 @@ def test_readout_lr_fits_the_features_of_the_tuned_network(source, split, exact,
     C = linear.grid[int(np.argmax(right))]
     assert verdict.C == C
     assert [point["top-1"] for point in verdict.path] == right
-    p = torch.stack([linear.fit(train + val, test, C)[0].softmax(1) for train, val, test in samples]).mean(0)
+    p = torch.stack([linear.fit(train + val, [test.z], C)[0][0].softmax(1) for train, val, test in samples]).mean(0)
     torch.testing.assert_close(verdict.logits.softmax(1), p, rtol=1e-7, atol=1e-9)
 
 
@@ -132,10 +132,13 @@ def test_a_run_that_is_killed_goes_on_where_it_was(source, split, tmp_path, memb
     assert found.training == whole.training
 
 
-def test_a_training_that_diverges_stops_and_says_so(source, split, tmp_path):
-    tuner = FineTuning(**{**BATCHES, "epochs": 500}, lr_body=1e18, optimiser="sgd")
+@pytest.mark.parametrize("readout", ["head", "lr"])
+def test_a_training_that_diverges_stops_and_says_so(source, split, tmp_path, readout):
+    tuner = FineTuning(**{**BATCHES, "epochs": 500}, lr_body=1e18, optimiser="sgd", readout=readout)
     verdict = outcome(tuner, source, split, Checkpoint(tmp_path / "kept", "key"))
     assert not verdict.converged
+    assert verdict.logits.shape == (8, 3)
+    assert not verdict.logits.isfinite().all()
     assert verdict.training["steps"] < 500
 
 
