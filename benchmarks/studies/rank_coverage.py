@@ -5,7 +5,7 @@
 In each simulated set of backbones, their scores by the reference and by two proxies are normal, with correlations of
 0.9 and 0.7 and a standard deviation of 1. Episodes are as easy or hard for all, and add noise, of which a mean has the
 standard error of the table. What intervals over backbones and over both should hold is tau of the normal distribution,
-2 / pi asin(correlation); what those over episodes should hold is tau-b of the scores without noise. About 6 minutes of
+2 / pi asin(correlation); what those over episodes should hold is tau-b of the scores without noise. About 2 minutes of
 one core.
 
 Source: Kruskal 1958, "Ordinal measures of association".
