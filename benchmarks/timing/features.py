@@ -181,9 +181,7 @@ def _run(argv: Sequence[str] | None) -> int:
     for case, n_images in zip(args.case, numbers, strict=True):
         with tempfile.TemporaryDirectory() as folder:
             rows.append(measured(case, Subject(case, n_images, Path(folder), device), args.repetitions))
-    names = [name for name in rows[0] if name != "seconds"]
-    table = [[f"{row[name]:.3g}" if isinstance(row[name], float) else row[name] for name in names] for row in rows]
-    record.add("images per second", [names, *table], rows)
+    record.add_rows("images per second", rows)
     return 0
 
 

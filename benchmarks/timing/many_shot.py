@@ -164,9 +164,7 @@ def _run(argv: Sequence[str] | None) -> int:
     for case in args.case:
         with tempfile.TemporaryDirectory() as folder:
             rows.append(measured(case, Subject(case, args.n_images, Path(folder), device), args.repetitions))
-    names = [name for name in rows[0] if name != "seconds"]
-    table = [[f"{row[name]:.3g}" if isinstance(row[name], float) else row[name] for name in names] for row in rows]
-    record.add("Images per second", [names, *table], rows)
+    record.add_rows("Images per second", rows)
     return 0
 
 

@@ -35,6 +35,12 @@ class Record:
             readme.write(text)
             numbers.writelines(json.dumps(row) + "\n" for row in rows)
 
+    def add_rows(self, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Likewise, of a table of all that the rows have but their `seconds`; numbers with three digits."""
+        names = [name for name in rows[0] if name != "seconds"]
+        table = [[f"{row[name]:.3g}" if isinstance(row[name], float) else row[name] for name in names] for row in rows]
+        self.add(title, [names, *table], rows)
+
     def _open(self, name: str) -> Any:
         return (self.folder / name).open("a", encoding="utf-8")
 

@@ -22,7 +22,7 @@ from fewshot_bn.evaluation.many_shot.grid import Grid, Search
 from fewshot_bn.evaluation.many_shot.linear import LinearEvaluation
 from fewshot_bn.evaluation.many_shot.modes import CLASSIFIERS, Classifier
 from fewshot_bn.evaluation.many_shot.other_tests import OtherTest, groups_of
-from fewshot_bn.evaluation.many_shot.samples import Samples, View
+from fewshot_bn.evaluation.many_shot.samples import View, samples_of
 from fewshot_bn.evaluation.many_shot.tuned import TunedEvaluation
 from fewshot_bn.evaluation.many_shot.verdict import Verdict, worst_group
 from fewshot_bn.events import Note
@@ -183,7 +183,9 @@ class Job:
         yield from compute_features(self.source, self._rows)
         for other in self.others:
             yield from prepared(other, features=True)
-        train, val, test = (self._samples(rows) for rows in (self.split.train, self.split.val, self.split.test))
+        features, dataset = self.source.features, self.source.images.dataset
+        parts = (self.split.train, self.split.val, self.split.test)
+        train, val, test = (samples_of(dataset, rows, features.gather(rows)) for rows in parts)
         others = tuple(other.source.features.gather(other.rows) for other in self.others)
         return (yield from classifier.verdict([View(train, val, test, others)], metric))
 
@@ -218,11 +220,6 @@ class Job:
     def _labels(self) -> Int64[ndarray, "n_test"]:
         labels: Int64[ndarray, "n_test"] = self.source.images.dataset.labels[self.split.test]
         return labels
-
-    def _samples(self, rows: Int64[ndarray, "n"]) -> Samples:
-        dataset = self.source.images.dataset
-        labels = torch.from_numpy(dataset.labels[rows]).to(self.source.device)
-        return Samples(self.source.features.gather(rows), labels, len(dataset.class_names))
 
 
 def _regrouped(found: Tested, other: OtherTest) -> Tested:

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from reference.commands import assert_refused
 
 from fewshot_bn.datasets import open_dataset
 from fewshot_bn.datasets.splits import split_of
@@ -201,11 +202,7 @@ def test_folders_of_splits_are_the_split(here, capsys, names):
     ],
 )
 def test_bad_input_is_one_clear_line_and_status_2(here, capsys, arguments, message):
-    assert run(*arguments) == 2
-    printed = capsys.readouterr()
-    assert len(printed.err.splitlines()) == 1
-    assert re.search(message, printed.err)
-    assert printed.out == ""
+    assert_refused((run(*arguments), *capsys.readouterr()), message)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reference.commands import assert_refused
 
 from fewshot_bn.data import main as data
 from fewshot_bn.datasets import open_dataset
@@ -145,11 +146,7 @@ LIST = "path,label,split\n"
 )
 def test_bad_lists_are_one_clear_line_and_status_2(here, capsys, arguments, message):
     (here / "mine.csv").write_text(LIST + "x.png,c,test\n")
-    assert run(*arguments) == 2
-    printed = capsys.readouterr()
-    assert len(printed.err.splitlines()) == 1
-    assert re.search(message, printed.err)
-    assert printed.out == ""
+    assert_refused((run(*arguments), *capsys.readouterr()), message)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from reference.commands import assert_refused
 
 from fewshot_bn import ManyShotConfig, dataset_of_files, open_dataset
 from fewshot_bn.eval import main
@@ -220,11 +221,7 @@ def test_bad_input_is_one_clear_line_and_status_2(here, domains, capsys, argumen
     shutil.copytree(domains / "real" / "c", here / "one" / "z")
     shutil.copytree(here / "shapes", here / "copy", copy_function=shutil.copy)
     shutil.copy(domains / "real" / "c" / "0.png", domains / "real" / "stray.png")
-    assert run(*arguments) == 2
-    printed = capsys.readouterr()
-    assert len(printed.err.splitlines()) == 1
-    assert re.search(message, printed.err)
-    assert printed.out == ""
+    assert_refused((run(*arguments), *capsys.readouterr()), message)
 
 
 @pytest.mark.parametrize(

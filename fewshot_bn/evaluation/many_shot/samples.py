@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int64
+from numpy import ndarray
 from torch import Tensor
+
+from fewshot_bn.datasets import Dataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,11 @@ class Samples:
 
     def __add__(self, other: "Samples") -> "Samples":
         return Samples(torch.cat([self.z, other.z]), torch.cat([self.y, other.y]), self.n_way)
+
+
+def samples_of(dataset: Dataset, rows: Int64[ndarray, "n"], z: Float[Tensor, "n d"]) -> Samples:
+    """These rows of a dataset, whose features are `z`."""
+    return Samples(z, torch.from_numpy(dataset.labels[rows]).to(z.device), len(dataset.class_names))
 
 
 @dataclass(frozen=True, slots=True)

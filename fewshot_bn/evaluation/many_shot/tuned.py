@@ -29,7 +29,7 @@ from fewshot_bn.evaluation.many_shot.feed import Pictures
 from fewshot_bn.evaluation.many_shot.learner import Learner
 from fewshot_bn.evaluation.many_shot.linear import LinearEvaluation
 from fewshot_bn.evaluation.many_shot.other_tests import OtherTest
-from fewshot_bn.evaluation.many_shot.samples import Samples, View
+from fewshot_bn.evaluation.many_shot.samples import Samples, View, samples_of
 from fewshot_bn.evaluation.many_shot.verdict import Verdict
 from fewshot_bn.evaluation.memory import choose_portion
 from fewshot_bn.events import Note, Progress
@@ -134,16 +134,12 @@ class TunedEvaluation:
 
     def _views(self, learner: Learner) -> Iterator[View]:
         """Features under the tuned network in every view."""
-        split = self.split
+        split, dataset = self.split, self.source.images.dataset
         parts = (split.train, split.val, split.test)
         shown = [*((rows, self.source) for rows in parts), *self._tests[1:]]
         for features in zip(*(learner.features(*images) for images in shown), strict=True):
-            train, val, test = (self._samples(rows, z) for rows, z in zip(parts, features, strict=False))
+            train, val, test = (samples_of(dataset, rows, z) for rows, z in zip(parts, features, strict=False))
             yield View(train, val, test, others=features[len(parts) :])
-
-    def _samples(self, rows: Int64[ndarray, "n"], z: Float[Tensor, "n d"]) -> Samples:
-        dataset = self.source.images.dataset
-        return Samples(z, torch.from_numpy(dataset.labels[rows]).to(z.device), len(dataset.class_names))
 
 
 def _side_by_side(members: Sequence[View]) -> View:
