@@ -65,8 +65,8 @@ class Support:
     def batches(self) -> Iterator[Batch]:
         """Batches without end."""
         n = self.y.shape[1]
-        for step, (order, ends_pass) in enumerate(orders(n, self.batch_size, self.seeds)):
-            rows = torch.from_numpy(order).to(self.y.device)
+        for step, order in enumerate(orders(n, self.batch_size, self.seeds, self.y.device)):
+            rows = order.places
             y = self.y.gather(1, rows)
             if self.views:
                 x = augment(
@@ -75,24 +75,35 @@ class Support:
                 values = self.network.stem(x)
             else:
                 values = self.stem if rows.shape[1] == n else tuple(_pick(value, rows) for value in self.stem)
-            yield Batch(values, y, rows.shape[1] / n, ends_pass)
+            yield Batch(values, y, rows.shape[1] / n, order.ends_pass)
 
 
-def orders(
-    n: int, batch_size: int, seeds: Sequence[int], *, start: int = 0
-) -> Iterator[tuple[Int64[ndarray, "e b"], bool]]:
-    """Which of n images make a batch, and whether it ends a pass, from batch `start` on, without end.
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Which images make a batch, by number, here and on the device, and whether they end a pass."""
 
-    A batch of all images has them in their order.
+    numbers: Int64[ndarray, "e b"]
+    places: Int64[Tensor, "e b"]
+    ends_pass: bool
+
+
+def orders(n: int, batch_size: int, seeds: Sequence[int], device: torch.device, *, start: int = 0) -> Iterator[Order]:
+    """The batches of n images from batch `start` on, without end. A batch of all images has them in their order.
+
+    What a pass takes travels to the device at once, as a step that waits for a copy would keep a GPU waiting.
     """
     size = min(batch_size or n, n)
     per_pass = math.ceil(n / size)
+    passing = np.tile(np.arange(n), (len(seeds), 1))
+    places = torch.from_numpy(passing).to(device)
     for epoch in itertools.count(start // per_pass):
-        passing = [rng.permutation(n, seed, "batches", epoch) if size < n else np.arange(n) for seed in seeds]
-        order = np.stack(passing)
+        if size < n:
+            passing = np.stack([rng.permutation(n, seed, "batches", epoch) for seed in seeds])
+            places = torch.from_numpy(passing).to(device)
         first = start % per_pass if epoch == start // per_pass else 0
         for place in range(first * size, n, size):
-            yield order[:, place : place + size], place + size >= n
+            part = slice(place, place + size)
+            yield Order(passing[:, part], places[:, part], place + size >= n)
 
 
 def _pick(values: Float[Tensor, "e n *size"], rows: Int64[Tensor, "e b"]) -> Float[Tensor, "e b *size"]:

@@ -60,12 +60,13 @@ class Feed:
 
     def batches(self, start: int = 0) -> Iterator[Batch]:
         """Batches without end, from the one of step `start` on."""
-        to_read, to_use = itertools.tee(orders(len(self.rows), self.batch_size, [self.seed], start=start))
-        images = self.pictures.parts(self.rows[order[0]] for order, _ in to_read)
-        for step, (x, (order, ends_pass)) in enumerate(zip(images, to_use, strict=True), start):
+        n = len(self.rows)
+        to_read, to_use = itertools.tee(orders(n, self.batch_size, [self.seed], self.y.device, start=start))
+        images = self.pictures.parts(self.rows[order.numbers[0]] for order in to_read)
+        for step, (x, order) in enumerate(zip(images, to_use, strict=True), start):
             shown = augment(x, self.views, seeds=[self.seed], step=step, preprocessing=self.preprocessing)
-            y = self.y[:, torch.from_numpy(order[0]).to(self.y.device)]
-            yield Batch(self.network.stem(shown), y, y.shape[1] / len(self.rows), ends_pass)
+            y = self.y[:, order.places[0]]
+            yield Batch(self.network.stem(shown), y, y.shape[1] / n, order.ends_pass)
 
 
 def in_parts(rows: Int64[ndarray, "n"], size: int) -> Iterator[Int64[ndarray, "b"]]:
@@ -85,6 +86,6 @@ class FeatureFeed:
     def batches(self, start: int = 0) -> Iterator[Batch]:
         """Batches without end, from the one of step `start` on."""
         n = self.y.shape[1]
-        for order, ends_pass in orders(n, self.batch_size, [self.seed], start=start):
-            places = torch.from_numpy(order[0]).to(self.y.device)
-            yield Batch((self.z[:, places],), self.y[:, places], len(places) / n, ends_pass)
+        for order in orders(n, self.batch_size, [self.seed], self.y.device, start=start):
+            places = order.places[0]
+            yield Batch((self.z[:, places],), self.y[:, places], len(places) / n, order.ends_pass)
